@@ -1,0 +1,3 @@
+//! The `manifestd` program: hands its arguments to the command line.
+
+fn main() {}

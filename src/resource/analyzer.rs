@@ -1,0 +1,155 @@
+//! Kind Analyzer: anything that can run a task.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::time::Span;
+
+/// What an analyzer is. Exactly one of `websocket` and `command` must be given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AnalyzerSpec {
+    /// Services that are driven over WebSocket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub websocket: Option<WebSocketSpec>,
+    /// A program on this machine, run once for each task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandSpec>,
+    /// Requests in flight for each replica. The existing analyzers corrupt each other's work above 1.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub capacity: u32,
+    /// At most so many attempts are opened in so much time, over all replicas. Without it: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// How the health of a WebSocket replica is asked for.
+    #[serde(default)]
+    pub probe: Probe,
+    /// When a replica that keeps failing is left alone for a while. Only transport errors count, never an app's own fault.
+    #[serde(default)]
+    pub breaker: Breaker,
+}
+
+impl AnalyzerSpec {
+    /// Addresses of the replicas; one empty address for a command, which has a single local replica.
+    #[must_use]
+    pub fn replicas(&self) -> Vec<String> {
+        self.websocket.as_ref().map_or_else(|| vec![String::new()], |ws| ws.urls.clone())
+    }
+}
+
+/// Services that are driven over WebSocket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WebSocketSpec {
+    /// Addresses of the replicas: `ws://HOST:PORT`, or `embedded:` for the analyzer inside the daemon.
+    #[schemars(length(min = 1, max = 64))]
+    pub urls: Vec<String>,
+    /// `type` of the request frame, such as `static_analyze`.
+    pub request: String,
+    /// How long to wait for a connection before the replica counts as unavailable.
+    #[serde(default = "five_seconds")]
+    pub connect_timeout: Span,
+}
+
+/// A program on this machine, run once for each task, in a process group of its own and never through a shell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CommandSpec {
+    /// Program and arguments. `${app.path}`, `${app.name}`, `${app.model}`, `${app.number}`, `${task.name}` and `${config.KEY}` are replaced;
+    /// an argument that is exactly `${tools}` becomes one argument for each tool.
+    #[schemars(length(min = 1, max = 256))]
+    pub argv: Vec<String>,
+    /// What the program writes to standard output.
+    #[serde(default)]
+    pub output: Output,
+    /// Exit codes that mean the program did its work. Linters often use 1 for "findings".
+    #[serde(default = "only_zero")]
+    pub success_exit_codes: Vec<u8>,
+    /// The tool the program stands for when a task names none. Default: the analyzer's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// Environment of the program. Nothing is inherited but PATH, HOME, LANG, LC_ALL, TZ and TMPDIR.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Time between TERM and KILL when the program is stopped.
+    #[serde(default = "five_seconds")]
+    pub termination_grace: Span,
+    /// Working directory: the app's own directory when true, else the workspace.
+    #[serde(default)]
+    pub in_app_directory: bool,
+}
+
+/// What a tool writes to standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Output {
+    /// One SARIF 2.1.0 document.
+    Sarif,
+    /// One JSON document, kept as it is; findings are counted when it is a list.
+    Json,
+    /// Nothing to read: the exit code alone says whether it worked.
+    #[default]
+    ExitCode,
+}
+
+/// At most `limit` in every `per`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rate {
+    /// How many.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub limit: u32,
+    /// In how much time.
+    pub per: Span,
+}
+
+/// How the health of a replica is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Probe {
+    /// Time between two probes.
+    pub interval: Span,
+    /// How long one probe may take.
+    pub timeout: Span,
+    /// Failed probes in a row before the replica counts as unhealthy.
+    #[schemars(range(min = 1, max = 100))]
+    pub failure_threshold: u32,
+}
+
+impl Default for Probe {
+    fn default() -> Self {
+        Self { interval: Span::seconds(10), timeout: Span::seconds(5), failure_threshold: 3 }
+    }
+}
+
+/// When a replica that keeps failing is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Breaker {
+    /// Transport errors in a row before nothing more is sent.
+    #[schemars(range(min = 1, max = 1000))]
+    pub open_after_failures: u32,
+    /// After how long one trial is allowed.
+    pub half_open_after: Span,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { open_after_failures: 5, half_open_after: Span::minutes(2) }
+    }
+}
+
+const fn one() -> u32 {
+    1
+}
+
+const fn five_seconds() -> Span {
+    Span::seconds(5)
+}
+
+fn only_zero() -> Vec<u8> {
+    vec![0]
+}

@@ -1,0 +1,22 @@
+//! Floor 0: the words of the project. Kinds, names, specs, statuses, outcomes and time, as plain data.
+//!
+//! Nothing here does I/O, reads a clock or draws a random number; every other floor may use it.
+
+pub mod algebra;
+pub mod analyzer;
+pub mod app;
+pub mod app_set;
+pub mod attempt;
+pub mod event;
+pub mod findings;
+pub mod kind;
+pub mod metadata;
+pub mod name;
+pub mod object;
+pub mod outcome;
+pub mod phase;
+pub mod provenance;
+pub mod reason;
+pub mod task;
+pub mod time;
+pub mod words;

@@ -1,0 +1,112 @@
+//! Why a task is where it is: one closed list of CamelCase reasons, used in status, events, `why` and exit messages.
+
+crate::words! {
+    /// Why a task is in its phase, or why an attempt ended as it did.
+    pub enum Reason {
+        /// Ready to run; waits for a free slot.
+        Queued,
+        /// Waits before it is tried again.
+        BackOff,
+        /// `spec.suspend` is true.
+        Suspended,
+        /// No App of that name is known.
+        AppNotFound,
+        /// The app's directory is not there.
+        AppMissing,
+        /// The app lacks what this analyzer needs to find it: `model` and `number`.
+        AppNotAddressable,
+        /// No Analyzer of that name is known.
+        AnalyzerNotFound,
+        /// The analyzer cannot be reached, and nothing was sent.
+        AnalyzerUnavailable,
+        /// An attempt is running.
+        AttemptStarted,
+        /// Every requested tool ran.
+        AllToolsRan,
+        /// Some requested tools ran and some did not.
+        SomeToolsFailed,
+        /// A tool ran and failed.
+        ToolFailed,
+        /// A requested tool is known not to have run.
+        ToolNotRun,
+        /// The running app did not answer at its target URLs.
+        TargetsUnreachable,
+        /// The analyzer has no key for the service that it asks.
+        ApiKeyMissing,
+        /// The analyzer answered with an error.
+        AnalyzerError,
+        /// The connection ended before the result.
+        ConnectionLost,
+        /// The analyzer said something outside the protocol.
+        ProtocolError,
+        /// The attempt took longer than its deadline.
+        DeadlineExceeded,
+        /// There was no sign of life for too long.
+        HeartbeatLost,
+        /// The result is larger than the limit.
+        ResultTooLarge,
+        /// The program ended with an exit code that does not mean success.
+        ExitCode,
+        /// The program could not be started.
+        SpawnFailed,
+        /// The program's output is not what the analyzer declares.
+        OutputInvalid,
+        /// The result could not be written to disk.
+        ResultNotStored,
+        /// The controller ended while the attempt ran; it starts again without using up a retry.
+        Interrupted,
+        /// The controller was interrupted too often while this task ran.
+        TooManyInterruptions,
+        /// Its manifest was removed.
+        ManifestRemoved,
+        /// A person cancelled it.
+        CancelledByUser,
+        /// Its spec changed while it ran.
+        SpecChanged,
+        /// A person asked for another run.
+        RetriedByUser,
+        /// The analyzer's configuration cannot be run as it stands.
+        InvalidConfiguration,
+    }
+}
+
+impl Reason {
+    /// Whether trying again can help: things that pass by themselves are retried, things a person must mend are not.
+    #[must_use]
+    pub const fn is_retryable(self) -> bool {
+        match self {
+            Self::ToolFailed
+            | Self::TargetsUnreachable
+            | Self::AnalyzerError
+            | Self::AnalyzerUnavailable
+            | Self::ConnectionLost
+            | Self::ProtocolError
+            | Self::DeadlineExceeded
+            | Self::HeartbeatLost
+            | Self::ExitCode
+            | Self::OutputInvalid
+            | Self::ResultNotStored
+            | Self::Interrupted => true,
+            Self::Queued
+            | Self::BackOff
+            | Self::Suspended
+            | Self::AppNotFound
+            | Self::AppMissing
+            | Self::AppNotAddressable
+            | Self::AnalyzerNotFound
+            | Self::AttemptStarted
+            | Self::AllToolsRan
+            | Self::SomeToolsFailed
+            | Self::ToolNotRun
+            | Self::ApiKeyMissing
+            | Self::ResultTooLarge
+            | Self::SpawnFailed
+            | Self::TooManyInterruptions
+            | Self::ManifestRemoved
+            | Self::CancelledByUser
+            | Self::SpecChanged
+            | Self::RetriedByUser
+            | Self::InvalidConfiguration => false,
+        }
+    }
+}
