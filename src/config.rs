@@ -1,0 +1,354 @@
+//! Settings: one table of names, old environment variables, defaults and meanings; resolved from layers of text, each value with its
+//! origin. Pure: whoever calls hands in the file, the environment and the flags.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use crate::plan::Budgets;
+use crate::resource::time::Span;
+
+/// Prefix of environment variables; any other name behind it is an error.
+pub const ENV_PREFIX: &str = "MANIFESTD_";
+
+/// The settings file looked for in the workspace.
+pub const FILE_NAME: &str = "manifestd.yaml";
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody said anything.
+    Default,
+    /// The settings file of this name.
+    File(String),
+    /// The environment variable of this name.
+    Environment(String),
+    /// A flag on the command line.
+    Flag,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Default => f.pad("default"),
+            Self::File(name) => f.pad(name),
+            Self::Environment(name) => f.pad(&format!("environment: {name}")),
+            Self::Flag => f.pad("flag"),
+        }
+    }
+}
+
+/// Values that one source gives, by setting name; later layers win.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Layer(pub Vec<(String, String, Origin)>);
+
+/// A setting as the table describes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Described {
+    /// Its name in the settings file and in `manifestd config`.
+    pub name: &'static str,
+    /// The old system's environment variable, when it had one.
+    pub old_env: Option<&'static str>,
+    /// Its default as text.
+    pub default: &'static str,
+    /// What it does.
+    pub about: &'static str,
+}
+
+/// An effective value for `manifestd config`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effective {
+    /// The setting.
+    pub name: &'static str,
+    /// Its value as text.
+    pub value: String,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// What it does.
+    pub about: &'static str,
+}
+
+macro_rules! settings {
+    ($($field:ident: $type:ty, $name:literal, $old:expr, $default:literal, $about:literal;)+) => {
+        /// Every setting, resolved.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Settings { $(#[doc = $about] pub $field: $type),+ }
+
+        /// The table of all settings.
+        pub const TABLE: &[Described] = &[$(Described { name: $name, old_env: $old, default: $default, about: $about }),+];
+
+        fn read(chosen: &BTreeMap<&'static str, (String, Origin)>) -> Result<Settings, Vec<String>> {
+            let mut problems = Vec::new();
+            $(let $field = match <$type as Value>::read(&chosen[$name].0) {
+                Ok(value) => Some(value),
+                Err(why) => {
+                    problems.push(format!("setting {} = {:?} ({}): {why}", $name, chosen[$name].0, chosen[$name].1));
+                    None
+                }
+            };)+
+            match ($($field,)+) {
+                ($(Some($field),)+) => Ok(Settings { $($field),+ }),
+                _ => Err(problems),
+            }
+        }
+    };
+}
+
+settings! {
+    workspace: String, "workspace", None, ".", "The directory that app paths are relative to.";
+    manifests: String, "manifests", None, "manifests", "The directory of manifests that is mirrored, relative to the workspace.";
+    state: String, "state", None, ".manifestd", "The directory of the database and the results, relative to the workspace.";
+    roots: Vec<String>, "roots", None, ".", "Directories that apps may lie in, relative to the workspace; several with commas.";
+    task_poll_interval: Span, "taskPollInterval", Some("TASK_POLL_INTERVAL"), "10s", "Time between two resyncs of the task loop; events make it immediate.";
+    task_timeout: Span, "taskTimeout", Some("TASK_TIMEOUT"), "30m", "Deadline of an attempt whose task gives no activeDeadlineSeconds.";
+    stuck_after: Span, "stuckAfter", Some("STUCK_AFTER"), "15m", "A running attempt without a sign of life for so long is closed and tried again.";
+    preflight_max_retries: u32, "preflightMaxRetries", Some("PREFLIGHT_MAX_RETRIES"), "3", "How often an unavailable analyzer is waited for (30s, 60s, 120s, ...) before the task fails.";
+    scan_interval: Span, "scanInterval", None, "60s", "Time between two scans of the disk for apps.";
+    rescan_interval: Span, "rescanInterval", None, "5m", "Time between two full scans of the manifests directory; file events make it immediate.";
+    prune_percent: u32, "prunePercent", None, "50", "Removal of more than this share of the manifests in one scan must be confirmed.";
+    prune_count: u32, "pruneCount", None, "1000", "Removal of more than this many manifests in one scan must be confirmed.";
+    shutdown_grace_period: Span, "shutdownGracePeriod", None, "30s", "How long running attempts may go on after the first signal to stop.";
+    embedded_analyzer: bool, "embeddedAnalyzer", None, "false", "Run the embedded analyzer inside the daemon, for Analyzers with the address embedded:.";
+    embedded_listen: String, "embeddedListen", None, "127.0.0.1:0", "Loopback address of the embedded analyzer; port 0 takes a free one.";
+    embedded_sources: String, "embeddedSources", None, "generated/apps", "Where the embedded analyzer finds sources as MODEL/appN, relative to the workspace.";
+    embedded_tools: String, "embeddedTools", None, "", "A file of tool declarations instead of those that are shipped, relative to the workspace.";
+    embedded_parallel: u32, "embeddedParallel", None, "2", "Tools that the embedded analyzer runs at once.";
+    static_analyzer_urls: Vec<String>, "staticAnalyzerUrls", Some("STATIC_ANALYZER_URLS"), "", "Replicas of Analyzers with request static_analyze, instead of those in the manifest.";
+    dynamic_analyzer_urls: Vec<String>, "dynamicAnalyzerUrls", Some("DYNAMIC_ANALYZER_URLS"), "", "Replicas of Analyzers with request dynamic_analyze, instead of those in the manifest.";
+    perf_tester_urls: Vec<String>, "perfTesterUrls", Some("PERF_TESTER_URLS"), "", "Replicas of Analyzers with request performance_test, instead of those in the manifest.";
+    ai_analyzer_urls: Vec<String>, "aiAnalyzerUrls", Some("AI_ANALYZER_URLS"), "", "Replicas of Analyzers with request ai_analyze, instead of those in the manifest.";
+    log: String, "log", None, "info", "What is logged: error, warn, info, debug, trace, or a tracing filter.";
+    log_format: LogFormat, "logFormat", None, "text", "How it is logged on stderr: text or json.";
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A type that settings can have.
+trait Value: Sized {
+    fn read(text: &str) -> Result<Self, String>;
+}
+
+impl Value for String {
+    fn read(text: &str) -> Result<Self, String> {
+        Ok(text.to_owned())
+    }
+}
+
+impl Value for Vec<String> {
+    fn read(text: &str) -> Result<Self, String> {
+        Ok(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect())
+    }
+}
+
+impl Value for Span {
+    /// A bare number is seconds, as in the old system's environment variables.
+    fn read(text: &str) -> Result<Self, String> {
+        let span = match text.parse::<u64>() {
+            Ok(seconds) => Self::seconds(seconds),
+            Err(_) => Self::from_str(text).map_err(|error| error.to_string())?,
+        };
+        if span.0 == 0 { Err("must be more than nothing".into()) } else { Ok(span) }
+    }
+}
+
+impl Value for u32 {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "not a whole number".into())
+    }
+}
+
+impl Value for bool {
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err("neither true nor false".into()),
+        }
+    }
+}
+
+impl Value for LogFormat {
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("neither text nor json".into()),
+        }
+    }
+}
+
+/// The layer that the environment gives: `MANIFESTD_TASK_TIMEOUT` and the old names, which give way to the new ones.
+///
+/// # Errors
+/// Names behind [`ENV_PREFIX`] that no setting has.
+pub fn environment(variables: impl IntoIterator<Item = (String, String)>) -> Result<Layer, Vec<String>> {
+    let mut old = Vec::new();
+    let mut new = Vec::new();
+    let mut problems = Vec::new();
+    for (name, value) in variables {
+        let origin = Origin::Environment(name.clone());
+        if let Some(setting) = TABLE.iter().find(|setting| setting.old_env == Some(name.as_str())) {
+            old.push((setting.name.to_owned(), value, origin));
+        } else if let Some(rest) = name.strip_prefix(ENV_PREFIX) {
+            match TABLE.iter().find(|setting| env_name(setting.name) == rest) {
+                Some(setting) => new.push((setting.name.to_owned(), value, origin)),
+                // Set by manifestd itself for the programs it runs.
+                None if rest == "ATTEMPT" => {}
+                None => {
+                    let known = TABLE.iter().map(|setting| env_name(setting.name));
+                    problems.push(unknown(&format!("environment variable {name}"), rest, known, ENV_PREFIX));
+                }
+            }
+        }
+    }
+    old.extend(new);
+    if problems.is_empty() { Ok(Layer(old)) } else { Err(problems) }
+}
+
+/// `taskTimeout` as `TASK_TIMEOUT`.
+fn env_name(name: &str) -> String {
+    name.chars()
+        .flat_map(|c| c.is_ascii_uppercase().then_some('_').into_iter().chain([c.to_ascii_uppercase()]))
+        .collect()
+}
+
+fn unknown(what: &str, word: &str, known: impl Iterator<Item = String>, prefix: &str) -> String {
+    let near = known.map(|name| (strsim::damerau_levenshtein(&name, word), name)).min();
+    let hint = near.filter(|(distance, _)| *distance <= 4).map(|(_, name)| format!("; did you mean {prefix}{name}?"));
+    format!("unknown {what}{}", hint.unwrap_or_default())
+}
+
+/// Resolves layers, the later ones winning, into settings and a table of what is effective.
+///
+/// # Errors
+/// Every unknown name, every value of the wrong shape, and every contradiction between settings.
+pub fn resolve(layers: &[Layer]) -> Result<(Settings, Vec<Effective>), Vec<String>> {
+    let mut problems = Vec::new();
+    let mut chosen: BTreeMap<&'static str, (String, Origin)> =
+        TABLE.iter().map(|setting| (setting.name, (setting.default.to_owned(), Origin::Default))).collect();
+    for (name, value, origin) in layers.iter().flat_map(|layer| &layer.0) {
+        match TABLE.iter().find(|setting| setting.name == name) {
+            Some(setting) => {
+                chosen.insert(setting.name, (value.clone(), origin.clone()));
+            }
+            None => {
+                let known = TABLE.iter().map(|setting| setting.name.to_owned());
+                problems.push(unknown(&format!("setting {name:?} ({origin})"), name, known, ""));
+            }
+        }
+    }
+    let settings = read(&chosen);
+    problems.extend(settings.as_ref().err().into_iter().flatten().cloned());
+    if let Ok(settings) = &settings {
+        problems.extend(contradictions(settings));
+    }
+    let effective = TABLE
+        .iter()
+        .map(|setting| Effective {
+            name: setting.name,
+            value: chosen[setting.name].0.clone(),
+            origin: chosen[setting.name].1.clone(),
+            about: setting.about,
+        })
+        .collect();
+    match settings {
+        Ok(settings) if problems.is_empty() => Ok((settings, effective)),
+        _ => Err(problems),
+    }
+}
+
+fn contradictions(settings: &Settings) -> Vec<String> {
+    let mut problems = Vec::new();
+    if settings.prune_percent > 100 {
+        problems.push(format!("prunePercent = {} is more than 100", settings.prune_percent));
+    }
+    if settings.embedded_parallel == 0 {
+        problems.push("embeddedParallel = 0 would run nothing; it must be at least 1".into());
+    }
+    if settings.embedded_listen.parse::<std::net::SocketAddr>().is_ok_and(|address| !address.ip().is_loopback()) {
+        problems.push(format!("embeddedListen = {:?} is not a loopback address", settings.embedded_listen));
+    }
+    problems
+}
+
+impl Settings {
+    /// The limits that plans keep to.
+    #[must_use]
+    pub fn budgets(&self) -> Budgets {
+        Budgets {
+            task_timeout: self.task_timeout,
+            stuck_after: self.stuck_after,
+            preflight_retries_max: self.preflight_max_retries,
+            ..Budgets::default()
+        }
+    }
+
+    /// The replicas that the settings give for a request type; empty to use those of the manifest.
+    #[must_use]
+    pub fn replicas_of(&self, request: &str) -> &[String] {
+        match request {
+            "static_analyze" => &self.static_analyzer_urls,
+            "dynamic_analyze" => &self.dynamic_analyzer_urls,
+            "performance_test" => &self.perf_tester_urls,
+            "ai_analyze" => &self.ai_analyzer_urls,
+            _ => &[],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> Result<Layer, Vec<String>> {
+        environment(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn every_default_is_a_valid_value() {
+        let (settings, effective) = resolve(&[]).unwrap();
+        assert_eq!(settings.task_timeout, Span::seconds(1800));
+        assert!(effective.iter().all(|value| value.origin == Origin::Default));
+    }
+
+    #[test]
+    fn the_old_names_work_and_the_new_ones_win() {
+        let layer = env(&[
+            ("TASK_POLL_INTERVAL", "2"),
+            ("TASK_TIMEOUT", "60"),
+            ("MANIFESTD_TASK_TIMEOUT", "90s"),
+            ("PATH", "/bin"),
+        ]);
+        let (settings, effective) = resolve(&[layer.unwrap()]).unwrap();
+        assert_eq!(settings.task_poll_interval, Span::seconds(2));
+        assert_eq!(settings.task_timeout, Span::seconds(90));
+        let timeout = effective.iter().find(|value| value.name == "taskTimeout").unwrap();
+        assert_eq!(timeout.origin, Origin::Environment("MANIFESTD_TASK_TIMEOUT".into()));
+    }
+
+    #[test]
+    fn unknown_settings_are_errors_with_a_hint() {
+        let problems = env(&[("MANIFESTD_TASK_TIMOUT", "1")]).unwrap_err();
+        assert!(problems[0].contains("did you mean MANIFESTD_TASK_TIMEOUT"), "{problems:?}");
+        let layer = Layer(vec![("taskTimeot".into(), "1".into(), Origin::File("manifestd.yaml".into()))]);
+        let problems = resolve(&[layer]).unwrap_err();
+        assert!(problems[0].contains("taskTimeout") && problems[0].contains("manifestd.yaml"), "{problems:?}");
+    }
+
+    #[test]
+    fn bad_values_are_all_reported_with_their_origin() {
+        let layer =
+            env(&[("TASK_TIMEOUT", "soon"), ("MANIFESTD_PRUNE_PERCENT", "101"), ("MANIFESTD_LOG_FORMAT", "xml")]);
+        let problems = resolve(&[layer.unwrap()]).unwrap_err();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].contains("TASK_TIMEOUT"));
+        let layer = env(&[("MANIFESTD_PRUNE_PERCENT", "101"), ("MANIFESTD_EMBEDDED_LISTEN", "0.0.0.0:1")]);
+        assert_eq!(resolve(&[layer.unwrap()]).unwrap_err().len(), 2);
+    }
+}

@@ -1,0 +1,58 @@
+//! Whether a task may run at all, apart from slots: its references exist, its app is there, it is not suspended.
+
+use crate::resource::analyzer::AnalyzerSpec;
+use crate::resource::reason::Reason;
+use crate::resource::task::TaskSpec;
+use crate::resource::time::Timestamp;
+
+/// What is known of the app a task names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppFacts {
+    /// Directory, relative to the workspace.
+    pub path: String,
+    /// Model slug.
+    pub model: Option<String>,
+    /// Number.
+    pub number: Option<u32>,
+    /// Where it answers when it runs.
+    pub target_urls: Vec<String>,
+    /// Since when its directory is gone.
+    pub missing_since: Option<Timestamp>,
+}
+
+/// Why a task is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// The reason for its status.
+    pub reason: Reason,
+    /// The same for a person.
+    pub message: String,
+}
+
+/// Whether a task may run: `Err` says why not. Slots, rates and delays are not looked at here.
+///
+/// # Errors
+/// The first [`Hold`] that applies.
+pub fn admit(spec: &TaskSpec, app: Option<&AppFacts>, analyzer: Option<&AnalyzerSpec>) -> Result<(), Hold> {
+    let hold = |reason, message: String| Err(Hold { reason, message });
+    if spec.suspend {
+        return hold(Reason::Suspended, "spec.suspend is true".into());
+    }
+    let Some(analyzer) = analyzer else {
+        return hold(Reason::AnalyzerNotFound, format!("no Analyzer is called {:?}", spec.analyzer));
+    };
+    let Some(app) = app else {
+        return hold(Reason::AppNotFound, format!("no App is called {:?}", spec.app));
+    };
+    if let Some(since) = app.missing_since {
+        return hold(Reason::AppMissing, format!("the directory {:?} is gone since {since}", app.path));
+    }
+    if analyzer.websocket.is_some() && (app.model.is_none() || app.number.is_none()) {
+        let message = format!(
+            "App {:?} has no spec.model and spec.number, by which the WebSocket analyzer {:?} finds its sources",
+            spec.app, spec.analyzer
+        );
+        return hold(Reason::AppNotAddressable, message);
+    }
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! Plans for the apps on disk: which are new, which are gone, which came back, and when to believe none of it.
+
+use std::collections::HashSet;
+
+use serde_json::json;
+
+use super::write::{ConditionWrite, EventWrite, FoundApp, Write};
+use super::{Plan, Reconciler};
+use crate::resource::app::AppSpec;
+use crate::resource::app_set::MaxDisappear;
+use crate::resource::event::EventType;
+use crate::resource::kind::Kind;
+use crate::resource::name::{Uid, to_name};
+use crate::resource::time::Timestamp;
+
+/// Condition of an AppSet whose scan is not to be believed.
+pub const SOURCE_SUSPECT: &str = "SourceSuspect";
+
+/// What is seen of all apps.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ObservedApps {
+    /// Every AppSet with what its scan saw.
+    pub sets: Vec<ObservedSet>,
+    /// Every known App.
+    pub apps: Vec<KnownApp>,
+}
+
+/// One AppSet and what its scan saw.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObservedSet {
+    /// The AppSet.
+    pub uid: Uid,
+    /// Its name.
+    pub name: String,
+    /// Its fuse.
+    pub max_disappear: MaxDisappear,
+    /// Message of the condition SourceSuspect, when it holds.
+    pub suspect: Option<String>,
+    /// A person accepted that apps are gone.
+    pub accepted: bool,
+    /// The directories that match, or why the scan is not complete.
+    pub scan: Result<Vec<FoundDirectory>, String>,
+}
+
+/// A directory that matches an AppSet's pattern.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FoundDirectory {
+    /// Its path, relative to the workspace.
+    pub path: String,
+    /// What `{model}` stands for.
+    pub model: Option<String>,
+    /// What `{template}` stands for.
+    pub template: Option<String>,
+    /// What `{number}` stands for.
+    pub number: u32,
+}
+
+impl FoundDirectory {
+    /// The name of the App made for it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let parts = [self.model.as_deref(), self.template.as_deref()];
+        let prefix: String = parts.into_iter().flatten().map(|part| format!("{part}-")).collect();
+        to_name(&format!("{prefix}app{}", self.number))
+    }
+}
+
+/// A known App.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KnownApp {
+    /// The App.
+    pub uid: Uid,
+    /// Its name.
+    pub name: String,
+    /// Its directory.
+    pub path: String,
+    /// The AppSet that found it; `None` when it was written by hand.
+    pub set: Option<String>,
+    /// Since when it is marked missing.
+    pub missing_since: Option<Timestamp>,
+    /// Whether its directory is there; `None` when that could not be seen.
+    pub present: Option<bool>,
+}
+
+/// Reconciles the apps on disk.
+#[derive(Debug)]
+pub struct AppsReconciler;
+
+impl Reconciler for AppsReconciler {
+    type Observed = ObservedApps;
+
+    fn plan(observed: &ObservedApps, now: Timestamp) -> Plan {
+        let mut plan = Plan::default();
+        let names: HashSet<&str> = observed.apps.iter().map(|app| app.name.as_str()).collect();
+        for set in &observed.sets {
+            if let Ok(found) = &set.scan {
+                let new = found.iter().map(|directory| (directory, directory.name()));
+                for (directory, name) in new.filter(|(_, name)| !names.contains(name.as_str())) {
+                    plan.writes.push(Write::FoundApp(Box::new(found_app(set, directory, name))));
+                }
+            }
+            plan_known(set, &observed.apps, now, &mut plan);
+        }
+        for app in observed.apps.iter().filter(|app| app.set.is_none()) {
+            see(app, app.present, now, &mut plan);
+        }
+        plan
+    }
+}
+
+/// Marks what is gone and what is back of the apps that this set found before.
+fn plan_known(set: &ObservedSet, apps: &[KnownApp], now: Timestamp, plan: &mut Plan) {
+    let found = match &set.scan {
+        Ok(found) => found,
+        Err(message) => return suspect(set, "ScanIncomplete", message.clone(), plan),
+    };
+    let paths: HashSet<&str> = found.iter().map(|directory| directory.path.as_str()).collect();
+    let own = || apps.iter().filter(|app| app.set.as_deref() == Some(set.name.as_str()));
+    let is_there = |app: &KnownApp| paths.contains(app.path.as_str());
+    let gone = own().filter(|app| app.missing_since.is_none() && !is_there(app)).count();
+    let known = own().filter(|app| app.missing_since.is_none()).count();
+    if set.max_disappear.is_exceeded(gone, known) && !set.accepted {
+        let message = format!(
+            "{gone} of {known} apps are gone in one scan, more than maxDisappear allows; nothing is marked. \
+             If that is right: manifestd orphans accept"
+        );
+        suspect(set, "TooManyGone", message, plan);
+        for app in own().filter(|app| is_there(app)) {
+            see(app, Some(true), now, plan);
+        }
+        return;
+    }
+    if set.suspect.is_some() {
+        plan.writes.push(Write::Condition(Box::new(ConditionWrite {
+            uid: set.uid.clone(),
+            condition: SOURCE_SUSPECT,
+            holds: false,
+            reason: "ScanComplete",
+            message: format!("{} directories match", found.len()),
+        })));
+    }
+    for app in own() {
+        see(app, Some(is_there(app)), now, plan);
+    }
+}
+
+fn found_app(set: &ObservedSet, directory: &FoundDirectory, name: String) -> FoundApp {
+    let spec = AppSpec {
+        path: directory.path.clone(),
+        model: directory.model.clone(),
+        number: Some(directory.number),
+        target_urls: Vec::new(),
+    };
+    let mut labels = serde_json::Map::new();
+    labels.insert("appset".into(), json!(set.name));
+    for (label, value) in [("model", &directory.model), ("template", &directory.template)] {
+        if let Some(value) = value {
+            labels.insert(label.into(), json!(value));
+        }
+    }
+    let spec = serde_json::to_string(&spec).unwrap_or_default();
+    FoundApp { name, app_set: set.name.clone(), spec, labels: serde_json::Value::Object(labels).to_string() }
+}
+
+/// Marks an app as missing or as there again, when that is known and differs from what is stored.
+fn see(app: &KnownApp, present: Option<bool>, now: Timestamp, plan: &mut Plan) {
+    let (since, event_type, reason, message) = match (present, app.missing_since) {
+        (Some(false), None) => (Some(now), EventType::Warning, "Missing", format!("{:?} is gone", app.path)),
+        (Some(true), Some(_)) => (None, EventType::Normal, "Restored", format!("{:?} is there again", app.path)),
+        (Some(false), Some(_)) | (Some(true), None) | (None, _) => return,
+    };
+    plan.writes.push(Write::AppMissing { uid: app.uid.clone(), since });
+    plan.writes.push(Write::Event(Box::new(EventWrite {
+        uid: app.uid.clone(),
+        kind: Kind::App,
+        name: app.name.clone(),
+        event_type,
+        reason,
+        message,
+    })));
+}
+
+fn suspect(set: &ObservedSet, reason: &'static str, message: String, plan: &mut Plan) {
+    if set.suspect.as_ref() == Some(&message) {
+        return;
+    }
+    plan.writes.push(Write::Event(Box::new(EventWrite {
+        uid: set.uid.clone(),
+        kind: Kind::AppSet,
+        name: set.name.clone(),
+        event_type: EventType::Warning,
+        reason,
+        message: message.clone(),
+    })));
+    let condition = ConditionWrite { uid: set.uid.clone(), condition: SOURCE_SUSPECT, holds: true, reason, message };
+    plan.writes.push(Write::Condition(Box::new(condition)));
+}

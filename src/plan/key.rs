@@ -1,0 +1,26 @@
+//! Keys: what can be looked at again. Events are never queued, only keys, so losing an event costs time and not truth.
+
+use std::fmt;
+
+use crate::resource::name::Uid;
+
+/// Something to reconcile.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// The queue of one analyzer, by its name: opens attempts.
+    Lane(String),
+    /// One task: admits, ends, retries and cancels it.
+    Task(Uid),
+    /// All apps on disk: finds new ones, marks missing ones.
+    Apps,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lane(analyzer) => write!(f, "lane/{analyzer}"),
+            Self::Task(uid) => write!(f, "task/{uid}"),
+            Self::Apps => f.write_str("apps"),
+        }
+    }
+}

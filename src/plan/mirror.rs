@@ -1,0 +1,242 @@
+//! Plans for the mirror: which objects a scan of the manifests directory creates, changes, moves, brings back and removes.
+//!
+//! The same plan is committed by the daemon and printed by `manifestd diff`. Only the mirror writes spec.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use crate::resource::kind::Kind;
+use crate::resource::name::Uid;
+use crate::resource::object::Object;
+use crate::resource::provenance::Provenance;
+
+/// The identity of an object for people: its kind and its name.
+pub type Identity = (Kind, String);
+
+/// Provenance of an App that an AppSet found, instead of a file: `appset/NAME`.
+pub const FOUND_ON_DISK: &str = "appset/";
+
+/// What is seen of the directory and of the store.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ObservedMirror {
+    /// Every document that was read and is valid.
+    pub declared: Vec<Declared>,
+    /// Documents that were read and are broken, as far as their identity is known: they keep their last good version.
+    pub broken: HashSet<Identity>,
+    /// Files that could not be read as a whole: nothing that came from them is removed.
+    pub unreadable: HashSet<String>,
+    /// Files that were read in this scan; whatever they no longer declare is gone.
+    pub read: HashSet<String>,
+    /// Files that are no longer there.
+    pub gone: HashSet<String>,
+    /// Stored objects that are declared here, or came from a file that was read or is gone.
+    pub existing: HashMap<Identity, Existing>,
+}
+
+/// A valid document and where it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Declared {
+    /// The object.
+    pub object: Object,
+    /// Where it is declared.
+    pub provenance: Provenance,
+}
+
+impl Declared {
+    fn identity(&self) -> Identity {
+        (self.object.kind(), self.object.metadata.name.clone())
+    }
+}
+
+/// A stored object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Existing {
+    /// The object.
+    pub uid: Uid,
+    /// Generation of its spec.
+    pub generation: i64,
+    /// Canonical JSON of its spec.
+    pub spec: String,
+    /// JSON of its labels.
+    pub labels: String,
+    /// JSON of its annotations.
+    pub annotations: String,
+    /// Where it was accepted from.
+    pub provenance: Provenance,
+    /// Whether its manifest is gone.
+    pub removed: bool,
+}
+
+/// What happens to one object.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// It is new.
+    Create(Declared),
+    /// Its spec, its labels or only its place changed, or it came back.
+    Update {
+        /// The stored object.
+        uid: Uid,
+        /// What is declared now.
+        declared: Declared,
+        /// What is different.
+        difference: Difference,
+        /// The generation from now on.
+        generation: i64,
+    },
+    /// Its manifest is gone.
+    Remove {
+        /// The stored object.
+        uid: Uid,
+        /// Its kind and name.
+        identity: Identity,
+        /// Where it was declared.
+        provenance: Provenance,
+    },
+}
+
+/// What is different between the stored and the declared object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Difference {
+    /// The spec: the generation moves.
+    pub spec: bool,
+    /// Labels or annotations.
+    pub metadata: bool,
+    /// File, line or digest of the file.
+    pub place: bool,
+    /// It was removed and is there again.
+    pub restored: bool,
+}
+
+impl Difference {
+    const fn is_any(self) -> bool {
+        self.spec || self.metadata || self.place || self.restored
+    }
+}
+
+/// What one scan comes to.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MirrorPlan {
+    /// Creations and updates, in the order of the files.
+    pub changes: Vec<Change>,
+    /// Removals. Committed only after a complete scan, and only if the fuse holds.
+    pub removals: Vec<Change>,
+    /// Objects that are declared more than once: who holds the name, and who is refused.
+    pub duplicates: Vec<Duplicate>,
+    /// How many documents are as they were.
+    pub unchanged: usize,
+}
+
+/// A name that is declared again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Duplicate {
+    /// The name.
+    pub identity: Identity,
+    /// The declaration that counts.
+    pub accepted: Provenance,
+    /// The one that does not.
+    pub refused: Provenance,
+}
+
+/// Decides what a scan comes to.
+#[must_use]
+pub fn plan(observed: &ObservedMirror) -> MirrorPlan {
+    let mut plan = MirrorPlan::default();
+    let holders = holders(observed);
+    for declared in &observed.declared {
+        let identity = declared.identity();
+        match holders.get(&identity) {
+            Some(holder) if !is_same_place(holder, &declared.provenance) => plan.duplicates.push(Duplicate {
+                identity,
+                accepted: holder.clone(),
+                refused: declared.provenance.clone(),
+            }),
+            _ => match observed.existing.get(&identity) {
+                None => plan.changes.push(Change::Create(declared.clone())),
+                Some(existing) => update(existing, declared, &mut plan),
+            },
+        }
+    }
+    plan.removals = removals(observed);
+    plan
+}
+
+/// Who holds each declared name: the file it was accepted from as long as that still declares it, else the first to declare it.
+fn holders(observed: &ObservedMirror) -> BTreeMap<Identity, Provenance> {
+    let mut places: BTreeMap<Identity, Vec<&Provenance>> = BTreeMap::new();
+    for declared in &observed.declared {
+        places.entry(declared.identity()).or_default().push(&declared.provenance);
+    }
+    let holder = |identity: &Identity, places: &[&Provenance]| {
+        if let Some(existing) = observed.existing.get(identity).filter(|existing| !existing.removed) {
+            let file = &existing.provenance.file;
+            if file.starts_with(FOUND_ON_DISK) {
+                // What a person wrote counts for more than what a scan found.
+                return places.iter().min_by_key(|place| (&place.file, place.line)).map(|place| (*place).clone());
+            }
+            if let Some(same) = places.iter().find(|place| &place.file == file) {
+                return Some((*same).clone());
+            }
+            if !observed.read.contains(file) && !observed.gone.contains(file) {
+                return Some(existing.provenance.clone());
+            }
+            if observed.unreadable.contains(file) {
+                return Some(existing.provenance.clone());
+            }
+        }
+        places.iter().min_by_key(|place| (&place.file, place.line)).map(|place| (*place).clone())
+    };
+    let held = places.iter().filter_map(|(identity, places)| Some((identity.clone(), holder(identity, places)?)));
+    held.collect()
+}
+
+fn is_same_place(one: &Provenance, other: &Provenance) -> bool {
+    one.file == other.file && one.line == other.line
+}
+
+fn update(existing: &Existing, declared: &Declared, plan: &mut MirrorPlan) {
+    let metadata = &declared.object.metadata;
+    let json = |map: &BTreeMap<String, String>| serde_json::to_string(map).unwrap_or_default();
+    let spec = declared.object.spec.to_value().to_string();
+    let difference = Difference {
+        spec: existing.spec != spec,
+        metadata: existing.labels != json(&metadata.labels) || existing.annotations != json(&metadata.annotations),
+        place: existing.provenance.file != declared.provenance.file
+            || existing.provenance.line != declared.provenance.line
+            || existing.provenance.digest != declared.provenance.digest,
+        restored: existing.removed,
+    };
+    if !difference.is_any() {
+        plan.unchanged += 1;
+        return;
+    }
+    plan.changes.push(Change::Update {
+        uid: existing.uid.clone(),
+        declared: declared.clone(),
+        difference,
+        generation: existing.generation + i64::from(difference.spec),
+    });
+}
+
+fn removals(observed: &ObservedMirror) -> Vec<Change> {
+    let declared: HashSet<Identity> = observed.declared.iter().map(Declared::identity).collect();
+    let is_gone = |identity: &Identity, existing: &Existing| {
+        let file = &existing.provenance.file;
+        let unseen = observed.gone.contains(file) || observed.read.contains(file);
+        unseen
+            && !existing.removed
+            && !declared.contains(identity)
+            && !observed.broken.contains(identity)
+            && !observed.unreadable.contains(file)
+    };
+    let gone: BTreeSet<&Identity> =
+        observed.existing.iter().filter(|(identity, existing)| is_gone(identity, existing)).map(|(i, _)| i).collect();
+    gone.into_iter()
+        .map(|identity| {
+            let existing = &observed.existing[identity];
+            Change::Remove {
+                uid: existing.uid.clone(),
+                identity: identity.clone(),
+                provenance: existing.provenance.clone(),
+            }
+        })
+        .collect()
+}

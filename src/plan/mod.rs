@@ -1,0 +1,79 @@
+//! Floor 1: deciding. Each file turns one observation into one [`Plan`]: pure, total, with the time handed in.
+//!
+//! A plan is data. The runtime commits its writes in one transaction and only then performs its effects; nothing here could do
+//! either. Planning again after a plan was carried out gives an empty plan.
+
+pub mod admission;
+pub mod apps;
+pub mod backoff;
+pub mod budgets;
+pub mod key;
+pub mod lane;
+pub mod mirror;
+pub mod task;
+mod transition;
+pub mod write;
+
+use crate::resource::attempt::{Assignment, AttemptId};
+use crate::resource::reason::Reason;
+use crate::resource::time::Timestamp;
+
+pub use budgets::Budgets;
+pub use key::Key;
+pub use write::Write;
+
+/// What one pass decided.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Plan {
+    /// Changes of stored state, committed in one transaction or not at all.
+    pub writes: Vec<Write>,
+    /// What to do in the outside world once the writes are durable.
+    pub effects: Vec<Effect>,
+    /// Other keys that the writes concern.
+    pub wakes: Vec<Key>,
+    /// When to look again though nothing happened; `None` to wait for something to happen.
+    pub next: Option<Timestamp>,
+}
+
+impl Plan {
+    /// Whether there is nothing to write and nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.effects.is_empty()
+    }
+
+    /// Looks again at `at`, or earlier if that was planned already.
+    pub fn look_again(&mut self, at: Timestamp) {
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+}
+
+/// Something to do in the outside world.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Carry an attempt that was opened by the same plan.
+    Start(Box<Assignment>),
+    /// Stop an attempt that this process carries; its ending is reported as always.
+    Stop {
+        /// Which attempt.
+        id: AttemptId,
+        /// Why, as its ending shall say.
+        reason: Reason,
+    },
+    /// Kill what a controller that is gone left of a command's processes, then close the attempt as interrupted.
+    Reap {
+        /// Which attempt.
+        id: AttemptId,
+        /// Process id and start time, when they were recorded.
+        process: Option<(i32, u64)>,
+    },
+}
+
+/// Something that turns observations into plans.
+pub trait Reconciler {
+    /// What it looks at.
+    type Observed;
+
+    /// Decides what follows from an observation at a moment.
+    fn plan(observed: &Self::Observed, now: Timestamp) -> Plan;
+}

@@ -1,0 +1,181 @@
+//! Writes: every change of stored state that a plan can ask for. Each carries what it was decided on, so a stale one is refused.
+
+use crate::resource::attempt::{AttemptId, StoredResult};
+use crate::resource::event::EventType;
+use crate::resource::findings::Findings;
+use crate::resource::kind::Kind;
+use crate::resource::name::Uid;
+use crate::resource::outcome::Verdict;
+use crate::resource::phase::Phase;
+use crate::resource::reason::Reason;
+use crate::resource::time::Timestamp;
+
+/// One change of stored state.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write {
+    /// Replace a task's status, if it is still at the version that was seen.
+    Task(Box<TaskWrite>),
+    /// Open an attempt; its task must be made Running by the same plan.
+    OpenAttempt(Box<OpenAttempt>),
+    /// Close an attempt that nobody carries, if it is still open.
+    CloseAttempt(Box<CloseAttempt>),
+    /// Record an app that was found on disk.
+    FoundApp(Box<FoundApp>),
+    /// Mark an app as missing, or as being there again.
+    AppMissing {
+        /// The app.
+        uid: Uid,
+        /// Since when; `None` when it is there.
+        since: Option<Timestamp>,
+    },
+    /// Set a condition of an object.
+    Condition(Box<ConditionWrite>),
+    /// Record an event.
+    Event(Box<EventWrite>),
+}
+
+/// A task's status after a transition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskStatus {
+    /// Where it stands.
+    pub phase: Phase,
+    /// Why.
+    pub reason: Reason,
+    /// Why, for a person.
+    pub message: String,
+    /// The generation that this status is about.
+    pub observed_generation: i64,
+    /// How often the task has been started over: by a changed spec, a person, or a manifest that came back.
+    pub round: i64,
+    /// Number of the latest attempt; 0 for none.
+    pub attempt: u32,
+    /// When something will happen by itself.
+    pub next_at: Option<Timestamp>,
+    /// When its first attempt of this round was opened.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// What was found, once it ended.
+    pub findings: Findings,
+}
+
+impl TaskStatus {
+    /// A status at the start of a round.
+    #[must_use]
+    pub const fn fresh(round: i64, observed_generation: i64, attempt: u32) -> Self {
+        Self {
+            phase: Phase::Pending,
+            reason: Reason::Queued,
+            message: String::new(),
+            observed_generation,
+            round,
+            attempt,
+            next_at: None,
+            started_at: None,
+            finished_at: None,
+            findings: Findings { high: 0, medium: 0, low: 0, unrated: 0 },
+        }
+    }
+
+    /// This status, waiting for `reason` until `next_at` or until something happens.
+    #[must_use]
+    pub fn waiting(&self, reason: Reason, message: impl Into<String>, next_at: Option<Timestamp>) -> Self {
+        Self { phase: Phase::Pending, reason, message: message.into(), next_at, ..self.clone() }
+    }
+
+    /// This status, ended.
+    #[must_use]
+    pub fn ended(&self, phase: Phase, reason: Reason, message: impl Into<String>, at: Timestamp) -> Self {
+        Self { phase, reason, message: message.into(), next_at: None, finished_at: Some(at), ..self.clone() }
+    }
+}
+
+/// Replaces a task's status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskWrite {
+    /// The task.
+    pub uid: Uid,
+    /// The version of the status that the plan saw.
+    pub version: i64,
+    /// The status from now on.
+    pub status: TaskStatus,
+}
+
+/// Opens an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenAttempt {
+    /// Which attempt.
+    pub id: AttemptId,
+    /// The task's round.
+    pub round: i64,
+    /// The generation of the spec that it runs.
+    pub generation: i64,
+    /// The analyzer's name.
+    pub analyzer: String,
+    /// Address of the replica; empty for a command.
+    pub replica: String,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// When it ends at the latest.
+    pub deadline_at: Timestamp,
+}
+
+/// Closes an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloseAttempt {
+    /// Which attempt.
+    pub id: AttemptId,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// Its result, when there is one.
+    pub result: Option<StoredResult>,
+    /// When it ended.
+    pub at: Timestamp,
+    /// Until when its slot stays occupied, since the other side may still be working on it.
+    pub slot_until: Option<Timestamp>,
+}
+
+/// An app that an AppSet found on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundApp {
+    /// Name made from its path.
+    pub name: String,
+    /// Name of the AppSet.
+    pub app_set: String,
+    /// Canonical JSON of its AppSpec.
+    pub spec: String,
+    /// Labels taken from the pattern, as JSON.
+    pub labels: String,
+}
+
+/// Sets a condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConditionWrite {
+    /// The object; empty for the manifests directory itself.
+    pub uid: Uid,
+    /// CamelCase, such as `SourceSuspect`.
+    pub condition: &'static str,
+    /// Whether it holds.
+    pub holds: bool,
+    /// CamelCase reason.
+    pub reason: &'static str,
+    /// One line for a person.
+    pub message: String,
+}
+
+/// Records an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventWrite {
+    /// The object; empty for the manifests directory itself.
+    pub uid: Uid,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// Normal or Warning.
+    pub event_type: EventType,
+    /// CamelCase, such as `Started`.
+    pub reason: &'static str,
+    /// One line for a person.
+    pub message: String,
+}

@@ -1,0 +1,145 @@
+//! What people can ask of a running controller, as data: the words of the control socket. The same code answers them in the daemon and,
+//! when none runs, in the command line itself.
+
+use serde::{Deserialize, Serialize};
+
+use crate::resource::phase::Phase;
+use crate::resource::time::Timestamp;
+
+/// Something that changes things.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Cancel the current round of these tasks.
+    Cancel {
+        /// Names.
+        tasks: Vec<String>,
+    },
+    /// Run these finished tasks again, or try these waiting ones now.
+    Retry {
+        /// Names.
+        tasks: Vec<String>,
+    },
+    /// Scan the manifests directory now and wait until it is mirrored.
+    Sync,
+    /// Accept that what the fuse froze is really gone.
+    AcceptOrphans,
+    /// Run every loop, or only these, until nothing more can be done now.
+    Reconcile {
+        /// `manifests`, `apps`, `tasks`; empty for all.
+        only: Vec<String>,
+    },
+    /// Say who is there.
+    Status,
+}
+
+/// What it came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+pub enum Response {
+    /// To Cancel and Retry: one answer for each name, in order.
+    Requested {
+        /// The answers.
+        tasks: Vec<TaskAnswer>,
+    },
+    /// To Sync.
+    Synced(SyncReport),
+    /// To AcceptOrphans.
+    Accepted {
+        /// How many conditions were lifted.
+        sources: u64,
+    },
+    /// To Reconcile.
+    Reconciled(ReconcileReport),
+    /// To Status.
+    Status(StatusReport),
+    /// The request could not be carried out.
+    Failed {
+        /// Why, for a person.
+        message: String,
+    },
+}
+
+/// What a request came to for one task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskAnswer {
+    /// The task's name.
+    pub name: String,
+    /// The phase it was in; `None` when there is no such task.
+    pub phase: Option<Phase>,
+    /// Whether anything will happen.
+    pub effective: bool,
+}
+
+/// What a scan of the manifests directory came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SyncReport {
+    /// Files read.
+    pub files_read: u64,
+    /// New objects.
+    pub created: u64,
+    /// Objects that changed.
+    pub updated: u64,
+    /// Objects whose manifest is gone.
+    pub removed: u64,
+    /// Objects that would have been removed, had the fuse not blown.
+    pub frozen: u64,
+    /// Problems of the directory as it is.
+    pub problems: u64,
+    /// Why the scan was not complete, if so.
+    pub incomplete: Option<String>,
+}
+
+/// What `reconcile --once` came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ReconcileReport {
+    /// What the mirror did; `None` when it was not asked to run.
+    pub manifests: Option<SyncReport>,
+    /// Apps found new, marked missing, restored; `None` when that loop was not asked to run.
+    pub apps: Option<AppsReport>,
+    /// Attempts that were opened and waited for.
+    pub attempts: u64,
+    /// Tasks in each phase afterwards.
+    pub phases: std::collections::BTreeMap<Phase, u64>,
+    /// What will happen later by itself, earliest first, bounded.
+    pub due: Vec<Due>,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+}
+
+/// What a scan for apps came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AppsReport {
+    /// New apps.
+    pub found: u64,
+    /// Apps marked as missing.
+    pub missing: u64,
+    /// Apps that are there again.
+    pub restored: u64,
+}
+
+/// Something that happens later by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Due {
+    /// The task.
+    pub task: String,
+    /// Why it waits.
+    pub reason: String,
+    /// When it goes on.
+    pub at: Timestamp,
+}
+
+/// Who is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// Process id.
+    pub pid: u32,
+    /// Version of the program.
+    pub version: String,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// Attempts that it carries.
+    pub held: u64,
+    /// Address of the embedded analyzer.
+    pub embedded: Option<String>,
+}

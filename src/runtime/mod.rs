@@ -1,0 +1,3 @@
+//! Floor 4: the loops. Observes, plans, commits and performs, woken by file events, timers and reports.
+
+pub mod control;

@@ -1,0 +1,245 @@
+//! Committing a plan: all of its writes or none, each guarded by what the plan saw.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{Store, StoreError};
+use crate::plan::Key;
+use crate::plan::mirror::FOUND_ON_DISK;
+use crate::plan::write::{CloseAttempt, ConditionWrite, EventWrite, FoundApp, OpenAttempt, TaskWrite, Write};
+use crate::resource::name::Uid;
+use crate::resource::time::Timestamp;
+
+/// What became of a plan's writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Committed {
+    /// They are durable. The keys are of objects that waited for one of them.
+    Applied(Vec<Key>),
+    /// Somebody else moved the state first; nothing was written.
+    Conflict,
+}
+
+impl Store {
+    /// Commits the writes of one plan.
+    ///
+    /// # Errors
+    /// What the database says; a stale plan is [`Committed::Conflict`] and no error.
+    pub async fn commit(&self, writes: Vec<Write>, now: Timestamp) -> Result<Committed, StoreError> {
+        if writes.is_empty() {
+            return Ok(Committed::Applied(Vec::new()));
+        }
+        let result = self
+            .write(move |connection| {
+                let mut woken = Vec::new();
+                for write in &writes {
+                    apply(connection, write, now, &mut woken)?;
+                }
+                Ok(woken)
+            })
+            .await;
+        match result {
+            Ok(woken) => Ok(Committed::Applied(woken)),
+            Err(StoreError::Conflict) => Ok(Committed::Conflict),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn apply(connection: &Connection, write: &Write, now: Timestamp, woken: &mut Vec<Key>) -> Result<(), StoreError> {
+    match write {
+        Write::Task(write) => set_task(connection, write),
+        Write::OpenAttempt(open) => open_attempt(connection, open),
+        Write::CloseAttempt(close) => match close_attempt(connection, close)? {
+            true => Ok(()),
+            false => Err(StoreError::Conflict),
+        },
+        Write::FoundApp(found) => found_app(connection, found, now, woken),
+        Write::AppMissing { uid, since } => app_missing(connection, uid, *since, woken),
+        Write::Condition(write) => set_condition(connection, write, now),
+        Write::Event(event) => record(connection, event, now),
+    }
+}
+
+fn set_task(connection: &Connection, write: &TaskWrite) -> Result<(), StoreError> {
+    let status = &write.status;
+    let changed = connection
+        .prepare_cached(
+            "UPDATE task SET phase = ?3, reason = ?4, message = ?5, observed_generation = ?6, round = ?7, attempt = ?8,
+                 next_at = ?9, started_at = ?10, finished_at = ?11, high = ?12, medium = ?13, low = ?14, unrated = ?15,
+                 version = version + 1
+             WHERE uid = ?1 AND version = ?2",
+        )?
+        .execute(params![
+            write.uid.0,
+            write.version,
+            status.phase.as_str(),
+            status.reason.as_str(),
+            status.message,
+            status.observed_generation,
+            status.round,
+            status.attempt,
+            status.next_at.map(|at| at.0),
+            status.started_at.map(|at| at.0),
+            status.finished_at.map(|at| at.0),
+            status.findings.high,
+            status.findings.medium,
+            status.findings.low,
+            status.findings.unrated,
+        ])?;
+    if changed == 1 { Ok(()) } else { Err(StoreError::Conflict) }
+}
+
+fn open_attempt(connection: &Connection, open: &OpenAttempt) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO attempt (task_uid, number, round, generation, analyzer, replica, opened_at, deadline_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            open.id.task.0,
+            open.id.number,
+            open.round,
+            open.generation,
+            open.analyzer,
+            open.replica,
+            open.opened_at.0,
+            open.deadline_at.0,
+        ])
+        .map_err(|error| match error.sqlite_error_code() {
+            // Another open attempt, or this number already: the plan was made on something older.
+            Some(rusqlite::ErrorCode::ConstraintViolation) => StoreError::Conflict,
+            _ => error.into(),
+        })?;
+    Ok(())
+}
+
+/// Closes an attempt if it is still open; says whether it was.
+pub(super) fn close_attempt(connection: &Connection, close: &CloseAttempt) -> Result<bool, StoreError> {
+    let verdict = &close.verdict;
+    let tools = serde_json::to_string(&verdict.tools).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    let changed = connection
+        .prepare_cached(
+            "UPDATE attempt SET ended_at = ?3, outcome = ?4, reason = ?5, message = ?6, tools = ?7, high = ?8, medium = ?9,
+                 low = ?10, unrated = ?11, result_dir = ?12, result_sha256 = ?13, result_bytes = ?14, slot_until = ?15
+             WHERE task_uid = ?1 AND number = ?2 AND outcome IS NULL",
+        )?
+        .execute(params![
+            close.id.task.0,
+            close.id.number,
+            close.at.0,
+            verdict.outcome.as_str(),
+            verdict.reason.as_str(),
+            verdict.message,
+            tools,
+            verdict.findings.high,
+            verdict.findings.medium,
+            verdict.findings.low,
+            verdict.findings.unrated,
+            close.result.as_ref().map(|result| &result.directory),
+            close.result.as_ref().map(|result| &result.sha256),
+            close.result.as_ref().map(|result| result.bytes),
+            close.slot_until.map(|at| at.0),
+        ])?;
+    Ok(changed == 1)
+}
+
+fn found_app(
+    connection: &Connection,
+    found: &FoundApp,
+    now: Timestamp,
+    woken: &mut Vec<Key>,
+) -> Result<(), StoreError> {
+    let file = format!("{FOUND_ON_DISK}{}", found.app_set);
+    // Only a removed App, or none, gives way to what a scan found; a name that is taken stays taken.
+    let uid: Option<String> = connection
+        .prepare_cached(
+            "INSERT INTO object (uid, kind, name, labels, annotations, spec, generation, created_at, updated_at, file, line, digest)
+             VALUES (?1, 'App', ?2, ?3, '{}', ?4, 1, ?5, ?5, ?6, 0, '')
+             ON CONFLICT (kind, name) DO UPDATE SET
+                 generation = generation + (spec <> excluded.spec), spec = excluded.spec, labels = excluded.labels,
+                 file = excluded.file, line = 0, digest = '', updated_at = excluded.updated_at, removed_at = NULL
+             WHERE removed_at IS NOT NULL
+             RETURNING uid",
+        )?
+        .query_row(params![new_uid(now).0, found.name, found.labels, found.spec, now.0, file], |row| row.get(0))
+        .optional()?;
+    let Some(uid) = uid else { return Ok(()) };
+    connection
+        .prepare_cached(
+            "INSERT INTO app (uid, app_set) VALUES (?1, ?2)
+             ON CONFLICT (uid) DO UPDATE SET app_set = excluded.app_set, missing_since = NULL",
+        )?
+        .execute(params![uid, found.app_set])?;
+    wake_waiting_for_app(connection, &found.name, woken)
+}
+
+fn app_missing(
+    connection: &Connection,
+    uid: &Uid,
+    since: Option<Timestamp>,
+    woken: &mut Vec<Key>,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("UPDATE app SET missing_since = ?2 WHERE uid = ?1")?
+        .execute(params![uid.0, since.map(|at| at.0)])?;
+    let name: Option<String> = connection
+        .prepare_cached("SELECT name FROM object WHERE uid = ?1")?
+        .query_row([&uid.0], |row| row.get(0))
+        .optional()?;
+    name.map_or(Ok(()), |name| wake_waiting_for_app(connection, &name, woken))
+}
+
+/// Adds the tasks that are held and name this app.
+pub(super) fn wake_waiting_for_app(connection: &Connection, app: &str, woken: &mut Vec<Key>) -> Result<(), StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT uid FROM task WHERE app = ?1 AND phase = 'Pending' AND reason <> 'Queued'")?;
+    for uid in statement.query_map([app], |row| row.get(0))? {
+        woken.push(Key::Task(Uid(uid?)));
+    }
+    Ok(())
+}
+
+pub(super) fn set_condition(connection: &Connection, write: &ConditionWrite, now: Timestamp) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO condition (uid, type, holds, reason, message, changed_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (uid, type) DO UPDATE SET
+                 changed_at = iif(holds = excluded.holds, changed_at, excluded.changed_at),
+                 holds = excluded.holds, reason = excluded.reason, message = excluded.message",
+        )?
+        .execute(params![write.uid.0, write.condition, write.holds, write.reason, write.message, now.0])?;
+    Ok(())
+}
+
+/// Records an event; the same one again only counts up.
+pub(super) fn record(connection: &Connection, event: &EventWrite, now: Timestamp) -> Result<(), StoreError> {
+    let repeated = connection
+        .prepare_cached(
+            "UPDATE event SET count = count + 1, last_at = ?4
+             WHERE id = (SELECT max(id) FROM event WHERE uid = ?1) AND reason = ?2 AND message = ?3",
+        )?
+        .execute(params![event.uid.0, event.reason, event.message, now.0])?;
+    if repeated == 0 {
+        connection
+            .prepare_cached(
+                "INSERT INTO event (uid, kind, name, type, reason, message, first_at, last_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
+            )?
+            .execute(params![
+                event.uid.0,
+                event.kind.as_str(),
+                event.name,
+                event.event_type.as_str(),
+                event.reason,
+                event.message,
+                now.0
+            ])?;
+    }
+    Ok(())
+}
+
+/// A new uid that sorts by time.
+pub(super) fn new_uid(now: Timestamp) -> Uid {
+    let ms = now.0.max(0).unsigned_abs();
+    let nanos = u32::try_from(ms % 1000 * 1_000_000).unwrap_or(0);
+    Uid(uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, ms / 1000, nanos)).to_string())
+}

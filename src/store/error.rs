@@ -1,0 +1,79 @@
+//! What can go wrong in the store, and which of it must end the process.
+
+use std::path::PathBuf;
+
+/// What can go wrong in the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// SQLite said no.
+    #[error("database: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The schema could not be brought up to date.
+    #[error("upgrading the database: {0}")]
+    Migration(#[from] rusqlite_migration::Error),
+    /// The file system said no.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file or directory.
+        path: PathBuf,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// Another process owns the state directory.
+    #[error(
+        "the state directory {path} is in use by another manifestd{holder}; stop it first, or give another one with --state"
+    )]
+    Locked {
+        /// The state directory.
+        path: PathBuf,
+        /// ` (process 123)` when it is known.
+        holder: String,
+    },
+    /// The database was made by a newer program.
+    #[error(
+        "the database {path} has schema version {found}, this manifestd knows up to {known}; use a newer manifestd. Nothing was changed"
+    )]
+    Newer {
+        /// The database file.
+        path: PathBuf,
+        /// Its version.
+        found: usize,
+        /// The newest version this program knows.
+        known: usize,
+    },
+    /// There is no database yet.
+    #[error(
+        "there is no database at {path}; start `manifestd serve` or `manifestd reconcile --once` first, or give the state directory with --state"
+    )]
+    Absent {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A stored value is not what this program writes.
+    #[error("the database holds something that manifestd did not write: {0}")]
+    Corrupt(String),
+    /// Somebody else moved what a plan was decided on.
+    #[error("the state moved since it was observed")]
+    Conflict,
+    /// The store's thread has ended.
+    #[error("the store has been closed")]
+    Gone,
+}
+
+impl StoreError {
+    /// Whether going on could only make it worse: the disk is full or broken, or the database cannot be trusted.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, DiskFull, NotADatabase, ReadOnly, SystemIoFailure};
+        match self {
+            Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => {
+                matches!(
+                    error.code,
+                    CannotOpen | DatabaseCorrupt | DiskFull | NotADatabase | ReadOnly | SystemIoFailure
+                )
+            }
+            Self::Gone | Self::Newer { .. } | Self::Locked { .. } | Self::Absent { .. } | Self::Migration(_) => true,
+            Self::Sqlite(_) | Self::Io { .. } | Self::Corrupt(_) | Self::Conflict => false,
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Observing: one read that turns rows into what a plan looks at.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::rows::{app_facts, findings, json_column, task_status, time, word, word_or_none};
+use super::{Store, StoreError};
+use crate::plan::apps::{KnownApp, ObservedSet, SOURCE_SUSPECT};
+use crate::plan::budgets::Budgets;
+use crate::plan::lane::{Candidate, ObservedLane};
+use crate::plan::task::{AttemptFacts, Carried, EndedAttempt, ObservedTask};
+use crate::resource::analyzer::AnalyzerSpec;
+use crate::resource::app_set::AppSetSpec;
+use crate::resource::attempt::AttemptId;
+use crate::resource::name::Uid;
+use crate::resource::time::Timestamp;
+
+/// The attempts that this process carries, as they were before the store was read.
+pub type Held = HashMap<AttemptId, Carried>;
+
+/// Occupied slots by replica, and when the first abandoned one becomes free.
+type Occupied = (Vec<(String, u32)>, Option<Timestamp>);
+
+/// Pending tasks that one pass looks at, beyond the free slots: so many may be held back without another pass.
+const CANDIDATES_EXTRA: usize = 64;
+
+impl Store {
+    /// What a task plan looks at; `None` when there is no such task.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn observe_task(
+        &self,
+        uid: Uid,
+        held: Held,
+        budgets: Budgets,
+    ) -> Result<Option<ObservedTask>, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT t.*, o.spec AS spec, a.spec AS app_spec, p.missing_since, z.spec AS analyzer_spec
+                 FROM task t
+                 JOIN object o ON o.uid = t.uid
+                 LEFT JOIN object a ON a.kind = 'App' AND a.name = t.app AND a.removed_at IS NULL
+                 LEFT JOIN app p ON p.uid = a.uid
+                 LEFT JOIN object z ON z.kind = 'Analyzer' AND z.name = t.analyzer AND z.removed_at IS NULL
+                 WHERE t.uid = ?1",
+            )?;
+            let mut rows = statement.query([&uid.0])?;
+            let Some(row) = rows.next()? else { return Ok(None) };
+            let status = task_status(row)?;
+            let analyzer: Option<String> = row.get("analyzer_spec")?;
+            Ok(Some(ObservedTask {
+                name: row.get("name")?,
+                generation: row.get("generation")?,
+                removed: row.get("removed")?,
+                spec: json_column(row, "spec")?,
+                version: row.get("version")?,
+                cancel_round: row.get("cancel_round")?,
+                retry_round: row.get("retry_round")?,
+                attempts: attempts(connection, &uid, status.round, &held)?,
+                app: app_facts(row)?,
+                analyzer: analyzer.map(|spec| super::rows::json(&spec)).transpose()?,
+                status,
+                uid,
+                budgets,
+            }))
+        })
+        .await
+    }
+
+    /// What a lane plan looks at.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn observe_lane(
+        &self,
+        analyzer: String,
+        now: Timestamp,
+        budgets: Budgets,
+    ) -> Result<ObservedLane, StoreError> {
+        self.read(move |connection| {
+            let spec: Option<String> = connection
+                .prepare_cached("SELECT spec FROM object WHERE kind = 'Analyzer' AND name = ?1 AND removed_at IS NULL")?
+                .query_row([&analyzer], |row| row.get(0))
+                .optional()?;
+            let spec: Option<AnalyzerSpec> = spec.map(|spec| super::rows::json(&spec)).transpose()?;
+            let (occupied, slot_free_at) = occupied(connection, &analyzer, now)?;
+            let total = spec.as_ref().map_or(0, |spec| spec.replicas().len() * spec.capacity as usize);
+            let used: usize = occupied.iter().map(|(_, used)| *used as usize).sum();
+            let limit = total.saturating_sub(used) + CANDIDATES_EXTRA;
+            let mut candidates = candidates(connection, &analyzer, limit + 1)?;
+            let more = candidates.len() > limit;
+            candidates.truncate(limit);
+            let opened = match spec.as_ref().and_then(|spec| spec.rate) {
+                Some(rate) => opened(connection, &analyzer, now.minus(rate.per), rate.limit)?,
+                None => Vec::new(),
+            };
+            Ok(ObservedLane { analyzer, spec, occupied, slot_free_at, opened, candidates, more, budgets })
+        })
+        .await
+    }
+
+    /// Every AppSet with its spec, and every App, without what a scan of the disk will add.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn observe_apps(&self) -> Result<(Vec<(ObservedSet, AppSetSpec)>, Vec<KnownApp>), StoreError> {
+        self.read(|connection| Ok((app_sets(connection)?, known_apps(connection)?))).await
+    }
+}
+
+fn attempts(connection: &Connection, uid: &Uid, round: i64, held: &Held) -> Result<Vec<AttemptFacts>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT * FROM attempt WHERE task_uid = ?1 AND round = ?2 ORDER BY number")?;
+    let mut rows = statement.query(params![uid.0, round])?;
+    let mut attempts = Vec::new();
+    while let Some(row) = rows.next()? {
+        attempts.push(attempt(row, uid, held)?);
+    }
+    Ok(attempts)
+}
+
+fn attempt(row: &Row<'_>, uid: &Uid, held: &Held) -> Result<AttemptFacts, StoreError> {
+    let id = AttemptId { task: uid.clone(), number: row.get("number")? };
+    let pid: Option<i32> = row.get("pid")?;
+    let pid_start: Option<i64> = row.get("pid_start")?;
+    let ended = match word_or_none(row, "outcome")? {
+        None => None,
+        Some(outcome) => Some(EndedAttempt {
+            outcome,
+            reason: word(row, "reason")?,
+            message: row.get("message")?,
+            at: time(row, "ended_at")?,
+            findings: findings(row)?,
+        }),
+    };
+    Ok(AttemptFacts {
+        generation: row.get("generation")?,
+        replica: row.get("replica")?,
+        deadline_at: time(row, "deadline_at")?,
+        process: pid.zip(pid_start.map(i64::unsigned_abs)),
+        carried: held.get(&id).copied(),
+        ended,
+        id,
+    })
+}
+
+fn occupied(connection: &Connection, analyzer: &str, now: Timestamp) -> Result<Occupied, StoreError> {
+    let mut used: HashMap<String, u32> = HashMap::new();
+    let mut open = connection.prepare_cached("SELECT replica FROM attempt WHERE analyzer = ?1 AND outcome IS NULL")?;
+    for replica in open.query_map([analyzer], |row| row.get::<_, String>(0))? {
+        *used.entry(replica?).or_default() += 1;
+    }
+    let mut free_at: Option<Timestamp> = None;
+    let mut draining =
+        connection.prepare_cached("SELECT replica, slot_until FROM attempt WHERE analyzer = ?1 AND slot_until > ?2")?;
+    for row in draining.query_map(params![analyzer, now.0], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))? {
+        let (replica, until) = row?;
+        *used.entry(replica).or_default() += 1;
+        free_at = Some(free_at.map_or(Timestamp(until), |at| at.min(Timestamp(until))));
+    }
+    let mut used: Vec<(String, u32)> = used.into_iter().collect();
+    used.sort();
+    Ok((used, free_at))
+}
+
+fn candidates(connection: &Connection, analyzer: &str, limit: usize) -> Result<Vec<Candidate>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT t.*, o.spec AS spec, a.spec AS app_spec, p.missing_since
+         FROM (SELECT * FROM task WHERE analyzer = ?1 AND phase = 'Pending' AND reason = 'Queued'
+               ORDER BY priority DESC, created_at, uid LIMIT ?2) t
+         JOIN object o ON o.uid = t.uid
+         LEFT JOIN object a ON a.kind = 'App' AND a.name = t.app AND a.removed_at IS NULL
+         LEFT JOIN app p ON p.uid = a.uid
+         ORDER BY t.priority DESC, t.created_at, t.uid",
+    )?;
+    let mut rows = statement.query(params![analyzer, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let mut candidates = Vec::new();
+    while let Some(row) = rows.next()? {
+        let status = task_status(row)?;
+        let cancel_round: i64 = row.get("cancel_round")?;
+        candidates.push(Candidate {
+            uid: Uid(row.get("uid")?),
+            name: row.get("name")?,
+            generation: row.get("generation")?,
+            unwanted: row.get::<_, bool>("removed")? || cancel_round >= status.round,
+            spec: json_column(row, "spec")?,
+            version: row.get("version")?,
+            app: app_facts(row)?,
+            status,
+        });
+    }
+    Ok(candidates)
+}
+
+fn opened(connection: &Connection, analyzer: &str, since: Timestamp, limit: u32) -> Result<Vec<Timestamp>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT opened_at FROM attempt WHERE analyzer = ?1 AND opened_at > ?2 ORDER BY opened_at DESC LIMIT ?3",
+    )?;
+    let times = statement.query_map(params![analyzer, since.0, limit], |row| row.get(0).map(Timestamp))?;
+    Ok(times.collect::<Result<_, _>>()?)
+}
+
+fn app_sets(connection: &Connection) -> Result<Vec<(ObservedSet, AppSetSpec)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT o.uid, o.name, o.spec, c.message AS suspect,
+                EXISTS (SELECT 1 FROM condition k WHERE k.uid = o.uid AND k.type = 'GoneAccepted' AND k.holds = 1) AS accepted
+         FROM object o LEFT JOIN condition c ON c.uid = o.uid AND c.type = ?1 AND c.holds = 1
+         WHERE o.kind = 'AppSet' AND o.removed_at IS NULL ORDER BY o.name",
+    )?;
+    let mut rows = statement.query([SOURCE_SUSPECT])?;
+    let mut sets = Vec::new();
+    while let Some(row) = rows.next()? {
+        let spec: AppSetSpec = json_column(row, "spec")?;
+        let set = ObservedSet {
+            uid: Uid(row.get("uid")?),
+            name: row.get("name")?,
+            max_disappear: spec.max_disappear,
+            suspect: row.get("suspect")?,
+            accepted: row.get("accepted")?,
+            scan: Err("not scanned yet".into()),
+        };
+        sets.push((set, spec));
+    }
+    Ok(sets)
+}
+
+fn known_apps(connection: &Connection) -> Result<Vec<KnownApp>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT o.uid, o.name, o.spec ->> 'path' AS path, p.app_set, p.missing_since
+         FROM object o JOIN app p ON p.uid = o.uid WHERE o.kind = 'App' AND o.removed_at IS NULL ORDER BY o.name",
+    )?;
+    let apps = statement.query_map([], |row| {
+        Ok(KnownApp {
+            uid: Uid(row.get("uid")?),
+            name: row.get("name")?,
+            path: row.get("path")?,
+            set: row.get("app_set")?,
+            missing_since: row.get::<_, Option<i64>>("missing_since")?.map(Timestamp),
+            present: None,
+        })
+    })?;
+    Ok(apps.collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,141 @@
+//! Opening the database: pragmas on every connection, migrations in one go after a backup, refusal of a newer one.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use include_dir::{Dir, include_dir};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite_migration::Migrations;
+
+use super::StoreError;
+
+static MIGRATION_FILES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/migrations");
+
+#[expect(clippy::expect_used, reason = "the files are part of the program; a test opens them")]
+static MIGRATIONS: LazyLock<Migrations<'static>> =
+    LazyLock::new(|| Migrations::from_directory(&MIGRATION_FILES).expect("the embedded migrations are well-formed"));
+
+/// The newest schema version that this program knows: the number of its migrations.
+pub const SCHEMA_VERSION: usize = 1;
+
+/// How long a connection waits for a lock that another one holds. Only a backup or a person's sqlite3 can hold it for long.
+const BUSY_TIMEOUT_MS: u64 = 5_000;
+
+/// Statements that each connection keeps compiled.
+const CACHED_STATEMENTS: usize = 128;
+
+/// Where the database of a state directory lies.
+#[must_use]
+pub fn database_path(state: &Path) -> PathBuf {
+    state.join("manifestd.db")
+}
+
+/// Opens the one write connection. Returns it with the state directory's id.
+pub(super) fn open(path: &Path) -> Result<(Connection, String), StoreError> {
+    let io = |source| StoreError::Io { path: path.to_owned(), source };
+    // Created by us first, so that its mode does not depend on the umask; SQLite gives -wal and -shm the same one.
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(io)?;
+    let mut connection = Connection::open(path)?;
+    configure(&connection)?;
+    let found: usize = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if found > SCHEMA_VERSION {
+        return Err(StoreError::Newer { path: path.to_owned(), found, known: SCHEMA_VERSION });
+    }
+    if found > 0 && found < SCHEMA_VERSION {
+        let copy = path.with_extension(format!("v{found}.backup.db"));
+        connection.execute("VACUUM INTO ?1", [copy.to_string_lossy()])?;
+        tracing::info!(from = found, to = SCHEMA_VERSION, backup = %copy.display(), "upgrading the database");
+    }
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    // The log is folded in by the writer between groups; see writer.rs.
+    MIGRATIONS.to_latest(&mut connection)?;
+    let id = state_id(&connection)?;
+    Ok((connection, id))
+}
+
+/// Opens a read-only connection to an existing database, with or without a daemon running.
+///
+/// # Errors
+/// [`StoreError::Absent`] when there is none, [`StoreError::Newer`] when it is too new to be understood.
+pub fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
+    if !path.exists() {
+        return Err(StoreError::Absent { path: path.to_owned() });
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    configure(&connection)?;
+    let found: usize = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    match found {
+        0 => Err(StoreError::Absent { path: path.to_owned() }),
+        found if found > SCHEMA_VERSION => {
+            Err(StoreError::Newer { path: path.to_owned(), found, known: SCHEMA_VERSION })
+        }
+        _ => Ok(connection),
+    }
+}
+
+fn configure(connection: &Connection) -> Result<(), StoreError> {
+    connection.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    Ok(())
+}
+
+fn state_id(connection: &Connection) -> Result<String, StoreError> {
+    let known = connection
+        .query_row("SELECT value FROM meta WHERE key = 'state_id'", [], |row| row.get::<_, String>(0))
+        .optional()?;
+    if let Some(id) = known {
+        return Ok(id);
+    }
+    let id: String = connection.query_row("SELECT lower(hex(randomblob(8)))", [], |row| row.get(0))?;
+    connection.execute("INSERT INTO meta (key, value) VALUES ('state_id', ?1)", params![id])?;
+    Ok(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_version_is_the_number_of_migrations() {
+        MIGRATIONS.validate().unwrap();
+        assert_eq!(MIGRATION_FILES.dirs().count(), SCHEMA_VERSION);
+    }
+
+    #[test]
+    fn a_newer_database_is_refused_and_left_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = database_path(directory.path());
+        let (connection, _) = open(&path).unwrap();
+        connection.pragma_update(None, "user_version", 99).unwrap();
+        drop(connection);
+        for refused in [open(&path).map(|_| ()), open_read_only(&path).map(|_| ())] {
+            assert!(matches!(refused, Err(StoreError::Newer { found: 99, .. })));
+        }
+        let version: i64 =
+            Connection::open(&path).unwrap().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        assert_eq!(version, 99);
+    }
+
+    #[test]
+    fn every_connection_enforces_foreign_keys_and_keeps_its_id() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = database_path(directory.path());
+        let (connection, id) = open(&path).unwrap();
+        assert!(connection.execute("INSERT INTO app (uid) VALUES ('nobody')", []).is_err());
+        drop(connection);
+        assert_eq!(open(&path).unwrap().1, id);
+    }
+
+    #[test]
+    fn a_database_that_is_not_there_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = open_read_only(&database_path(directory.path())).unwrap_err();
+        assert!(error.to_string().contains("manifestd.db"), "{error}");
+    }
+}

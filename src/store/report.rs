@@ -1,0 +1,43 @@
+//! Reports of running attempts: signs of life on the way, and one ending, which is accepted only while the attempt is open.
+
+use rusqlite::params;
+
+use super::commit::close_attempt;
+use super::{Store, StoreError};
+use crate::plan::write::CloseAttempt;
+use crate::resource::attempt::{AttemptId, Sign};
+
+impl Store {
+    /// Writes the ending of an attempt. Says whether it was accepted: a late ending of an attempt that was closed already is not.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn report_ending(&self, ending: CloseAttempt) -> Result<bool, StoreError> {
+        self.write(move |connection| close_attempt(connection, &ending)).await
+    }
+
+    /// Writes what a running attempt says of itself; nothing once it has ended.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn report_sign(&self, id: AttemptId, sign: Sign) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            match &sign {
+                Sign::Alive => 0,
+                Sign::Spawned { pid, pid_start } => connection
+                    .prepare_cached(
+                        "UPDATE attempt SET pid = ?3, pid_start = ?4 WHERE task_uid = ?1 AND number = ?2 AND outcome IS NULL",
+                    )?
+                    .execute(params![id.task.0, id.number, pid, i64::try_from(*pid_start).unwrap_or(i64::MAX)])?,
+                Sign::Progress { stage, message, fraction } => connection
+                    .prepare_cached(
+                        "UPDATE attempt SET stage = ?3, progress_message = ?4, fraction = coalesce(?5, fraction)
+                         WHERE task_uid = ?1 AND number = ?2 AND outcome IS NULL",
+                    )?
+                    .execute(params![id.task.0, id.number, stage, message, fraction])?,
+            };
+            Ok(())
+        })
+        .await
+    }
+}

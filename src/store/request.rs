@@ -1,0 +1,59 @@
+//! What people ask of tasks: cancel, run again. Both are desired state, written here and acted on by the task loop.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::{Store, StoreError};
+use crate::plan::Key;
+use crate::resource::name::Uid;
+use crate::resource::phase::Phase;
+
+/// What a request came to for one task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requested {
+    /// The task to look at again.
+    pub key: Key,
+    /// The phase it was in.
+    pub phase: Phase,
+    /// Whether anything is going to happen: cancelling a finished task does nothing.
+    pub effective: bool,
+}
+
+impl Store {
+    /// Asks to cancel the task's current round. `None` when there is no such task.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn request_cancel(&self, name: String) -> Result<Option<Requested>, StoreError> {
+        self.request(name, "UPDATE task SET cancel_round = round WHERE uid = ?1", |phase| !phase.is_terminal()).await
+    }
+
+    /// Asks for another run of a finished task, or for the next try of a waiting one now. `None` when there is no such task.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn request_retry(&self, name: String) -> Result<Option<Requested>, StoreError> {
+        self.request(name, "UPDATE task SET retry_round = round WHERE uid = ?1", |phase| phase != Phase::Running).await
+    }
+
+    async fn request(
+        &self,
+        name: String,
+        update: &'static str,
+        is_effective: fn(Phase) -> bool,
+    ) -> Result<Option<Requested>, StoreError> {
+        self.write(move |connection| {
+            let found: Option<(String, String)> = connection
+                .prepare_cached("SELECT uid, phase FROM task WHERE name = ?1")?
+                .query_row([&name], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            let Some((uid, phase)) = found else { return Ok(None) };
+            let phase: Phase = phase.parse().map_err(|error| StoreError::Corrupt(format!("{error}")))?;
+            let effective = is_effective(phase);
+            if effective {
+                connection.prepare_cached(update)?.execute(params![uid])?;
+            }
+            Ok(Some(Requested { key: Key::Task(Uid(uid)), phase, effective }))
+        })
+        .await
+    }
+}

@@ -1,0 +1,60 @@
+//! What a resync looks at again: whatever a lost wake-up could have left behind, found by partial indexes, so that its cost does not
+//! grow with finished history.
+
+use rusqlite::Connection;
+
+use super::{Store, StoreError};
+use crate::plan::Key;
+use crate::resource::name::Uid;
+use crate::resource::time::Timestamp;
+
+/// A key and when to look at it: at once, or at a stored time.
+pub type Wake = (Key, Option<Timestamp>);
+
+impl Store {
+    /// Every key that may have something to do.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn unsettled(&self) -> Result<Vec<Wake>, StoreError> {
+        self.read(|connection| {
+            let mut wakes = vec![(Key::Apps, None)];
+            // The loose index scan jumps from analyzer to analyzer instead of reading the whole queue.
+            lanes(connection, &mut wakes)?;
+            for query in [
+                "SELECT uid, NULL FROM task WHERE phase = 'Running'",
+                "SELECT uid, next_at FROM task WHERE phase = 'Pending' AND reason <> 'Queued'",
+                "SELECT uid, NULL FROM task WHERE
+                     (generation > observed_generation AND phase NOT IN ('Pending'))
+                     OR (removed = 1 AND phase IN ('Pending', 'Running'))
+                     OR (removed = 0 AND phase = 'Cancelled' AND reason = 'ManifestRemoved')
+                     OR (cancel_round >= round AND phase IN ('Pending', 'Running'))
+                     OR (retry_round >= round AND phase NOT IN ('Running'))",
+            ] {
+                let mut statement = connection.prepare_cached(query)?;
+                for row in statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)))? {
+                    let (uid, at) = row?;
+                    wakes.push((Key::Task(Uid(uid)), at.map(Timestamp)));
+                }
+            }
+            Ok(wakes)
+        })
+        .await
+    }
+}
+
+fn lanes(connection: &Connection, wakes: &mut Vec<Wake>) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(
+        "WITH RECURSIVE lane (analyzer) AS (
+             SELECT min(analyzer) FROM task WHERE phase = 'Pending' AND reason = 'Queued'
+             UNION ALL
+             SELECT (SELECT min(analyzer) FROM task
+                     WHERE phase = 'Pending' AND reason = 'Queued' AND analyzer > lane.analyzer)
+             FROM lane WHERE analyzer IS NOT NULL
+         ) SELECT analyzer FROM lane WHERE analyzer IS NOT NULL",
+    )?;
+    for analyzer in statement.query_map([], |row| row.get(0))? {
+        wakes.push((Key::Lane(analyzer?), None));
+    }
+    Ok(())
+}

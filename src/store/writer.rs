@@ -1,0 +1,119 @@
+//! The writer: one thread, one connection, group commit.
+//!
+//! It drains every waiting job, runs each in its own savepoint inside one IMMEDIATE transaction, commits once, and then answers all of
+//! them. A job alone in the queue is committed at once, so grouping never costs latency.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::StoreError;
+
+/// Jobs in one commit at most, so that an answer is never far away.
+const GROUP_MAX: usize = 1024;
+
+/// The log is folded into the database when it has grown to this many pages (4 KiB each), between groups.
+const WAL_PAGES_MAX: i64 = 4_000;
+
+/// Sends a job's answer once it is known whether the group was committed.
+type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// Runs in the transaction that was begun, or learns why none could be.
+type Job = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Answer + Send>;
+
+pub(super) struct Writer {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub(super) fn start(connection: Connection) -> Result<Self, StoreError> {
+        connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
+        let (jobs, queue) = channel();
+        let thread = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || serve(&connection, &queue))
+            .map_err(|source| StoreError::Io { path: "store-writer".into(), source })?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (sender, receiver) = oneshot::channel();
+        let job: Job = Box::new(move |begun| {
+            let result = begun.and_then(|connection| in_savepoint(connection, job));
+            Box::new(move |committed| {
+                // Nobody waits any more when the caller was dropped; the commit stands all the same.
+                let _ = sender.send(committed.and(result));
+            })
+        });
+        self.jobs.as_ref().ok_or(StoreError::Gone)?.send(job).map_err(|_| StoreError::Gone)?;
+        receiver.await.map_err(|_| StoreError::Gone)?
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been answered to its callers as `Gone` already.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(connection: &Connection, queue: &Receiver<Job>) {
+    while let Ok(first) = queue.recv() {
+        let mut group = vec![first];
+        group.extend(queue.try_iter().take(GROUP_MAX - 1));
+        commit(connection, group);
+    }
+    // Leaves one tidy file behind; whatever happens, the log alone would do.
+    let _ = connection.pragma_update(None, "wal_checkpoint", "TRUNCATE");
+}
+
+fn commit(connection: &Connection, group: Vec<Job>) {
+    if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
+        tracing::error!(%error, "a transaction could not be started");
+        for job in group {
+            job(Err(copy_of(&error)))(Ok(()));
+        }
+        return;
+    }
+    let answers: Vec<Answer> = group.into_iter().map(|job| job(Ok(connection))).collect();
+    let committed = connection.execute_batch("COMMIT");
+    if let Err(error) = &committed {
+        tracing::error!(%error, "a group could not be committed");
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    for answer in answers {
+        answer(match &committed {
+            Ok(()) => Ok(()),
+            Err(error) => Err(copy_of(error)),
+        });
+    }
+}
+
+/// The same failure for each caller of the group; `rusqlite::Error` cannot be cloned.
+fn copy_of(error: &rusqlite::Error) -> StoreError {
+    match error {
+        rusqlite::Error::SqliteFailure(code, text) => rusqlite::Error::SqliteFailure(*code, text.clone()).into(),
+        other => StoreError::Corrupt(other.to_string()),
+    }
+}
+
+fn in_savepoint<T>(
+    connection: &Connection,
+    job: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    connection.prepare_cached("SAVEPOINT job")?.execute([])?;
+    let result = job(connection);
+    if result.is_err() {
+        connection.prepare_cached("ROLLBACK TO job")?.execute([])?;
+    }
+    connection.prepare_cached("RELEASE job")?.execute([])?;
+    result
+}
