@@ -271,9 +271,6 @@ fn contradictions(settings: &Settings) -> Vec<String> {
     if settings.embedded_parallel == 0 {
         problems.push("embeddedParallel = 0 would run nothing; it must be at least 1".into());
     }
-    if settings.embedded_listen.parse::<std::net::SocketAddr>().is_ok_and(|address| !address.ip().is_loopback()) {
-        problems.push(format!("embeddedListen = {:?} is not a loopback address", settings.embedded_listen));
-    }
     problems
 }
 
@@ -348,7 +345,7 @@ mod tests {
         let problems = resolve(&[layer.unwrap()]).unwrap_err();
         assert_eq!(problems.len(), 2, "{problems:?}");
         assert!(problems[0].contains("TASK_TIMEOUT"));
-        let layer = env(&[("MANIFESTD_PRUNE_PERCENT", "101"), ("MANIFESTD_EMBEDDED_LISTEN", "0.0.0.0:1")]);
+        let layer = env(&[("MANIFESTD_PRUNE_PERCENT", "101"), ("MANIFESTD_EMBEDDED_PARALLEL", "0")]);
         assert_eq!(resolve(&[layer.unwrap()]).unwrap_err().len(), 2);
     }
 }
