@@ -5,6 +5,7 @@ pub mod config;
 pub mod executor;
 pub mod manifest;
 pub mod plan;
+pub mod queue;
 pub mod resource;
 pub mod runtime;
 pub mod store;

@@ -1,0 +1,173 @@
+//! The work queue, without I/O and without a clock: keys to look at now, keys to look at later, one run per key at a time.
+//!
+//! A key added while it is being worked on is remembered and comes back when that run is done, so nothing is lost and nothing runs twice
+//! at once. The idea is client-go's work queue: queued, busy, dirty.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::hash::Hash;
+
+use crate::resource::time::{Span, Timestamp};
+
+/// First pause after a failed run; it doubles.
+const FAILURE_PAUSE: Span = Span::seconds(1);
+
+/// The longest pause after a failed run.
+const FAILURE_PAUSE_MAX: Span = Span::seconds(60);
+
+/// Keys waiting to be worked on.
+#[derive(Debug)]
+pub struct Queue<K> {
+    ready: VecDeque<K>,
+    queued: HashSet<K>,
+    busy: HashSet<K>,
+    dirty: HashSet<K>,
+    later: BTreeSet<(Timestamp, K)>,
+    due: HashMap<K, Timestamp>,
+    failures: HashMap<K, u32>,
+}
+
+impl<K: Clone + Eq + Hash + Ord> Default for Queue<K> {
+    fn default() -> Self {
+        Self {
+            ready: VecDeque::new(),
+            queued: HashSet::new(),
+            busy: HashSet::new(),
+            dirty: HashSet::new(),
+            later: BTreeSet::new(),
+            due: HashMap::new(),
+            failures: HashMap::new(),
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash + Ord> Queue<K> {
+    /// Adds a key to be worked on as soon as possible. Adding it again before that changes nothing.
+    pub fn add(&mut self, key: K) {
+        if self.busy.contains(&key) {
+            self.dirty.insert(key);
+        } else if self.queued.insert(key.clone()) {
+            self.ready.push_back(key);
+        }
+    }
+
+    /// Adds a key to be worked on at a time; the earliest of several times counts.
+    pub fn add_at(&mut self, key: K, at: Timestamp) {
+        match self.due.get(&key) {
+            Some(earlier) if *earlier <= at => return,
+            Some(later) => {
+                self.later.remove(&(*later, key.clone()));
+            }
+            None => {}
+        }
+        self.due.insert(key.clone(), at);
+        self.later.insert((at, key));
+    }
+
+    /// Takes the next key to work on; [`Queue::done`] or [`Queue::failed`] must follow.
+    pub fn pop(&mut self, now: Timestamp) -> Option<K> {
+        while let Some((at, key)) = self.later.first().cloned() {
+            if at > now {
+                break;
+            }
+            self.later.pop_first();
+            self.due.remove(&key);
+            self.add(key);
+        }
+        let key = self.ready.pop_front()?;
+        self.queued.remove(&key);
+        self.busy.insert(key.clone());
+        Some(key)
+    }
+
+    /// Says that a key has been worked on; it comes back at once if it was added meanwhile.
+    pub fn done(&mut self, key: &K) {
+        self.failures.remove(key);
+        self.release(key);
+    }
+
+    /// Says that working on a key failed; it comes back after a pause that doubles with each failure in a row.
+    pub fn failed(&mut self, key: &K, now: Timestamp) {
+        let failures = self.failures.entry(key.clone()).or_default();
+        let pause = FAILURE_PAUSE.times(1 << (*failures).min(10)).min(FAILURE_PAUSE_MAX);
+        *failures += 1;
+        self.release(key);
+        self.add_at(key.clone(), now.plus(pause));
+    }
+
+    fn release(&mut self, key: &K) {
+        self.busy.remove(key);
+        if self.dirty.remove(key) {
+            self.add(key.clone());
+        }
+    }
+
+    /// When the first later key is due.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.later.first().map(|(at, _)| *at)
+    }
+
+    /// Whether nothing is ready, being worked on, or due.
+    #[must_use]
+    pub fn is_idle(&self, now: Timestamp) -> bool {
+        self.ready.is_empty() && self.busy.is_empty() && self.next_due().is_none_or(|at| at > now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_added_many_times_is_worked_on_once() {
+        let mut queue = Queue::default();
+        queue.add("a");
+        queue.add("a");
+        assert_eq!(queue.pop(Timestamp(0)), Some("a"));
+        assert_eq!(queue.pop(Timestamp(0)), None);
+    }
+
+    #[test]
+    fn a_key_is_never_worked_on_twice_at_once_and_never_lost() {
+        let mut queue = Queue::default();
+        queue.add("a");
+        assert_eq!(queue.pop(Timestamp(0)), Some("a"));
+        queue.add("a");
+        assert_eq!(queue.pop(Timestamp(0)), None);
+        queue.done(&"a");
+        assert_eq!(queue.pop(Timestamp(0)), Some("a"));
+    }
+
+    #[test]
+    fn the_earliest_of_several_times_counts() {
+        let mut queue = Queue::default();
+        queue.add_at("a", Timestamp(50));
+        queue.add_at("a", Timestamp(20));
+        queue.add_at("a", Timestamp(90));
+        assert_eq!(queue.next_due(), Some(Timestamp(20)));
+        assert_eq!(queue.pop(Timestamp(19)), None);
+        assert!(!queue.is_idle(Timestamp(20)));
+        assert_eq!(queue.pop(Timestamp(20)), Some("a"));
+        queue.done(&"a");
+        assert!(queue.is_idle(Timestamp(1000)));
+    }
+
+    #[test]
+    fn failures_pause_longer_and_longer_and_success_forgets_them() {
+        let mut queue = Queue::default();
+        let mut now = Timestamp(0);
+        queue.add("a");
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            assert_eq!(queue.pop(now), Some("a"));
+            queue.failed(&"a", now);
+            now = now.plus(Span::seconds(seconds));
+            assert_eq!(queue.next_due(), Some(now));
+        }
+        assert_eq!(queue.pop(now), Some("a"));
+        queue.done(&"a");
+        queue.add("a");
+        queue.pop(now);
+        queue.failed(&"a", now);
+        assert_eq!(queue.next_due(), Some(now.plus(Span::seconds(1))));
+    }
+}

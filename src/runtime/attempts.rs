@@ -1,0 +1,274 @@
+//! The attempts that this process carries: performing effects, listening to signs of life, writing endings.
+//!
+//! Law 3: an open attempt is carried by this process or by nobody. It is registered before its row is committed, and it leaves the
+//! register only after its outcome was written; then its owner is woken.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::FutureExt;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::clock::Clock;
+use super::core::Fatal;
+use super::wakes::Wakes;
+use crate::executor::{Executors, leftover};
+use crate::plan::task::{Carried, interrupted, slot_until};
+use crate::plan::write::CloseAttempt;
+use crate::plan::{Effect, Key};
+use crate::resource::attempt::{Assignment, AttemptId, Ending, Sign, Target};
+use crate::resource::outcome::{Outcome, Verdict};
+use crate::resource::reason::Reason;
+use crate::resource::time::{Span, Timestamp};
+use crate::store::{Held, Store};
+
+/// Signs that may wait to be read; more are dropped by the executor, which costs nothing but a line of progress.
+const SIGNS_MAX: usize = 64;
+
+/// Progress is written at most this often for one attempt.
+const PROGRESS_INTERVAL: Span = Span(250);
+
+/// Pause before an ending that could not be written is tried again.
+const REPORT_PAUSE: Span = Span::seconds(1);
+
+/// The attempts that this process carries.
+pub struct Attempts {
+    held: Mutex<HashMap<AttemptId, Carrier>>,
+    running: TaskTracker,
+    store: Store,
+    clock: Clock,
+    wakes: Arc<Wakes>,
+    executors: Executors,
+    fatal: Arc<Fatal>,
+    progress: Arc<Notify>,
+    opened: std::sync::atomic::AtomicU64,
+}
+
+#[derive(Clone)]
+struct Carrier {
+    alive_ms: Arc<AtomicI64>,
+    stop: CancellationToken,
+    why: Arc<Mutex<Option<Reason>>>,
+}
+
+impl Carrier {
+    fn new(now: Timestamp) -> Self {
+        Self { alive_ms: Arc::new(AtomicI64::new(now.0)), stop: CancellationToken::new(), why: Arc::default() }
+    }
+
+    fn seen(&self) -> Carried {
+        Carried { alive_at: Timestamp(self.alive_ms.load(Ordering::SeqCst)), stopping: self.stop.is_cancelled() }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change under these locks is a single insert, remove or assignment.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Attempts {
+    pub(super) fn new(
+        store: Store,
+        clock: Clock,
+        wakes: Arc<Wakes>,
+        executors: Executors,
+        fatal: Arc<Fatal>,
+        progress: Arc<Notify>,
+    ) -> Self {
+        Self {
+            held: Mutex::default(),
+            running: TaskTracker::new(),
+            store,
+            clock,
+            wakes,
+            executors,
+            fatal,
+            progress,
+            opened: std::sync::atomic::AtomicU64::new(0),
+        }
+    }
+
+    /// The attempts carried now. Read before the store: an attempt that ends between the two has written its outcome.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        locked(&self.held).iter().map(|(id, carrier)| (id.clone(), carrier.seen())).collect()
+    }
+
+    /// How one attempt is carried now.
+    #[must_use]
+    pub fn carried(&self, id: &AttemptId) -> Option<Carried> {
+        locked(&self.held).get(id).map(Carrier::seen)
+    }
+
+    /// How many attempts are carried now.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        locked(&self.held).len()
+    }
+
+    /// How many attempts this process has opened.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        self.opened.load(Ordering::SeqCst)
+    }
+
+    /// Registers the attempts that a plan is about to open, before their rows exist, so that no observer ever sees them orphaned.
+    pub(super) fn reserve(&self, effects: &[Effect]) {
+        let mut held = locked(&self.held);
+        for effect in effects {
+            if let Effect::Start(assignment) = effect {
+                held.insert(assignment.id.clone(), Carrier::new(assignment.opened_at));
+            }
+        }
+    }
+
+    /// Takes back a reservation, when the plan was not committed.
+    pub(super) fn release(&self, effects: &[Effect]) {
+        let mut held = locked(&self.held);
+        for effect in effects {
+            if let Effect::Start(assignment) = effect {
+                held.remove(&assignment.id);
+            }
+        }
+    }
+
+    /// Performs one effect of a committed plan. Returns at once; endings are reported through the store.
+    pub(super) fn perform(self: &Arc<Self>, effect: Effect) {
+        match effect {
+            Effect::Start(assignment) => {
+                self.opened.fetch_add(1, Ordering::SeqCst);
+                let carrier = locked(&self.held)
+                    .entry(assignment.id.clone())
+                    .or_insert_with(|| Carrier::new(assignment.opened_at))
+                    .clone();
+                self.running.spawn(Arc::clone(self).carry(assignment, carrier));
+            }
+            Effect::Stop { id, reason } => {
+                if let Some(carrier) = locked(&self.held).get(&id) {
+                    locked(&carrier.why).get_or_insert(reason);
+                    carrier.stop.cancel();
+                }
+            }
+            Effect::Reap { id, process } => {
+                let carrier = Carrier::new(self.clock.now());
+                carrier.stop.cancel();
+                if locked(&self.held).insert(id.clone(), carrier).is_none() {
+                    self.running.spawn(Arc::clone(self).reap(id, process));
+                }
+            }
+        }
+    }
+
+    /// Tells every carried attempt to stop; their endings say `reason`.
+    pub(super) fn stop_all(&self, reason: Reason) {
+        for carrier in locked(&self.held).values() {
+            locked(&carrier.why).get_or_insert(reason);
+            carrier.stop.cancel();
+        }
+    }
+
+    /// Waits until no attempt is carried.
+    pub(super) async fn all_ended(&self) {
+        self.running.close();
+        self.running.wait().await;
+    }
+
+    async fn carry(self: Arc<Self>, assignment: Box<Assignment>, carrier: Carrier) {
+        let (sender, signs) = mpsc::channel(SIGNS_MAX);
+        let run = self.executors.run(&assignment, self.clock.now(), sender, carrier.stop.clone());
+        let listen = self.listen(&assignment.id, &carrier, signs);
+        let (ending, ()) = tokio::join!(AssertUnwindSafe(run).catch_unwind(), listen);
+        let ending = ending.unwrap_or_else(|_| {
+            let message = "manifestd failed while it carried this attempt; this is a bug, its log says more";
+            Ending::bare(Verdict::without_tools(Outcome::Interrupted, Reason::Interrupted, message))
+        });
+        let why = *locked(&carrier.why);
+        let (replica, lane) = match &assignment.target {
+            Target::WebSocket { url, .. } => (url.as_str(), assignment.analyzer.clone()),
+            Target::Command(_) => ("", assignment.analyzer.clone()),
+        };
+        let verdict = explain(ending.verdict, why);
+        let abandoned = matches!(verdict.outcome, Outcome::Cancelled | Outcome::HeartbeatLost | Outcome::Interrupted);
+        let close = CloseAttempt {
+            id: assignment.id.clone(),
+            slot_until: if abandoned { slot_until(replica, assignment.deadline_at) } else { None },
+            verdict,
+            result: ending.result,
+            at: self.clock.now(),
+        };
+        self.end(close).await;
+        self.wakes.add(Key::Lane(lane));
+    }
+
+    /// Reads signs of life until the executor has no more to give.
+    async fn listen(&self, id: &AttemptId, carrier: &Carrier, mut signs: mpsc::Receiver<Sign>) {
+        let mut written = Timestamp(0);
+        while let Some(sign) = signs.recv().await {
+            let now = self.clock.now();
+            carrier.alive_ms.store(now.0, Ordering::SeqCst);
+            let worth_writing = match sign {
+                Sign::Alive => false,
+                Sign::Spawned { .. } => true,
+                Sign::Progress { .. } => now.since(written) >= PROGRESS_INTERVAL,
+            };
+            if worth_writing {
+                written = now;
+                if let Err(error) = self.store.report_sign(id.clone(), sign).await {
+                    tracing::warn!(attempt = %id, %error, "a sign of life could not be written");
+                }
+            }
+        }
+    }
+
+    async fn reap(self: Arc<Self>, id: AttemptId, process: Option<(i32, u64)>) {
+        let token = self.executors.token(&id);
+        let reaped = leftover::reap(&token, process).await;
+        if reaped.killed > 0 {
+            tracing::info!(attempt = %id, processes = reaped.killed, "killed what a controller that is gone left running");
+        }
+        let at = self.clock.now();
+        self.end(CloseAttempt { id, verdict: interrupted(), result: None, at, slot_until: None }).await;
+    }
+
+    /// Writes an ending, then lets go of the attempt, then wakes its owner.
+    async fn end(&self, close: CloseAttempt) {
+        let id = close.id.clone();
+        loop {
+            match self.store.report_ending(close.clone()).await {
+                Ok(true) => tracing::debug!(attempt = %id, outcome = %close.verdict.outcome, "attempt ended"),
+                Ok(false) => tracing::warn!(attempt = %id, outcome = %close.verdict.outcome, "late ending rejected"),
+                Err(error) if error.is_fatal() => self.fatal.raise(format!("writing the ending of attempt {id}: {error}")),
+                Err(error) => {
+                    tracing::warn!(attempt = %id, %error, "an ending could not be written; trying again");
+                    tokio::time::sleep(REPORT_PAUSE.std()).await;
+                    continue;
+                }
+            }
+            break;
+        }
+        locked(&self.held).remove(&id);
+        self.wakes.add(Key::Task(id.task));
+        self.progress.notify_waiters();
+    }
+}
+
+/// Gives the reason for which an attempt was told to stop to a verdict that only says that it was.
+fn explain(verdict: Verdict, why: Option<Reason>) -> Verdict {
+    match (verdict.outcome, why) {
+        (Outcome::Cancelled, Some(Reason::HeartbeatLost)) => {
+            Verdict { outcome: Outcome::HeartbeatLost, reason: Reason::HeartbeatLost, message: "no sign of life".into(), ..verdict }
+        }
+        (Outcome::Cancelled, Some(Reason::Interrupted)) => Verdict {
+            outcome: Outcome::Interrupted,
+            reason: Reason::Interrupted,
+            message: "the controller was stopped while it ran".into(),
+            ..verdict
+        },
+        (Outcome::Cancelled, Some(reason)) => Verdict { reason, ..verdict },
+        _ => verdict,
+    }
+}

@@ -1,0 +1,100 @@
+//! What every loop shares: the store, the clock, the settings, the queues, and the attempts that this process carries.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::attempts::Attempts;
+use super::clock::Clock;
+use super::wakes::Wakes;
+use crate::config::Settings;
+use crate::executor::Executors;
+use crate::resource::time::Timestamp;
+use crate::store::{Store, StoreError};
+
+/// What every loop shares. A cheap handle.
+#[derive(Clone)]
+pub struct Core {
+    /// The store.
+    pub store: Store,
+    /// The clock.
+    pub clock: Clock,
+    /// The settings.
+    pub settings: Arc<Settings>,
+    /// Absolute path of the workspace.
+    pub workspace: PathBuf,
+    /// The queues.
+    pub wakes: Arc<Wakes>,
+    /// The attempts that this process carries.
+    pub attempts: Arc<Attempts>,
+    /// Cancelled when nothing new is to be started.
+    pub stopping: CancellationToken,
+    /// Cancelled, with the reason kept, when going on could only make things worse.
+    pub fatal: Arc<Fatal>,
+    /// Told after every finished pass of any loop; for those who wait until things are quiet.
+    pub progress: Arc<Notify>,
+}
+
+/// An error that ends the process.
+#[derive(Debug, Default)]
+pub struct Fatal {
+    /// Cancelled when there is one.
+    pub raised: CancellationToken,
+    reason: std::sync::OnceLock<String>,
+}
+
+impl Fatal {
+    /// Ends the process with this reason; the first one counts.
+    pub fn raise(&self, reason: impl Into<String>) {
+        let reason = reason.into();
+        tracing::error!(%reason, "stopping");
+        let _ = self.reason.set(reason);
+        self.raised.cancel();
+    }
+
+    /// The reason, when there is one.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.get().map(String::as_str)
+    }
+}
+
+impl Core {
+    /// Puts together what the loops share.
+    #[must_use]
+    pub fn new(store: Store, clock: Clock, settings: Settings, workspace: PathBuf, executors: Executors) -> Self {
+        let wakes = Arc::new(Wakes::default());
+        let progress = Arc::new(Notify::new());
+        let fatal = Arc::new(Fatal::default());
+        let attempts =
+            Attempts::new(store.clone(), clock.clone(), Arc::clone(&wakes), executors, Arc::clone(&fatal), Arc::clone(&progress));
+        Self {
+            store,
+            clock,
+            settings: Arc::new(settings),
+            workspace,
+            wakes,
+            attempts: Arc::new(attempts),
+            stopping: CancellationToken::new(),
+            fatal,
+            progress,
+        }
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Looks at an error of the store: a fatal one ends the process.
+    pub fn check(&self, what: &str, error: &StoreError) {
+        if error.is_fatal() {
+            self.fatal.raise(format!("{what}: {error}"));
+        } else {
+            tracing::warn!(%error, "{what} failed; it will be tried again");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The central function: observe, plan, commit, perform. And the loop that calls it for every key that is due.
+
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use tokio::task::JoinSet;
+
+use super::apps::observe_apps;
+use super::core::Core;
+use super::wakes::Loop;
+use crate::plan::apps::AppsReconciler;
+use crate::plan::lane::LaneReconciler;
+use crate::plan::task::{ObservedTask, TaskReconciler};
+use crate::plan::{Key, Plan, Reconciler};
+use crate::resource::analyzer::AnalyzerSpec;
+use crate::resource::time::Timestamp;
+use crate::store::{Committed, StoreError};
+
+/// Keys of one loop that are worked on at once. Enough for group commit to find company.
+const PARALLEL: usize = 64;
+
+/// What one pass over one key came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Done for now; look again at this time, if there is one.
+    Settled(Option<Timestamp>),
+    /// Somebody else moved the state: observe again.
+    Conflict,
+}
+
+/// One pass over one key.
+///
+/// # Errors
+/// What the store says.
+pub async fn reconcile(core: &Core, key: &Key) -> Result<Verdict, StoreError> {
+    let Plan { writes, effects, wakes, next } = plan(core, key).await?;
+    core.attempts.reserve(&effects);
+    match core.store.commit(writes, core.now()).await {
+        Ok(Committed::Applied(woken)) => {
+            effects.into_iter().for_each(|effect| core.attempts.perform(effect));
+            wakes.into_iter().chain(woken).for_each(|key| core.wakes.add(key));
+            Ok(Verdict::Settled(next))
+        }
+        Ok(Committed::Conflict) => {
+            core.attempts.release(&effects);
+            Ok(Verdict::Conflict)
+        }
+        Err(error) => {
+            core.attempts.release(&effects);
+            Err(error)
+        }
+    }
+}
+
+/// Observes a key and plans for it. Nothing is written and nothing is done.
+///
+/// # Errors
+/// What the store says.
+pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
+    let budgets = core.settings.budgets();
+    match key {
+        Key::Lane(analyzer) => {
+            let mut lane = core.store.observe_lane(analyzer.clone(), core.now(), budgets).await?;
+            lane.spec.iter_mut().for_each(|spec| replace_replicas(core, spec));
+            Ok(LaneReconciler::plan(&lane, core.now()))
+        }
+        Key::Task(uid) => {
+            // Before the store is read: an attempt that ends in between has written its outcome.
+            let held = core.attempts.held();
+            let Some(mut task) = core.store.observe_task(uid.clone(), held, budgets).await? else {
+                return Ok(Plan::default());
+            };
+            recheck(core, &mut task);
+            task.analyzer.iter_mut().for_each(|spec| replace_replicas(core, spec));
+            Ok(TaskReconciler::plan(&task, core.now()))
+        }
+        Key::Apps => Ok(AppsReconciler::plan(&observe_apps(core).await?, core.now())),
+    }
+}
+
+/// And once more after it was read: an attempt that was opened in between is carried by now.
+fn recheck(core: &Core, task: &mut ObservedTask) {
+    for attempt in task.attempts.iter_mut().filter(|attempt| attempt.ended.is_none() && attempt.carried.is_none()) {
+        attempt.carried = core.attempts.carried(&attempt.id);
+    }
+}
+
+/// The settings may name other replicas than the manifest, as the old system's environment did.
+fn replace_replicas(core: &Core, spec: &mut AnalyzerSpec) {
+    if let Some(websocket) = &mut spec.websocket {
+        let urls = core.settings.replicas_of(&websocket.request);
+        if !urls.is_empty() {
+            websocket.urls = urls.to_vec();
+        }
+    }
+}
+
+/// Works on the keys of one loop until the process stops opening things.
+pub async fn run_loop(core: Core, of: Loop) {
+    let mut running = JoinSet::new();
+    loop {
+        while running.len() < PARALLEL && !core.stopping.is_cancelled() {
+            let Some(key) = core.wakes.pop(of, core.now()) else { break };
+            running.spawn(work(core.clone(), key));
+        }
+        let due = core.wakes.next_due(of);
+        tokio::select! {
+            () = core.wakes.changed(of) => {}
+            Some(_) = running.join_next(), if !running.is_empty() => {}
+            () = sleep_until(&core, due), if due.is_some() => {}
+            () = core.stopping.cancelled() => break,
+        }
+    }
+    // A pass that has begun is finished: it holds no lock and waits for nothing but the store.
+    while running.join_next().await.is_some() {}
+}
+
+async fn sleep_until(core: &Core, due: Option<Timestamp>) {
+    let wait = due.map_or_else(Default::default, |at| at.since(core.now()));
+    tokio::time::sleep(wait.std()).await;
+}
+
+/// One pass with its consequences for the queue. A panic harms only this key.
+async fn work(core: Core, key: Key) {
+    match AssertUnwindSafe(reconcile(&core, &key)).catch_unwind().await {
+        Ok(Ok(Verdict::Settled(next))) => {
+            core.wakes.done(&key);
+            if let Some(at) = next {
+                core.wakes.add_at(key, at);
+            }
+        }
+        Ok(Ok(Verdict::Conflict)) => {
+            core.wakes.done(&key);
+            core.wakes.add(key);
+        }
+        Ok(Err(error)) => {
+            core.check(&format!("reconciling {key}"), &error);
+            core.wakes.failed(&key, core.now());
+        }
+        Err(_) => {
+            tracing::error!(%key, "a reconciler panicked; the key will be tried again");
+            core.wakes.failed(&key, core.now());
+        }
+    }
+    core.progress.notify_waiters();
+}

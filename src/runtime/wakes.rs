@@ -1,0 +1,104 @@
+//! The queues of the loops, shared: whoever learns that something may have changed adds its key here.
+//!
+//! Each loop has a queue of its own, so that a slow disk never keeps a task waiting.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::plan::Key;
+use crate::queue::Queue;
+use crate::resource::time::Timestamp;
+
+/// Which loop works on a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loop {
+    /// Lanes and tasks.
+    Tasks,
+    /// Apps on disk.
+    Apps,
+}
+
+/// The queues of all loops.
+#[derive(Debug, Default)]
+pub struct Wakes {
+    tasks: Lines,
+    apps: Lines,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    queue: Mutex<Queue<Key>>,
+    changed: Notify,
+}
+
+impl Wakes {
+    fn lines(&self, of: Loop) -> &Lines {
+        match of {
+            Loop::Tasks => &self.tasks,
+            Loop::Apps => &self.apps,
+        }
+    }
+
+    /// Adds a key to be looked at now.
+    pub fn add(&self, key: Key) {
+        let lines = self.lines(loop_of(&key));
+        lines.lock().add(key);
+        lines.changed.notify_one();
+    }
+
+    /// Adds a key to be looked at at a time.
+    pub fn add_at(&self, key: Key, at: Timestamp) {
+        let lines = self.lines(loop_of(&key));
+        lines.lock().add_at(key, at);
+        lines.changed.notify_one();
+    }
+
+    /// Takes the next key of a loop.
+    pub fn pop(&self, of: Loop, now: Timestamp) -> Option<Key> {
+        self.lines(of).lock().pop(now)
+    }
+
+    /// Says that a key has been worked on.
+    pub fn done(&self, key: &Key) {
+        let lines = self.lines(loop_of(key));
+        lines.lock().done(key);
+        lines.changed.notify_one();
+    }
+
+    /// Says that working on a key failed.
+    pub fn failed(&self, key: &Key, now: Timestamp) {
+        let lines = self.lines(loop_of(key));
+        lines.lock().failed(key, now);
+        lines.changed.notify_one();
+    }
+
+    /// When the first later key of a loop is due.
+    pub fn next_due(&self, of: Loop) -> Option<Timestamp> {
+        self.lines(of).lock().next_due()
+    }
+
+    /// Whether a loop has nothing to do now.
+    pub fn is_idle(&self, of: Loop, now: Timestamp) -> bool {
+        self.lines(of).lock().is_idle(now)
+    }
+
+    /// Waits until something was added to a loop's queue, or worked on, since the last wait.
+    pub async fn changed(&self, of: Loop) {
+        self.lines(of).changed.notified().await;
+    }
+}
+
+impl Lines {
+    fn lock(&self) -> MutexGuard<'_, Queue<Key>> {
+        // A panic while the lock was held cannot leave a queue half changed in a way that matters: the resync adds every key again.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const fn loop_of(key: &Key) -> Loop {
+    match key {
+        Key::Lane(_) | Key::Task(_) => Loop::Tasks,
+        Key::Apps => Loop::Apps,
+    }
+}
