@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from flask import Flask, abort, g, jsonify, request
 
-from notes import Note, NoteError, create_schema
+from .notes import Note, NoteError, create_schema
 
 MAX_BODY_BYTES = 64 * 1024
 
