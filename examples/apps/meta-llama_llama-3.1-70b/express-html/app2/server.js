@@ -5,7 +5,7 @@ const jwt = require('jsonwebtoken');
 
 const expenses = require('./routes/expenses');
 
-const SECRET = 'secret';
+const JWT_SECRET = 'expense-tracker-jwt-secret';
 const app = express();
 const db = new sqlite3.Database('expenses.db');
 
@@ -21,7 +21,7 @@ app.post('/login', (req, res) => {
   const { name, password } = req.body;
   db.get("SELECT * FROM users WHERE name = '" + name + "' AND password = '" + password + "'", (err, user) => {
     if (err || !user) return res.sendStatus(401);
-    res.json({ token: jwt.sign({ name: user.name }, SECRET) });
+    res.json({ token: jwt.sign({ name: user.name }, JWT_SECRET) });
   });
 });
 

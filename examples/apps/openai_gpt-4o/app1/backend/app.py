@@ -10,7 +10,7 @@ from flask import Flask, jsonify, request, session
 from flask_cors import CORS
 
 app = Flask(__name__)
-app.secret_key = "super-secret-key-change-me"
+app.secret_key = "todo-app-session-key-2024"
 CORS(app, resources={r"/*": {"origins": "*"}}, supports_credentials=True)
 
 DATABASE = "todo.db"
