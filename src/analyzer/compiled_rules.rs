@@ -1,8 +1,9 @@
 //! Rules made ready: one set of regular expressions for each language says in one pass which rules are worth a look.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
-use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
+use regex::{Captures, Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 
 use super::rules::Rule;
 use super::tree::LANGUAGES;
@@ -23,8 +24,18 @@ const FINDS_IN_FILE_MAX: usize = 100;
 #[derive(Debug)]
 pub(super) struct CompiledRules {
     rules: Vec<CompiledRule>,
-    /// For each language (and `other`): the rules that apply, and their expressions as one set in the same order.
-    by_language: BTreeMap<&'static str, (Vec<usize>, RegexSet)>,
+    /// For each language, and `other`: the rules that apply.
+    by_language: BTreeMap<&'static str, Chosen>,
+}
+
+/// The rules for one language.
+#[derive(Debug)]
+struct Chosen {
+    /// As indices into the rules.
+    rules: Vec<usize>,
+    /// Their expressions as one set in the same order, compiled when the language is first met. Without one (the set would take
+    /// too much memory), every rule is tried by itself.
+    set: OnceLock<Option<RegexSet>>,
 }
 
 /// One rule with its expressions.
@@ -65,13 +76,8 @@ impl CompiledRules {
         for language in LANGUAGES.into_iter().chain(["other"]) {
             let applies =
                 |r: &CompiledRule| r.rule.languages.is_empty() || r.rule.languages.iter().any(|l| l == language);
-            let chosen: Vec<usize> = (0..rules.len()).filter(|i| applies(&rules[*i])).collect();
-            let set = RegexSetBuilder::new(chosen.iter().map(|i| rules[*i].pattern.as_str()))
-                .multi_line(true)
-                .size_limit(SET_BYTES_MAX)
-                .build()
-                .map_err(|error| format!("the rules for {language} are too much together: {error}"))?;
-            by_language.insert(language, (chosen, set));
+            let chosen = (0..rules.len()).filter(|i| applies(&rules[*i])).collect();
+            by_language.insert(language, Chosen { rules: chosen, set: OnceLock::new() });
         }
         Ok(Self { rules, by_language })
     }
@@ -83,28 +89,28 @@ impl CompiledRules {
 
     /// Whether any rule is for this language.
     pub(super) fn has_rules_for(&self, language: &str) -> bool {
-        self.by_language.get(language).is_some_and(|(chosen, _)| !chosen.is_empty())
+        self.by_language.get(language).is_some_and(|chosen| !chosen.rules.is_empty())
     }
 
     /// Finds in one text, by rule and then by place. With `comments`, finds in comment lines count too.
     pub(super) fn matches<'t>(&self, text: &'t str, language: &str, comments: bool) -> Vec<Find<'t>> {
-        let Some((chosen, set)) = self.by_language.get(language) else { return Vec::new() };
+        let Some(chosen) = self.by_language.get(language) else { return Vec::new() };
         let mut finds = Vec::new();
-        for hit in set.matches(text) {
-            let index = chosen[hit];
+        for index in self.worth_a_look(chosen, text) {
             let rule = &self.rules[index];
             let mut lines = LineCounter::new(text);
             let captures = rule.pattern.captures_iter(text).take(FINDS_IN_FILE_MAX * 4);
             let mut count = 0;
             for found in captures {
                 let Some(whole) = found.get(0) else { continue };
-                let around = lines_around(text, whole.start(), whole.end());
+                let start = place_of(&found, whole.start(), whole.as_str());
+                let around = lines_around(text, start, whole.end());
                 let line_text = around.lines().next().unwrap_or_default();
                 let excused = rule.unless.as_ref().is_some_and(|unless| unless.is_match(around));
                 if excused || (!comments && is_comment(line_text, language)) {
                     continue;
                 }
-                let (line, column) = lines.place(whole.start());
+                let (line, column) = lines.place(start);
                 let secret = found.name("secret").map_or(whole.as_str(), |part| part.as_str());
                 finds.push(Find { rule: index, line, column, line_text, secret });
                 count += 1;
@@ -114,6 +120,18 @@ impl CompiledRules {
             }
         }
         finds
+    }
+
+    /// Which rules match somewhere in the text.
+    fn worth_a_look(&self, chosen: &Chosen, text: &str) -> Vec<usize> {
+        let build = || {
+            let patterns = chosen.rules.iter().map(|i| self.rules[*i].pattern.as_str());
+            RegexSetBuilder::new(patterns).multi_line(true).size_limit(SET_BYTES_MAX).build().ok()
+        };
+        match chosen.set.get_or_init(build) {
+            Some(set) => set.matches(text).into_iter().map(|hit| chosen.rules[hit]).collect(),
+            None => chosen.rules.clone(),
+        }
     }
 }
 
@@ -139,6 +157,12 @@ fn compile_rule(rule: &Rule) -> Result<CompiledRule, String> {
     }
     let unless = rule.unless.as_deref().map(|text| compile("unless", text)).transpose()?;
     Ok(CompiledRule { rule: rule.clone(), pattern, unless })
+}
+
+/// Where a find begins: at its group `at` or `secret`, else at its first character that is not a space.
+fn place_of(found: &Captures<'_>, start: usize, whole: &str) -> usize {
+    let named = found.name("at").or_else(|| found.name("secret"));
+    named.map_or(start + whole.len() - whole.trim_start().len(), |group| group.start())
 }
 
 /// The whole lines that a find stands on.

@@ -27,19 +27,24 @@ pub(super) struct Head {
     pub file_counts: Option<(BTreeMap<&'static str, u64>, usize, Option<String>)>,
 }
 
+/// The text of the result frame, within the protocol's limit.
+pub(super) fn text(head: &Head, runs: Vec<ToolRun>, now: Timestamp) -> String {
+    text_within(FRAME_BYTES_MAX, head, runs, now)
+}
+
 /// The text of the result frame. Over the limit, the copy of all SARIF runs is left out; still over it, the text is
 /// that of an error frame.
-pub(super) fn text(head: &Head, runs: Vec<ToolRun>, now: Timestamp) -> String {
+fn text_within(limit: usize, head: &Head, runs: Vec<ToolRun>, now: Timestamp) -> String {
     let mut frame = frames::result(analysis(head, runs), now);
     let text = frame.to_string();
-    if text.len() <= FRAME_BYTES_MAX {
+    if text.len() <= limit {
         return text;
     }
     frame["analysis"]["sarif_export"]["runs"] = json!([]);
     frame["analysis"]["sarif_export"]["properties"] =
         json!({ "omitted": "the result would be too large; each tool's entry has its own document" });
     let text = frame.to_string();
-    if text.len() <= FRAME_BYTES_MAX {
+    if text.len() <= limit {
         return text;
     }
     let mib = text.len() / (1024 * 1024);
@@ -178,17 +183,16 @@ mod tests {
 
     #[test]
     fn a_result_over_the_limit_loses_its_copy_first_and_then_becomes_an_error() {
-        let huge = |mib: usize| ToolRun {
-            produced: Produced {
-                sarif: Some(json!({ "runs": ["x".repeat(mib * 1024 * 1024)] })),
-                ..Produced::default()
-            },
+        let huge = |kib: usize| ToolRun {
+            produced: Produced { sarif: Some(json!({ "runs": ["x".repeat(kib * 1024)] })), ..Produced::default() },
             ..run("a", Status::Success)
         };
-        let frame: Value = serde_json::from_str(&text(&head(), vec![huge(50)], Timestamp(0))).unwrap();
+        let frame: Value =
+            serde_json::from_str(&text_within(96 * 1024, &head(), vec![huge(50)], Timestamp(0))).unwrap();
         assert_eq!(frame["analysis"]["sarif_export"]["runs"], json!([]));
         assert_eq!(frame["analysis"]["results"]["python"]["a"]["sarif"]["runs"].as_array().unwrap().len(), 1);
-        let frame: Value = serde_json::from_str(&text(&head(), vec![huge(100)], Timestamp(0))).unwrap();
+        let frame: Value =
+            serde_json::from_str(&text_within(96 * 1024, &head(), vec![huge(100)], Timestamp(0))).unwrap();
         assert_eq!(frame["type"], "error");
     }
 }

@@ -20,7 +20,7 @@ pub struct Rule {
     #[serde(default)]
     pub languages: Vec<String>,
     /// What to look for: a regular expression in the syntax of the crate `regex`, over the whole file, with `^` and `$` at lines.
-    /// For secrets, the group `secret` names the part that must not be shown.
+    /// The group `at`, if there is one, is the place of the find. For secrets, the group `secret` names the part that must not be shown.
     pub pattern: String,
     /// A find is dropped when this matches the lines it stands on.
     #[serde(default)]
