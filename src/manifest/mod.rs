@@ -15,6 +15,7 @@ mod shape;
 mod source;
 mod suggest;
 mod syntax;
+pub mod typed;
 mod validate;
 mod yaml;
 

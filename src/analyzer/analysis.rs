@@ -1,0 +1,109 @@
+//! One analysis: finds the app, chooses the tools, runs them side by side, and gives the result frame.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::declaration::Builtin;
+use super::detect::{Catalog, Tool};
+use super::request::Analyze;
+use super::serve::Service;
+use super::sources::{self, NoSources};
+use super::tool_run::{self, Scene, ToolRun};
+use super::tree::Tree;
+use super::{frames, report};
+
+/// Runs one request to its end and gives the text of the last frame. Progress goes to `progress`; a client that does not
+/// read loses some of it and slows nothing down. Once `cancel` is set, the text means nothing and comes soon.
+pub(super) async fn analyse(
+    service: &Service,
+    request: &Analyze,
+    progress: &mpsc::Sender<Value>,
+    cancel: &CancellationToken,
+) -> String {
+    let now = service.options.clock;
+    let path = match find_app(service, request).await {
+        Ok(path) => path,
+        Err(missing) => {
+            let message = missing.message(&request.slug, request.number);
+            return frames::result(json!({ "status": "error", "error": message }), now()).to_string();
+        }
+    };
+    let Some(catalog) = cancel.run_until_cancelled(service.catalog()).await else { return String::new() };
+    let analysis_time = now();
+    let (chosen, mut runs) = choose(catalog, request);
+    let tree = match chosen.iter().any(|(_, tool)| tool.declaration.builtin != Some(Builtin::Noop)) {
+        true => walk(path.clone(), cancel.clone()).await,
+        false => None,
+    };
+    let options = &service.options;
+    let scene = Scene { path: &path, request, tree: tree.as_ref(), options, permits: &service.permits, cancel };
+    let all = chosen.len() + runs.len();
+    let mut running: FuturesUnordered<_> =
+        chosen.iter().map(|(place, tool)| async move { (*place, tool_run::run(tool, scene).await) }).collect();
+    while let Some((place, run)) = running.next().await {
+        let message = format!("{}: {}", run.name, run.status.word());
+        runs.push((place, run));
+        let frame = frames::progress(&message, runs.len(), all, request.id.as_deref(), now());
+        let _ = progress.try_send(frame);
+    }
+    if cancel.is_cancelled() {
+        return String::new();
+    }
+    runs.sort_by_key(|(place, _)| *place);
+    let runs: Vec<ToolRun> = runs.into_iter().map(|(_, run)| run).collect();
+    let head = report::Head {
+        slug: request.slug.clone(),
+        number: request.number,
+        analysis_time,
+        configured: !request.config.is_empty(),
+        file_counts: tree.as_ref().map(|tree| (tree.counts(), tree.files.len(), tree.incomplete.clone())),
+    };
+    if tree.is_none() {
+        return report::text(&head, runs, now());
+    }
+    // Tens of megabytes may have to be written out; meanwhile pings are answered.
+    let finished = now();
+    tokio::task::spawn_blocking(move || report::text(&head, runs, finished))
+        .await
+        .unwrap_or_else(|error| frames::error(&format!("Internal error: the report broke off: {error}")).to_string())
+}
+
+async fn find_app(service: &Service, request: &Analyze) -> Result<PathBuf, NoSources> {
+    let (root, slug, number) = (service.options.sources.clone(), request.slug.clone(), request.number);
+    tokio::task::spawn_blocking(move || sources::find_app(&root, &slug, number))
+        .await
+        .unwrap_or_else(|error| Err(NoSources::Refused(format!("the search broke off: {error}"))))
+}
+
+async fn walk(path: PathBuf, cancel: CancellationToken) -> Option<Tree> {
+    let walked = tokio::task::spawn_blocking(move || Tree::walk(&path, || cancel.is_cancelled())).await;
+    Some(walked.unwrap_or_else(|error| Tree {
+        incomplete: Some(format!("the files could not be listed: {error}")),
+        ..Tree::default()
+    }))
+}
+
+/// Tools to run, and entries for those that cannot be, each with its place in the request.
+type Choice = (Vec<(usize, Arc<Tool>)>, Vec<(usize, ToolRun)>);
+
+fn choose(catalog: &Catalog, request: &Analyze) -> Choice {
+    if request.tools.is_empty() {
+        let usable = |tool: &&Arc<Tool>| tool.presence.is_ok() && !tool.declaration.only_by_name;
+        return (catalog.0.iter().filter(usable).cloned().enumerate().collect(), Vec::new());
+    }
+    let mut tools = Vec::new();
+    let mut unknown = Vec::new();
+    for (place, name) in request.tools.iter().enumerate() {
+        match catalog.find(name) {
+            Some(tool) => tools.push((place, Arc::clone(tool))),
+            None => unknown.push((place, ToolRun::unknown(name))),
+        }
+    }
+    (tools, unknown)
+}

@@ -1,0 +1,89 @@
+//! The listening side: accepts connections, at most so many at once, until told to stop.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::connection;
+use super::declaration::check_tools;
+use super::detect::Catalog;
+use super::options::Options;
+
+/// The most connections at once; further ones wait in the listener's queue.
+const CONNECTIONS_MAX: usize = 1024;
+
+/// How long to wait after the system refused a connection, for example since no more files may be open.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct Service {
+    /// The settings.
+    pub options: Options,
+    /// Tool runs at once.
+    pub permits: Semaphore,
+    /// When the service started.
+    pub started: Instant,
+    catalog: OnceCell<Catalog>,
+}
+
+impl Service {
+    /// The tools, as soon as they have been looked for.
+    pub(super) async fn catalog(&self) -> &Catalog {
+        self.catalog.get_or_init(|| Catalog::detect(&self.options)).await
+    }
+}
+
+/// Serves the analyzer protocol on `listener` until `shutdown`; then running analyses are stopped, their programs with them, and
+/// every connection is closed. The listener should be on the loopback address: the protocol knows no passwords.
+///
+/// # Errors
+/// When the options are not usable. A connection that fails ends nothing but itself.
+pub async fn serve(listener: TcpListener, options: Options, shutdown: CancellationToken) -> io::Result<()> {
+    let bad = |problem: String| io::Error::new(io::ErrorKind::InvalidInput, problem);
+    check_tools(&options.tools).map_err(|problem| bad(problem.to_string()))?;
+    if options.parallel == 0 || options.parallel > Semaphore::MAX_PERMITS {
+        return Err(bad("parallel: at least 1 is needed".into()));
+    }
+    let permits = Semaphore::new(options.parallel);
+    let service = Arc::new(Service { options, permits, started: Instant::now(), catalog: OnceCell::new() });
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    // Looked for at once, so that the first request does not wait for it.
+    let early = Arc::clone(&service);
+    let stop = shutdown.clone();
+    connections.spawn(async move {
+        stop.run_until_cancelled(early.catalog()).await;
+    });
+    loop {
+        let permit = tokio::select! {
+            permit = Arc::clone(&room).acquire_owned() => permit.map_err(io::Error::other)?,
+            () = shutdown.cancelled() => break,
+        };
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let (service, shutdown) = (Arc::clone(&service), shutdown.clone());
+                    connections.spawn(async move {
+                        connection::converse(stream, &service, &shutdown).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection to the embedded analyzer could not be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            () = shutdown.cancelled() => break,
+        }
+        while connections.try_join_next().is_some() {}
+    }
+    while connections.join_next().await.is_some() {}
+    Ok(())
+}
