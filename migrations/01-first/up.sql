@@ -175,15 +175,13 @@ CREATE TABLE file (
 
 -- What is wrong with the files as they are now.
 CREATE TABLE problem (
-    id          INTEGER PRIMARY KEY,
-    file        TEXT NOT NULL,
-    line        INTEGER NOT NULL,
-    "column"    INTEGER NOT NULL,
-    severity    TEXT NOT NULL CHECK (severity IN ('error', 'warning')),
-    code        TEXT NOT NULL,
-    message     TEXT NOT NULL,
-    help        TEXT,
-    source_line TEXT NOT NULL
+    id     INTEGER PRIMARY KEY,
+    -- the file whose reading found it; usually the one it is in, but a name declared twice is a problem in both places
+    owner  TEXT NOT NULL,
+    file   TEXT NOT NULL,
+    line   INTEGER NOT NULL,
+    code   TEXT NOT NULL,
+    body   TEXT NOT NULL CHECK (json_valid(body))
 ) STRICT;
 
-CREATE INDEX problem_by_file ON problem (file);
+CREATE INDEX problem_by_owner ON problem (owner);

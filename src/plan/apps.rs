@@ -16,6 +16,9 @@ use crate::resource::time::Timestamp;
 /// Condition of an AppSet whose scan is not to be believed.
 pub const SOURCE_SUSPECT: &str = "SourceSuspect";
 
+/// Condition of a source whose disappearances a person has accepted; it holds for one scan.
+pub const GONE_ACCEPTED: &str = "GoneAccepted";
+
 /// What is seen of all apps.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ObservedApps {
@@ -130,10 +133,11 @@ fn plan_known(set: &ObservedSet, apps: &[KnownApp], now: Timestamp, plan: &mut P
         }
         return;
     }
-    if set.suspect.is_some() {
+    let lifted = [(set.suspect.is_some(), SOURCE_SUSPECT), (set.accepted, GONE_ACCEPTED)];
+    for (_, condition) in lifted.into_iter().filter(|(holds, _)| *holds) {
         plan.writes.push(Write::Condition(Box::new(ConditionWrite {
             uid: set.uid.clone(),
-            condition: SOURCE_SUSPECT,
+            condition,
             holds: false,
             reason: "ScanComplete",
             message: format!("{} directories match", found.len()),

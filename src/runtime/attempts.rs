@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
@@ -45,7 +45,8 @@ pub struct Attempts {
     executors: Executors,
     fatal: Arc<Fatal>,
     progress: Arc<Notify>,
-    opened: std::sync::atomic::AtomicU64,
+    opened: AtomicU64,
+    in_flight: AtomicUsize,
 }
 
 #[derive(Clone)]
@@ -88,7 +89,8 @@ impl Attempts {
             executors,
             fatal,
             progress,
-            opened: std::sync::atomic::AtomicU64::new(0),
+            opened: AtomicU64::new(0),
+            in_flight: AtomicUsize::new(0),
         }
     }
 
@@ -108,6 +110,12 @@ impl Attempts {
     #[must_use]
     pub fn count(&self) -> usize {
         locked(&self.held).len()
+    }
+
+    /// Whether nothing is being carried or reaped, and everybody who waits for an ending was woken.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.in_flight.load(Ordering::SeqCst) == 0
     }
 
     /// How many attempts this process has opened.
@@ -145,7 +153,7 @@ impl Attempts {
                     .entry(assignment.id.clone())
                     .or_insert_with(|| Carrier::new(assignment.opened_at))
                     .clone();
-                self.running.spawn(Arc::clone(self).carry(assignment, carrier));
+                self.spawn(Arc::clone(self).carry(assignment, carrier));
             }
             Effect::Stop { id, reason } => {
                 if let Some(carrier) = locked(&self.held).get(&id) {
@@ -157,10 +165,20 @@ impl Attempts {
                 let carrier = Carrier::new(self.clock.now());
                 carrier.stop.cancel();
                 if locked(&self.held).insert(id.clone(), carrier).is_none() {
-                    self.running.spawn(Arc::clone(self).reap(id, process));
+                    self.spawn(Arc::clone(self).reap(id, process));
                 }
             }
         }
+    }
+
+    fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        let attempts = Arc::clone(self);
+        self.running.spawn(async move {
+            work.await;
+            attempts.in_flight.fetch_sub(1, Ordering::SeqCst);
+            attempts.progress.notify_waiters();
+        });
     }
 
     /// Tells every carried attempt to stop; their endings say `reason`.
@@ -241,7 +259,9 @@ impl Attempts {
             match self.store.report_ending(close.clone()).await {
                 Ok(true) => tracing::debug!(attempt = %id, outcome = %close.verdict.outcome, "attempt ended"),
                 Ok(false) => tracing::warn!(attempt = %id, outcome = %close.verdict.outcome, "late ending rejected"),
-                Err(error) if error.is_fatal() => self.fatal.raise(format!("writing the ending of attempt {id}: {error}")),
+                Err(error) if error.is_fatal() => {
+                    self.fatal.raise(format!("writing the ending of attempt {id}: {error}"))
+                }
                 Err(error) => {
                     tracing::warn!(attempt = %id, %error, "an ending could not be written; trying again");
                     tokio::time::sleep(REPORT_PAUSE.std()).await;
@@ -252,16 +272,18 @@ impl Attempts {
         }
         locked(&self.held).remove(&id);
         self.wakes.add(Key::Task(id.task));
-        self.progress.notify_waiters();
     }
 }
 
 /// Gives the reason for which an attempt was told to stop to a verdict that only says that it was.
 fn explain(verdict: Verdict, why: Option<Reason>) -> Verdict {
     match (verdict.outcome, why) {
-        (Outcome::Cancelled, Some(Reason::HeartbeatLost)) => {
-            Verdict { outcome: Outcome::HeartbeatLost, reason: Reason::HeartbeatLost, message: "no sign of life".into(), ..verdict }
-        }
+        (Outcome::Cancelled, Some(Reason::HeartbeatLost)) => Verdict {
+            outcome: Outcome::HeartbeatLost,
+            reason: Reason::HeartbeatLost,
+            message: "no sign of life".into(),
+            ..verdict
+        },
         (Outcome::Cancelled, Some(Reason::Interrupted)) => Verdict {
             outcome: Outcome::Interrupted,
             reason: Reason::Interrupted,

@@ -68,8 +68,14 @@ impl Core {
         let wakes = Arc::new(Wakes::default());
         let progress = Arc::new(Notify::new());
         let fatal = Arc::new(Fatal::default());
-        let attempts =
-            Attempts::new(store.clone(), clock.clone(), Arc::clone(&wakes), executors, Arc::clone(&fatal), Arc::clone(&progress));
+        let attempts = Attempts::new(
+            store.clone(),
+            clock.clone(),
+            Arc::clone(&wakes),
+            executors,
+            Arc::clone(&fatal),
+            Arc::clone(&progress),
+        );
         Self {
             store,
             clock,

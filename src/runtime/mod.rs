@@ -1,3 +1,19 @@
 //! Floor 4: the loops. Observes, plans, commits and performs, woken by file events, timers and reports.
+//!
+//! [`reconcile`] holds the central function. [`controller`] starts and stops everything.
 
+pub mod answer;
+pub mod app_scan;
+mod apps;
+mod attempts;
+pub mod clock;
 pub mod control;
+pub mod controller;
+pub mod core;
+pub mod git;
+mod hints;
+pub mod mirror;
+pub mod mirror_loop;
+pub mod reconcile;
+pub mod scan;
+pub mod wakes;

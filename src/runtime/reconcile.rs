@@ -33,7 +33,16 @@ pub enum Verdict {
 /// # Errors
 /// What the store says.
 pub async fn reconcile(core: &Core, key: &Key) -> Result<Verdict, StoreError> {
-    let Plan { writes, effects, wakes, next } = plan(core, key).await?;
+    let plan = plan(core, key).await?;
+    carry_out(core, plan).await
+}
+
+/// Commits a plan, and performs its effects once that is durable.
+///
+/// # Errors
+/// What the store says.
+pub async fn carry_out(core: &Core, plan: Plan) -> Result<Verdict, StoreError> {
+    let Plan { writes, effects, wakes, next } = plan;
     core.attempts.reserve(&effects);
     match core.store.commit(writes, core.now()).await {
         Ok(Committed::Applied(woken)) => {

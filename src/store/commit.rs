@@ -6,6 +6,8 @@ use super::{Store, StoreError};
 use crate::plan::Key;
 use crate::plan::mirror::FOUND_ON_DISK;
 use crate::plan::write::{CloseAttempt, ConditionWrite, EventWrite, FoundApp, OpenAttempt, TaskWrite, Write};
+use crate::resource::event::EventType;
+use crate::resource::kind::Kind;
 use crate::resource::name::Uid;
 use crate::resource::time::Timestamp;
 
@@ -169,6 +171,15 @@ fn found_app(
              ON CONFLICT (uid) DO UPDATE SET app_set = excluded.app_set, missing_since = NULL",
         )?
         .execute(params![uid, found.app_set])?;
+    let event = EventWrite {
+        uid: Uid(uid),
+        kind: Kind::App,
+        name: found.name.clone(),
+        event_type: EventType::Normal,
+        reason: "Found",
+        message: format!("by AppSet {}", found.app_set),
+    };
+    record(connection, &event, now)?;
     wake_waiting_for_app(connection, &found.name, woken)
 }
 

@@ -7,6 +7,7 @@ use rusqlite::{Connection, params};
 use super::commit::{new_uid, record, set_condition, wake_waiting_for_app};
 use super::rows::time_or_none;
 use super::{Store, StoreError};
+use crate::manifest::Problem;
 use crate::plan::Key;
 use crate::plan::mirror::{Change, Declared, Existing, Identity};
 use crate::plan::write::{ConditionWrite, EventWrite};
@@ -39,25 +40,13 @@ pub struct ScannedFile {
     pub digest: String,
 }
 
-/// A problem as it is stored, for `get problems`.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct StoredProblem {
-    /// Path relative to the manifests directory.
-    pub file: String,
-    /// Line, from 1.
-    pub line: u32,
-    /// Column in characters, from 1.
-    pub column: u32,
-    /// `error` or `warning`.
-    pub severity: String,
-    /// Short word, such as `unknown-field`.
-    pub code: String,
-    /// One sentence.
-    pub message: String,
-    /// What to do.
-    pub help: Option<String>,
-    /// The line of the file.
-    pub source_line: String,
+/// A problem, and the file whose reading found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedProblem {
+    /// The file whose reading found it; its problems are replaced together.
+    pub owner: String,
+    /// What is wrong.
+    pub problem: Problem,
 }
 
 /// Everything that one batch of a scan changes.
@@ -70,7 +59,7 @@ pub struct MirrorCommit {
     /// Files whose problems are replaced: those read, and those gone.
     pub judged: Vec<String>,
     /// The problems of the judged files.
-    pub problems: Vec<StoredProblem>,
+    pub problems: Vec<OwnedProblem>,
     /// Files that are no longer there.
     pub gone: Vec<String>,
     /// Conditions of the directory itself.
@@ -117,21 +106,57 @@ impl Store {
         names: Vec<Identity>,
         files: HashSet<String>,
     ) -> Result<HashMap<Identity, Existing>, StoreError> {
+        self.read(move |connection| existing_objects(connection, &names, &files)).await
+    }
+
+    /// Files that are to be read again though they did not change: a name that they declare was refused, and may be free by now.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn contested_files(&self) -> Result<HashSet<String>, StoreError> {
+        self.read(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT DISTINCT owner FROM problem WHERE code = 'duplicate-name'")?;
+            let files = statement.query_map([], |row| row.get(0))?;
+            Ok(files.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// How many problems the directory has.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn problem_count(&self) -> Result<u64, StoreError> {
+        self.read(|connection| Ok(connection.query_row("SELECT count(*) FROM problem", [], |row| row.get(0))?)).await
+    }
+
+    /// Whether a condition of the manifests directory itself holds.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn directory_condition(&self, condition: &'static str) -> Result<bool, StoreError> {
         self.read(move |connection| {
-            let mut found = HashMap::new();
-            let columns =
-                "uid, kind, name, generation, spec, labels, annotations, file, line, digest, git_commit, removed_at";
-            let mut by_name =
-                connection.prepare_cached(&format!("SELECT {columns} FROM object WHERE kind = ?1 AND name = ?2"))?;
-            for (kind, name) in &names {
-                collect(by_name.query(params![kind.as_str(), name])?, &mut found)?;
-            }
-            let mut by_file = connection
-                .prepare_cached(&format!("SELECT {columns} FROM object WHERE file = ?1 AND removed_at IS NULL"))?;
-            for file in &files {
-                collect(by_file.query([file])?, &mut found)?;
-            }
-            Ok(found)
+            let query = "SELECT EXISTS (SELECT 1 FROM condition WHERE uid = '' AND type = ?1 AND holds = 1)";
+            Ok(connection.query_row(query, [condition], |row| row.get(0))?)
+        })
+        .await
+    }
+
+    /// Accepts what every blown fuse froze: the next scans may mark and remove it. Says how many sources that concerns.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn accept_orphans(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.write(move |connection| {
+            let accepted = connection.execute(
+                "INSERT INTO condition (uid, type, holds, reason, message, changed_at)
+                 SELECT uid, 'GoneAccepted', 1, 'Accepted', 'a person accepted that what is gone is gone', ?1
+                 FROM condition WHERE type = 'SourceSuspect' AND holds = 1
+                 ON CONFLICT (uid, type) DO UPDATE SET holds = 1, changed_at = excluded.changed_at",
+                [now.0],
+            )?;
+            Ok(accepted as u64)
         })
         .await
     }
@@ -167,6 +192,41 @@ impl Store {
         })
         .await
     }
+}
+
+/// Stored objects with one of these names, or from one of these files and not removed.
+///
+/// # Errors
+/// What the database says.
+pub fn existing_objects(
+    connection: &Connection,
+    names: &[Identity],
+    files: &HashSet<String>,
+) -> Result<HashMap<Identity, Existing>, StoreError> {
+    let mut found = HashMap::new();
+    let columns = "uid, kind, name, generation, spec, labels, annotations, file, line, digest, git_commit, removed_at";
+    let mut by_name =
+        connection.prepare_cached(&format!("SELECT {columns} FROM object WHERE kind = ?1 AND name = ?2"))?;
+    for (kind, name) in names {
+        collect(by_name.query(params![kind.as_str(), name])?, &mut found)?;
+    }
+    let mut by_file =
+        connection.prepare_cached(&format!("SELECT {columns} FROM object WHERE file = ?1 AND removed_at IS NULL"))?;
+    for file in files {
+        collect(by_file.query([file])?, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// Every file that an object comes from which is not removed.
+///
+/// # Errors
+/// What the database says.
+pub fn object_files(connection: &Connection) -> Result<HashSet<String>, StoreError> {
+    let query = "SELECT DISTINCT file FROM object WHERE removed_at IS NULL AND file NOT LIKE 'appset/%'";
+    let mut statement = connection.prepare_cached(query)?;
+    let files = statement.query_map([], |row| row.get(0))?;
+    Ok(files.collect::<Result<_, _>>()?)
 }
 
 fn collect(mut rows: rusqlite::Rows<'_>, found: &mut HashMap<Identity, Existing>) -> Result<(), StoreError> {
@@ -364,25 +424,15 @@ fn write_files(connection: &Connection, batch: &MirrorCommit) -> Result<(), Stor
 }
 
 fn write_problems(connection: &Connection, batch: &MirrorCommit) -> Result<(), StoreError> {
-    let mut delete = connection.prepare_cached("DELETE FROM problem WHERE file = ?1")?;
+    let mut delete = connection.prepare_cached("DELETE FROM problem WHERE owner = ?1")?;
     for path in batch.judged.iter().chain(&batch.gone) {
         delete.execute([path])?;
     }
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO problem (file, line, \"column\", severity, code, message, help, source_line)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    )?;
-    for problem in &batch.problems {
-        insert.execute(params![
-            problem.file,
-            problem.line,
-            problem.column,
-            problem.severity,
-            problem.code,
-            problem.message,
-            problem.help,
-            problem.source_line
-        ])?;
+    let mut insert =
+        connection.prepare_cached("INSERT INTO problem (owner, file, line, code, body) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for OwnedProblem { owner, problem } in &batch.problems {
+        let body = serde_json::to_string(problem).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        insert.execute(params![owner, problem.file, problem.place.line, problem.code, body])?;
     }
     Ok(())
 }

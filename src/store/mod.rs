@@ -23,7 +23,7 @@ use rusqlite::Connection;
 pub use commit::Committed;
 pub use error::StoreError;
 pub use lock::StateLock;
-pub use mirror::{FileStat, MirrorCommit, MirrorOutcome, ScannedFile, StoredProblem};
+pub use mirror::{FileStat, MirrorCommit, MirrorOutcome, OwnedProblem, ScannedFile, existing_objects, object_files};
 pub use observe::Held;
 pub use open::{SCHEMA_VERSION, database_path, open_read_only};
 pub use wakes::Wake;

@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::StoreError;
-use super::mirror::StoredProblem;
 use super::rows::{findings, json_column, task_status, time, time_or_none, word, word_or_none};
+use crate::manifest::Problem;
 use crate::plan::write::TaskStatus;
 use crate::resource::event::Event;
 use crate::resource::findings::Findings;
@@ -310,21 +310,14 @@ pub fn events(connection: &Connection, of: Option<(Kind, &str)>, limit: usize) -
 ///
 /// # Errors
 /// What the database says.
-pub fn problems(connection: &Connection) -> Result<Vec<StoredProblem>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT * FROM problem ORDER BY file, line, \"column\", id")?;
-    let problems = statement.query_map([], |row| {
-        Ok(StoredProblem {
-            file: row.get("file")?,
-            line: row.get("line")?,
-            column: row.get("column")?,
-            severity: row.get("severity")?,
-            code: row.get("code")?,
-            message: row.get("message")?,
-            help: row.get("help")?,
-            source_line: row.get("source_line")?,
-        })
-    })?;
-    Ok(problems.collect::<Result<_, _>>()?)
+pub fn problems(connection: &Connection) -> Result<Vec<Problem>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT body FROM problem ORDER BY file, line, id")?;
+    let mut rows = statement.query([])?;
+    let mut problems = Vec::new();
+    while let Some(row) = rows.next()? {
+        problems.push(json_column(row, "body")?);
+    }
+    Ok(problems)
 }
 
 /// How many tasks are in each phase, of those whose manifest is there.

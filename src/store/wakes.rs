@@ -1,24 +1,27 @@
 //! What a resync looks at again: whatever a lost wake-up could have left behind, found by partial indexes, so that its cost does not
 //! grow with finished history.
 
+use std::collections::BTreeMap;
+
 use rusqlite::Connection;
 
 use super::{Store, StoreError};
 use crate::plan::Key;
 use crate::resource::name::Uid;
+use crate::resource::phase::Phase;
 use crate::resource::time::Timestamp;
 
 /// A key and when to look at it: at once, or at a stored time.
 pub type Wake = (Key, Option<Timestamp>);
 
 impl Store {
-    /// Every key that may have something to do.
+    /// Every key of the task loop that may have something to do.
     ///
     /// # Errors
     /// What the database says.
     pub async fn unsettled(&self) -> Result<Vec<Wake>, StoreError> {
         self.read(|connection| {
-            let mut wakes = vec![(Key::Apps, None)];
+            let mut wakes = Vec::new();
             // The loose index scan jumps from analyzer to analyzer instead of reading the whole queue.
             lanes(connection, &mut wakes)?;
             for query in [
@@ -40,6 +43,34 @@ impl Store {
             Ok(wakes)
         })
         .await
+    }
+}
+
+impl Store {
+    /// What happens later by itself, earliest first: task, reason, time.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn due(&self, limit: usize) -> Result<Vec<(String, String, Timestamp)>, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT name, reason, next_at FROM task
+                 WHERE phase = 'Pending' AND reason <> 'Queued' AND next_at IS NOT NULL ORDER BY next_at LIMIT ?1",
+            )?;
+            let due = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+                Ok((row.get(0)?, row.get(1)?, Timestamp(row.get(2)?)))
+            })?;
+            Ok(due.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// How many tasks are in each phase.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn phase_counts(&self) -> Result<BTreeMap<Phase, u64>, StoreError> {
+        self.read(super::view::phase_counts).await
     }
 }
 

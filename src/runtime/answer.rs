@@ -1,0 +1,171 @@
+//! Answering requests: the one code behind the control socket and behind a command line that finds no daemon.
+
+use std::collections::BTreeMap;
+
+use super::control::{AppsReport, Due, ReconcileReport, Request, Response, StatusReport, TaskAnswer};
+use super::controller::{Controller, wake_unsettled};
+use super::core::Core;
+use super::mirror_loop::MirrorHandle;
+use super::reconcile::{Verdict, carry_out, plan};
+use super::wakes::Loop;
+use crate::plan::{Key, Write};
+use crate::resource::time::Timestamp;
+use crate::store::StoreError;
+use crate::store::request::Requested;
+
+/// Later happenings that a report names.
+const DUE_MAX: usize = 20;
+
+/// The words that `reconcile --only` knows.
+pub const LOOPS: [&str; 3] = ["manifests", "apps", "tasks"];
+
+/// What answering needs of a controller. A cheap handle for the control socket.
+#[derive(Clone)]
+pub struct Answerer {
+    core: Core,
+    mirror: MirrorHandle,
+    embedded: Option<String>,
+    started_at: Timestamp,
+}
+
+impl Answerer {
+    /// Answers for this controller, whose loops must have been started.
+    #[must_use]
+    pub fn new(controller: &Controller) -> Self {
+        Self {
+            core: controller.core().clone(),
+            mirror: controller.mirror().clone(),
+            embedded: controller.embedded().map(|address| address.to_string()),
+            started_at: controller.started_at(),
+        }
+    }
+
+    /// Carries out a request.
+    pub async fn answer(&self, request: Request) -> Response {
+        self.try_answer(request).await.unwrap_or_else(|message| Response::Failed { message })
+    }
+
+    async fn try_answer(&self, request: Request) -> Result<Response, String> {
+        let store = &self.core.store;
+        let text = |error: StoreError| error.to_string();
+        Ok(match request {
+            Request::Cancel { tasks } => {
+                let mut answers = Vec::new();
+                for name in tasks {
+                    let requested = store.request_cancel(name.clone()).await.map_err(text)?;
+                    answers.push(self.requested(name, requested));
+                }
+                Response::Requested { tasks: answers }
+            }
+            Request::Retry { tasks } => {
+                let mut answers = Vec::new();
+                for name in tasks {
+                    let requested = store.request_retry(name.clone()).await.map_err(text)?;
+                    answers.push(self.requested(name, requested));
+                }
+                Response::Requested { tasks: answers }
+            }
+            Request::Sync => Response::Synced(self.mirror.sync().await?),
+            Request::AcceptOrphans => {
+                let sources = store.accept_orphans(self.core.now()).await.map_err(text)?;
+                self.mirror.sync().await?;
+                self.core.wakes.add(Key::Apps);
+                Response::Accepted { sources }
+            }
+            Request::Reconcile { only } => Response::Reconciled(self.reconcile(&only).await?),
+            Request::Status => Response::Status(StatusReport {
+                pid: std::process::id(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                started_at: self.started_at,
+                held: self.core.attempts.count() as u64,
+                embedded: self.embedded.clone(),
+            }),
+        })
+    }
+
+    fn requested(&self, name: String, requested: Option<Requested>) -> TaskAnswer {
+        let (phase, effective) = requested.map_or((None, false), |requested| {
+            self.core.wakes.add(requested.key);
+            (Some(requested.phase), requested.effective)
+        });
+        TaskAnswer { name, phase, effective }
+    }
+
+    /// Runs every asked loop until nothing more can be done now.
+    async fn reconcile(&self, only: &[String]) -> Result<ReconcileReport, String> {
+        if let Some(unknown) = only.iter().find(|word| !LOOPS.contains(&word.as_str())) {
+            return Err(format!("there is no loop {unknown:?}; one of: {}", LOOPS.join(", ")));
+        }
+        let wanted = |word: &str| only.is_empty() || only.iter().any(|only| only == word);
+        let (began, opened) = (self.core.now(), self.core.attempts.opened());
+        let mut report = ReconcileReport::default();
+        if wanted("manifests") {
+            report.manifests = Some(self.mirror.sync().await?);
+        }
+        if wanted("apps") {
+            report.apps = Some(scan_apps(&self.core).await.map_err(|error| error.to_string())?);
+        }
+        if wanted("tasks") {
+            wake_unsettled(&self.core).await;
+            self.quiet().await?;
+        }
+        report.attempts = self.core.attempts.opened() - opened;
+        report.phases = self.core.store.phase_counts().await.map_err(|error| error.to_string())?;
+        report.due = self.due().await?;
+        report.took_ms = self.core.now().since(began).0;
+        Ok(report)
+    }
+
+    async fn due(&self) -> Result<Vec<Due>, String> {
+        let due = self.core.store.due(DUE_MAX).await.map_err(|error| error.to_string())?;
+        Ok(due.into_iter().map(|(task, reason, at)| Due { task, reason, at }).collect())
+    }
+
+    /// Waits until no loop has anything to do now and no attempt is carried.
+    async fn quiet(&self) -> Result<(), String> {
+        loop {
+            // Registered before the look, so that whatever ends in between is heard.
+            let progress = self.core.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            let now = self.core.now();
+            let idle = |of| self.core.wakes.is_idle(of, now);
+            if self.core.attempts.is_quiet() && idle(Loop::Tasks) && idle(Loop::Apps) {
+                return Ok(());
+            }
+            tokio::select! {
+                () = progress => {}
+                () = self.core.fatal.raised.cancelled() => {
+                    return Err(self.core.fatal.reason().unwrap_or("the controller has failed").to_owned());
+                }
+                () = self.core.stopping.cancelled() => return Err("the controller is stopping".to_owned()),
+            }
+        }
+    }
+}
+
+/// One pass over the apps on disk, counted.
+async fn scan_apps(core: &Core) -> Result<AppsReport, StoreError> {
+    loop {
+        let plan = plan(core, &Key::Apps).await?;
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+        for write in &plan.writes {
+            let word = match write {
+                Write::FoundApp(_) => "found",
+                Write::AppMissing { since: Some(_), .. } => "missing",
+                Write::AppMissing { since: None, .. } => "restored",
+                Write::Task(_)
+                | Write::OpenAttempt(_)
+                | Write::CloseAttempt(_)
+                | Write::Condition(_)
+                | Write::Event(_) => continue,
+            };
+            *counts.entry(word).or_default() += 1;
+        }
+        if carry_out(core, plan).await? == Verdict::Conflict {
+            continue;
+        }
+        let count = |word| counts.get(word).copied().unwrap_or_default();
+        return Ok(AppsReport { found: count("found"), missing: count("missing"), restored: count("restored") });
+    }
+}

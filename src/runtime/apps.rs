@@ -1,0 +1,41 @@
+//! Observing the apps on disk: what the AppSets' patterns match, and whether the directories of hand-written Apps are there.
+
+use std::path::Path;
+
+use super::app_scan::find_apps;
+use super::core::Core;
+use super::mirror::run_blocking;
+use crate::plan::apps::{KnownApp, ObservedApps};
+use crate::store::StoreError;
+
+/// Reads the store, then the disk.
+///
+/// # Errors
+/// What the store says. What the disk says is part of the observation.
+pub async fn observe_apps(core: &Core) -> Result<ObservedApps, StoreError> {
+    let (sets, mut apps) = core.store.observe_apps().await?;
+    let workspace = core.workspace.clone();
+    run_blocking(move || {
+        let sets = sets
+            .into_iter()
+            .map(|(mut set, spec)| {
+                set.scan = find_apps(&workspace, &spec).map_err(|error| error.to_string());
+                set
+            })
+            .collect();
+        for app in apps.iter_mut().filter(|app| app.set.is_none()) {
+            app.present = presence(&workspace, app);
+        }
+        ObservedApps { sets, apps }
+    })
+    .await
+}
+
+/// Whether an app's directory is there; `None` when that cannot be seen, as when a directory above it may not be read.
+fn presence(workspace: &Path, app: &KnownApp) -> Option<bool> {
+    match workspace.join(&app.path).metadata() {
+        Ok(metadata) => Some(metadata.is_dir()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => workspace.is_dir().then_some(false),
+        Err(_) => None,
+    }
+}

@@ -1,0 +1,210 @@
+//! The controller: opens the state, starts the loops, stops them. Starting is recovery: what a controller that is gone left open is found
+//! by the same observations as everything else.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::clock::{Clock, system_time};
+use super::core::Core;
+use super::mirror_loop::{self, MirrorHandle, MirrorInbox};
+use super::reconcile::run_loop;
+use super::wakes::Loop;
+use crate::analyzer;
+use crate::config::Settings;
+use crate::executor::{Executors, Surroundings, results};
+use crate::plan::Key;
+use crate::resource::reason::Reason;
+use crate::resource::time::Timestamp;
+use crate::store::{StateLock, Store, StoreError};
+
+/// After the grace period, stopped attempts get so long to write their endings.
+const LAST_ENDINGS: Duration = Duration::from_secs(10);
+
+/// Why a controller could not start or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    /// The store said no.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The embedded analyzer could not start.
+    #[error("the embedded analyzer: {0}")]
+    Embedded(String),
+    /// Going on could only have made things worse.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+/// A controller that owns its state directory.
+pub struct Controller {
+    core: Core,
+    handle: MirrorHandle,
+    inbox: Option<MirrorInbox>,
+    loops: JoinSet<()>,
+    embedded: Option<SocketAddr>,
+    embedded_stop: CancellationToken,
+    started_at: Timestamp,
+}
+
+impl Controller {
+    /// Takes the state directory, opens the store, and starts the embedded analyzer if the settings say so. No loop runs yet.
+    ///
+    /// # Errors
+    /// See [`ControllerError`].
+    pub async fn open(settings: Settings, workspace: PathBuf) -> Result<Self, ControllerError> {
+        let state = workspace.join(&settings.state);
+        let lock = StateLock::acquire(&state)?;
+        let store = Store::open(lock)?;
+        results::clear_staging(&state).map_err(|source| StoreError::Io { path: state.clone(), source })?;
+        let mut loops = JoinSet::new();
+        let embedded_stop = CancellationToken::new();
+        let embedded = if settings.embedded_analyzer {
+            Some(start_embedded(&settings, &workspace, &mut loops, embedded_stop.clone()).await?)
+        } else {
+            None
+        };
+        let surroundings = Surroundings::new(workspace.clone(), state, embedded, store.id().to_owned());
+        let core = Core::new(store, Clock::System, settings, workspace, Executors::new(surroundings));
+        let (handle, inbox) = mirror_loop::handle();
+        Ok(Self { started_at: core.now(), core, handle, inbox: Some(inbox), loops, embedded, embedded_stop })
+    }
+
+    /// What the loops share.
+    #[must_use]
+    pub const fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// Asks the mirror for scans.
+    #[must_use]
+    pub const fn mirror(&self) -> &MirrorHandle {
+        &self.handle
+    }
+
+    /// Address of the embedded analyzer.
+    #[must_use]
+    pub const fn embedded(&self) -> Option<SocketAddr> {
+        self.embedded
+    }
+
+    /// When this controller was opened.
+    #[must_use]
+    pub const fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
+    /// Starts the loops.
+    pub fn start(&mut self) {
+        let Some(inbox) = self.inbox.take() else { return };
+        let core = &self.core;
+        self.loops.spawn(mirror_loop::run(core.clone(), inbox));
+        self.loops.spawn(run_loop(core.clone(), Loop::Tasks));
+        self.loops.spawn(run_loop(core.clone(), Loop::Apps));
+        self.loops.spawn(resync(core.clone()));
+        self.loops.spawn(rescan_apps(core.clone()));
+    }
+
+    /// Waits until the process must end because of an error.
+    ///
+    /// # Errors
+    /// Always: the reason.
+    pub async fn failed(&self) -> ControllerError {
+        self.core.fatal.raised.cancelled().await;
+        ControllerError::Fatal(self.core.fatal.reason().unwrap_or("unknown").to_owned())
+    }
+
+    /// Stops opening attempts, waits for those that run, at most for `grace`, and records the rest as interrupted.
+    pub async fn shut_down(mut self, grace: Duration) {
+        self.core.stopping.cancel();
+        let carried = self.core.attempts.count();
+        if carried > 0 {
+            tracing::info!(attempts = carried, grace_s = grace.as_secs(), "waiting for running attempts");
+        }
+        if tokio::time::timeout(grace, self.core.attempts.all_ended()).await.is_err() {
+            tracing::info!(attempts = self.core.attempts.count(), "interrupting what still runs");
+            self.core.attempts.stop_all(Reason::Interrupted);
+            if tokio::time::timeout(LAST_ENDINGS, self.core.attempts.all_ended()).await.is_err() {
+                tracing::warn!("some attempts did not end; the next start finds them as interrupted");
+            }
+        }
+        self.embedded_stop.cancel();
+        self.loops.shutdown().await;
+    }
+}
+
+async fn start_embedded(
+    settings: &Settings,
+    workspace: &Path,
+    loops: &mut JoinSet<()>,
+    stop: CancellationToken,
+) -> Result<SocketAddr, ControllerError> {
+    let wrong = |error: String| ControllerError::Embedded(error);
+    let address: SocketAddr = settings.embedded_listen.parse().map_err(|_| {
+        wrong(format!("embeddedListen = {:?} is not an address such as 127.0.0.1:2001", settings.embedded_listen))
+    })?;
+    if !address.ip().is_loopback() {
+        return Err(wrong(format!("embeddedListen = {address} is not a loopback address")));
+    }
+    let tools = embedded_tools(settings, workspace).map_err(wrong)?;
+    let options = analyzer::Options::new(
+        workspace.join(&settings.embedded_sources),
+        tools,
+        settings.embedded_parallel as usize,
+        system_time,
+    );
+    let listener =
+        tokio::net::TcpListener::bind(address).await.map_err(|error| wrong(format!("{address}: {error}")))?;
+    let bound = listener.local_addr().map_err(|error| wrong(error.to_string()))?;
+    loops.spawn(async move {
+        if let Err(error) = analyzer::serve(listener, options, stop).await {
+            tracing::error!(%error, "the embedded analyzer ended");
+        }
+    });
+    Ok(bound)
+}
+
+fn embedded_tools(settings: &Settings, workspace: &Path) -> Result<Vec<analyzer::ToolDeclaration>, String> {
+    if settings.embedded_tools.is_empty() {
+        return analyzer::shipped_tools().map_err(|error| error.to_string());
+    }
+    let path = workspace.join(&settings.embedded_tools);
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    analyzer::load_tools(&path.to_string_lossy(), &text).map_err(|error| error.to_string())
+}
+
+/// Adds every key that may have something to do, at once and then at every interval: what a lost wake-up left behind.
+async fn resync(core: Core) {
+    let mut tick = tokio::time::interval(core.settings.task_poll_interval.std());
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => wake_unsettled(&core).await,
+            () = core.stopping.cancelled() => break,
+        }
+    }
+}
+
+/// Adds every key of the task loop that may have something to do.
+pub(super) async fn wake_unsettled(core: &Core) {
+    match core.store.unsettled().await {
+        Ok(wakes) => wakes.into_iter().for_each(|(key, at)| match at {
+            None => core.wakes.add(key),
+            Some(at) => core.wakes.add_at(key, at),
+        }),
+        Err(error) => core.check("looking for work", &error),
+    }
+}
+
+async fn rescan_apps(core: Core) {
+    let mut tick = tokio::time::interval(core.settings.scan_interval.std());
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => core.wakes.add(Key::Apps),
+            () = core.stopping.cancelled() => break,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The commit of the checkout that a directory lies in, read from git's own files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The commit that HEAD points at, in hex; `None` outside a checkout or before the first commit.
+#[must_use]
+pub fn head_commit(directory: &Path) -> Option<String> {
+    let directory = directory.canonicalize().ok()?;
+    let git = directory.ancestors().find_map(|ancestor| git_directory(&ancestor.join(".git")))?;
+    let head = fs::read_to_string(git.join("HEAD")).ok()?;
+    let head = head.trim();
+    let Some(reference) = head.strip_prefix("ref: ") else { return is_hash(head).then(|| head.to_owned()) };
+    // A linked worktree keeps its branches in the main repository.
+    let common = fs::read_to_string(git.join("commondir")).map_or_else(|_| git.clone(), |text| git.join(text.trim()));
+    let loose = [&git, &common].into_iter().find_map(|base| fs::read_to_string(base.join(reference)).ok());
+    let hash = loose.map(|text| text.trim().to_owned()).or_else(|| packed(&common, reference))?;
+    is_hash(&hash).then_some(hash)
+}
+
+/// `.git` itself, or the directory that a `.git` file names.
+fn git_directory(path: &Path) -> Option<PathBuf> {
+    if path.is_dir() {
+        return Some(path.to_owned());
+    }
+    let text = fs::read_to_string(path).ok()?;
+    let target = text.strip_prefix("gitdir: ")?.trim();
+    Some(path.parent()?.join(target))
+}
+
+fn packed(git: &Path, reference: &str) -> Option<String> {
+    let text = fs::read_to_string(git.join("packed-refs")).ok()?;
+    text.lines()
+        .find_map(|line| line.split_once(' ').filter(|(_, name)| *name == reference).map(|(hash, _)| hash.to_owned()))
+}
+
+fn is_hash(text: &str) -> bool {
+    (text.len() == 40 || text.len() == 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    #[test]
+    fn the_commit_is_found_from_below_in_every_form_that_git_writes() {
+        let top = tempfile::tempdir().unwrap();
+        let git = top.path().join(".git");
+        let below = top.path().join("manifests/deep");
+        fs::create_dir_all(git.join("refs/heads")).unwrap();
+        fs::create_dir_all(&below).unwrap();
+        assert_eq!(head_commit(&below), None);
+        fs::write(git.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+        assert_eq!(head_commit(&below), None);
+        fs::write(git.join("packed-refs"), format!("# pack-refs\n{HASH} refs/heads/main\n")).unwrap();
+        assert_eq!(head_commit(&below).as_deref(), Some(HASH));
+        let other = HASH.replace('0', "f");
+        fs::write(git.join("refs/heads/main"), format!("{other}\n")).unwrap();
+        assert_eq!(head_commit(&below), Some(other));
+        fs::write(git.join("HEAD"), format!("{HASH}\n")).unwrap();
+        assert_eq!(head_commit(&below).as_deref(), Some(HASH));
+    }
+
+    #[test]
+    fn a_linked_worktree_finds_its_branch_in_the_main_repository() {
+        let top = tempfile::tempdir().unwrap();
+        let linked = top.path().join("main/.git/worktrees/w");
+        fs::create_dir_all(&linked).unwrap();
+        fs::create_dir_all(top.path().join("main/.git/refs/heads")).unwrap();
+        fs::create_dir_all(top.path().join("w")).unwrap();
+        fs::write(linked.join("HEAD"), "ref: refs/heads/w\n").unwrap();
+        fs::write(linked.join("commondir"), "../..\n").unwrap();
+        fs::write(top.path().join("main/.git/refs/heads/w"), HASH).unwrap();
+        fs::write(top.path().join("w/.git"), format!("gitdir: {}\n", linked.display())).unwrap();
+        assert_eq!(head_commit(&top.path().join("w")).as_deref(), Some(HASH));
+    }
+}

@@ -1,0 +1,180 @@
+//! File events as hints: which files are complete by the event itself, and whether the whole directory must be looked at again.
+//!
+//! Events are never queued. They are folded into this small state, so that a flood of them costs nothing but a rescan.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+
+use super::scan::is_manifest;
+
+/// What events have told since it was last asked.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// Files that were moved in, or closed after writing: they can be read at once.
+    pub complete: BTreeSet<PathBuf>,
+    /// Files that are being written.
+    pub writing: BTreeSet<PathBuf>,
+    /// Something else happened: only a scan can tell what.
+    pub dirty: bool,
+}
+
+impl Hints {
+    /// Folds one event in. Returns whether it told anything.
+    fn fold(&mut self, event: &Event) -> bool {
+        if event.need_rescan() {
+            self.dirty = true;
+            return true;
+        }
+        let told: Vec<bool> = event.paths.iter().map(|path| self.fold_path(&event.kind, path)).collect();
+        told.contains(&true)
+    }
+
+    fn fold_path(&mut self, kind: &EventKind, path: &Path) -> bool {
+        let manifest = is_manifest(path);
+        match kind {
+            EventKind::Access(AccessKind::Close(AccessMode::Write))
+            | EventKind::Modify(ModifyKind::Name(RenameMode::To))
+                if manifest =>
+            {
+                self.writing.remove(path);
+                self.complete.insert(path.to_owned());
+            }
+            EventKind::Create(CreateKind::File) | EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_))
+                if manifest =>
+            {
+                // A hard link or a touch is never followed by a close, so the quiet time ends this too.
+                self.writing.insert(path.to_owned());
+            }
+            EventKind::Access(_) | EventKind::Modify(ModifyKind::Metadata(_) | ModifyKind::Data(_)) => return false,
+            EventKind::Create(CreateKind::File) => return false,
+            EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => return false,
+            EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(_) => {
+                // A directory moved in or out has no manifest's name, but may hold many.
+                if !manifest && is_hidden(path) {
+                    return false;
+                }
+                self.dirty = true;
+            }
+            EventKind::Any | EventKind::Other => self.dirty = true,
+        }
+        true
+    }
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+/// A watched directory.
+pub struct Watch {
+    shared: Arc<Shared>,
+    // Watches as long as it lives.
+    _watcher: RecommendedWatcher,
+}
+
+#[derive(Default)]
+struct Shared {
+    hints: Mutex<Hints>,
+    told: Notify,
+}
+
+impl Shared {
+    fn hints(&self) -> MutexGuard<'_, Hints> {
+        self.hints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watch {
+    /// Watches a directory and all below it.
+    ///
+    /// # Errors
+    /// What the operating system says, such as that its limit of watches is reached; the periodic scan still finds everything.
+    pub fn start(directory: &Path) -> notify::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let for_events = Arc::clone(&shared);
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            let told = match event {
+                Ok(event) => for_events.hints().fold(&event),
+                Err(error) => {
+                    tracing::debug!(%error, "a file event was lost; scanning");
+                    for_events.hints().dirty = true;
+                    true
+                }
+            };
+            if told {
+                for_events.told.notify_one();
+            }
+        })?;
+        watcher.watch(directory, RecursiveMode::Recursive)?;
+        Ok(Self { shared, _watcher: watcher })
+    }
+
+    /// Waits until an event has told something since the last wait.
+    pub async fn told(&self) {
+        self.shared.told.notified().await;
+    }
+
+    /// Takes the files that can be read at once.
+    #[must_use]
+    pub fn take_complete(&self) -> BTreeSet<PathBuf> {
+        std::mem::take(&mut self.shared.hints().complete)
+    }
+
+    /// Whether a scan is needed once it is quiet.
+    #[must_use]
+    pub fn needs_scan(&self) -> bool {
+        let hints = self.shared.hints();
+        hints.dirty || !hints.writing.is_empty()
+    }
+
+    /// Forgets what was told, since a scan is about to begin.
+    pub fn clear(&self) {
+        *self.shared.hints() = Hints::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: EventKind, path: &str) -> Event {
+        Event::new(kind).add_path(PathBuf::from(path))
+    }
+
+    #[test]
+    fn a_file_moved_in_or_closed_can_be_read_at_once() {
+        let mut hints = Hints::default();
+        hints.fold(&event(EventKind::Modify(ModifyKind::Name(RenameMode::To)), "/m/a.yaml"));
+        hints.fold(&event(EventKind::Create(CreateKind::File), "/m/b.yaml"));
+        assert_eq!(hints.writing.len(), 1);
+        hints.fold(&event(EventKind::Access(AccessKind::Close(AccessMode::Write)), "/m/b.yaml"));
+        assert_eq!(hints.complete.len(), 2);
+        assert!(hints.writing.is_empty() && !hints.dirty);
+    }
+
+    #[test]
+    fn anything_else_needs_a_scan_and_noise_needs_nothing() {
+        for (kind, path, dirty) in [
+            (EventKind::Remove(notify::event::RemoveKind::File), "/m/a.yaml", true),
+            (EventKind::Modify(ModifyKind::Name(RenameMode::From)), "/m/a.yaml", true),
+            (EventKind::Create(CreateKind::Folder), "/m/sub", true),
+            (EventKind::Modify(ModifyKind::Name(RenameMode::To)), "/m/sub", true),
+            (EventKind::Any, "/m", true),
+            (EventKind::Create(CreateKind::File), "/m/.a.yaml.swp", false),
+            (EventKind::Modify(ModifyKind::Name(RenameMode::From)), "/m/.tmp123", false),
+            (EventKind::Access(AccessKind::Open(AccessMode::Read)), "/m/a.yaml", false),
+        ] {
+            let mut hints = Hints::default();
+            assert_eq!(hints.fold(&event(kind, path)), dirty, "{kind:?} {path}");
+            assert_eq!(hints.dirty, dirty, "{kind:?} {path}");
+        }
+        let mut hints = Hints::default();
+        hints.fold(&Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan));
+        assert!(hints.dirty);
+    }
+}

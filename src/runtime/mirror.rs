@@ -1,0 +1,355 @@
+//! The mirror: keeps the stored objects equal to what the manifests directory declares.
+//!
+//! A file that an event says is complete is read at once. Everything else is found by scans: read what changed, plan, commit, and only
+//! after a complete scan take away what is gone, unless so much is gone that it looks like a mistake.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use super::control::SyncReport;
+use super::core::Core;
+use super::git::head_commit;
+use super::scan::{Listing, ReadFile, list, read_all, relative};
+use crate::manifest::{Place, Problem, Severity};
+use crate::plan::apps::{GONE_ACCEPTED, SOURCE_SUSPECT};
+use crate::plan::mirror::{Change, Declared, Duplicate, FOUND_ON_DISK, Identity, MirrorPlan, ObservedMirror, plan};
+use crate::plan::write::ConditionWrite;
+use crate::resource::app_set::MaxDisappear;
+use crate::resource::kind::Kind;
+use crate::resource::name::Uid;
+use crate::resource::provenance::Provenance;
+use crate::store::{MirrorCommit, OwnedProblem, StoreError};
+
+/// Files that are read, planned and committed together; bounds the memory of a scan.
+const BATCH_FILES: usize = 512;
+
+/// The mirror of one directory.
+#[derive(Clone)]
+pub struct Mirror {
+    core: Core,
+    directory: PathBuf,
+    roots: Vec<String>,
+}
+
+/// What a batch came to, for what follows it in the same scan.
+#[derive(Default)]
+struct Batch {
+    removals: Vec<Change>,
+    refused: Vec<String>,
+    unrecorded: Vec<crate::store::ScannedFile>,
+}
+
+impl Mirror {
+    /// The mirror of the directory that the settings name.
+    #[must_use]
+    pub fn new(core: &Core) -> Self {
+        let directory = core.workspace.join(&core.settings.manifests);
+        Self { core: core.clone(), directory, roots: core.settings.roots.clone() }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Reads files that are complete by the event itself, takes nothing away. Says whether a scan must follow.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn read_now(&self, paths: BTreeSet<PathBuf>) -> Result<bool, StoreError> {
+        let real = self.directory.canonicalize().unwrap_or_else(|_| self.directory.clone());
+        let paths: Vec<String> = paths
+            .iter()
+            .map(|path| relative(&real, path))
+            .map(|path| relative(&self.directory, Path::new(&path)))
+            .filter(|path| !Path::new(path).is_absolute())
+            .collect();
+        let mut report = SyncReport::default();
+        let mut scan_follows = false;
+        for paths in paths.chunks(BATCH_FILES) {
+            let batch = self.batch(paths, &HashSet::new(), &mut report).await?;
+            scan_follows |= !batch.removals.is_empty() || !batch.refused.is_empty() || report.incomplete.is_some();
+        }
+        Ok(scan_follows)
+    }
+
+    /// Scans the whole directory and makes the store equal to it.
+    ///
+    /// # Errors
+    /// What the store says. A directory that cannot be read as a whole is no error: the report says so, and nothing is taken away.
+    pub async fn scan(&self) -> Result<SyncReport, StoreError> {
+        let mut report = SyncReport::default();
+        let known = self.core.store.mirrored_files().await?;
+        let contested = self.core.store.contested_files().await?;
+        let directory = self.directory.clone();
+        let Listing { files, incomplete } = run_blocking(move || list(&directory)).await?;
+        report.incomplete = incomplete;
+        let gone: HashSet<String> = {
+            let there: HashSet<&str> = files.iter().map(|(path, _)| path.as_str()).collect();
+            known.keys().filter(|path| !there.contains(path.as_str())).cloned().collect()
+        };
+        let is_changed = |path: &String, stat| known.get(path) != Some(stat) || contested.contains(path);
+        let changed: Vec<String> =
+            files.iter().filter(|(path, stat)| is_changed(path, stat)).map(|(path, _)| path.clone()).collect();
+        drop((known, files));
+        let mut batches = Batch::default();
+        // The first batch also looks at what came from files that are gone, so that a renamed file is a move and not a loss.
+        let mut first = if report.incomplete.is_none() { gone.clone() } else { HashSet::new() };
+        let mut parts: Vec<&[String]> = changed.chunks(BATCH_FILES).collect();
+        if parts.is_empty() && !first.is_empty() {
+            parts.push(&[]);
+        }
+        for paths in parts {
+            batches.append(self.batch(paths, &std::mem::take(&mut first), &mut report).await?);
+        }
+        self.settle_contested(&mut batches, &gone, &mut report).await?;
+        self.prune(batches, gone, &mut report).await?;
+        report.problems = self.core.store.problem_count().await?;
+        Ok(report)
+    }
+
+    /// What one batch refused may have been held by a file that another batch found to declare it no longer: these are read together.
+    async fn settle_contested(
+        &self,
+        batches: &mut Batch,
+        gone: &HashSet<String>,
+        report: &mut SyncReport,
+    ) -> Result<(), StoreError> {
+        if batches.refused.is_empty() || batches.removals.is_empty() {
+            return Ok(());
+        }
+        let mut paths: BTreeSet<String> = batches.refused.drain(..).collect();
+        paths.extend(batches.removals.iter().filter_map(|removal| match removal {
+            Change::Remove { provenance, .. } if !gone.contains(&provenance.file) => Some(provenance.file.clone()),
+            _ => None,
+        }));
+        let paths: Vec<String> = paths.into_iter().collect();
+        let again = self.batch(&paths, gone, report).await?;
+        let moved = |removal: &Change| match removal {
+            Change::Remove { provenance, .. } => !paths.contains(&provenance.file) && !gone.contains(&provenance.file),
+            Change::Create(_) | Change::Update { .. } => true,
+        };
+        batches.removals.retain(moved);
+        batches.append(again);
+        Ok(())
+    }
+
+    /// Reads, plans and commits one batch, without its removals.
+    async fn batch(
+        &self,
+        paths: &[String],
+        gone: &HashSet<String>,
+        report: &mut SyncReport,
+    ) -> Result<Batch, StoreError> {
+        let (directory, roots, wanted) = (self.directory.clone(), self.roots.clone(), paths.to_vec());
+        let (files, failed, commit) = run_blocking(move || {
+            let mut failed = Vec::new();
+            let files = read_all(&directory, &wanted, &roots, &mut failed);
+            (files, failed, head_commit(&directory))
+        })
+        .await?;
+        if let Some(first) = failed.into_iter().next() {
+            report.incomplete.get_or_insert(first);
+        }
+        report.files_read += files.len() as u64;
+        let mut observed = observe(&files, commit.as_ref());
+        observed.gone.clone_from(gone);
+        let names: Vec<Identity> = observed
+            .declared
+            .iter()
+            .map(|declared| (declared.object.kind(), declared.object.metadata.name.clone()))
+            .collect();
+        let sources: HashSet<String> = observed.read.iter().chain(gone).cloned().collect();
+        observed.existing = self.core.store.mirrored_objects(names, sources).await?;
+        let MirrorPlan { changes, removals, duplicates, .. } = plan(&observed);
+        let problems = problems(&files, &duplicates);
+        problems.iter().for_each(|owned| tracing::warn!("{}", owned.problem.line()));
+        let loses: HashSet<&str> = removals.iter().filter_map(source_of).collect();
+        let (unrecorded, recorded) =
+            files.into_iter().map(|file| file.file).partition(|file| loses.contains(file.path.as_str()));
+        let batch = Batch {
+            removals,
+            refused: duplicates.into_iter().map(|duplicate| duplicate.refused.file).collect(),
+            unrecorded,
+        };
+        let judged = paths.to_vec();
+        self.commit(MirrorCommit { changes, files: recorded, judged, problems, ..MirrorCommit::default() }, report)
+            .await?;
+        Ok(batch)
+    }
+
+    /// Takes away what is gone: after a complete scan, and only if the fuse holds or a person accepted it.
+    async fn prune(&self, batches: Batch, gone: HashSet<String>, report: &mut SyncReport) -> Result<(), StoreError> {
+        let removals = unique(batches.removals);
+        let suspect = self.core.store.directory_condition(SOURCE_SUSPECT).await?;
+        let accepted = self.core.store.directory_condition(GONE_ACCEPTED).await?;
+        let known = if removals.is_empty() { 0 } else { self.core.store.mirrored_count().await? };
+        let settings = &self.core.settings;
+        let fuse = MaxDisappear { percent: settings.prune_percent, count: settings.prune_count };
+        let blown = fuse.is_exceeded(removals.len(), known) && !accepted;
+        let doubt = match &report.incomplete {
+            Some(why) => Some(("ScanIncomplete", format!("{why}; nothing is removed until it can be read as a whole"))),
+            None if blown => Some(("TooManyGone", too_many_gone(removals.len(), known))),
+            None => None,
+        };
+        if let Some((reason, message)) = doubt {
+            report.frozen = removals.len() as u64;
+            if !suspect {
+                tracing::warn!(reason, "{message}");
+            }
+            let conditions = vec![condition(SOURCE_SUSPECT, true, reason, message)];
+            return self.commit(MirrorCommit { conditions, ..MirrorCommit::default() }, report).await;
+        }
+        let mut commit = MirrorCommit {
+            changes: removals,
+            files: batches.unrecorded,
+            gone: gone.into_iter().collect(),
+            ..MirrorCommit::default()
+        };
+        for (holds, name) in [(suspect, SOURCE_SUSPECT), (accepted, GONE_ACCEPTED)] {
+            if holds {
+                commit.conditions.push(condition(
+                    name,
+                    false,
+                    "ScanComplete",
+                    "the directory was read as a whole".into(),
+                ));
+            }
+        }
+        if commit.changes.is_empty()
+            && commit.files.is_empty()
+            && commit.gone.is_empty()
+            && commit.conditions.is_empty()
+        {
+            return Ok(());
+        }
+        self.commit(commit, report).await
+    }
+
+    async fn commit(&self, commit: MirrorCommit, report: &mut SyncReport) -> Result<(), StoreError> {
+        let outcome = self.core.store.commit_mirror(commit, self.core.now()).await?;
+        report.created += outcome.created as u64;
+        report.updated += outcome.updated as u64;
+        report.removed += outcome.removed as u64;
+        outcome.woken.into_iter().for_each(|key| self.core.wakes.add(key));
+        Ok(())
+    }
+}
+
+impl Batch {
+    fn append(&mut self, other: Self) {
+        self.removals.extend(other.removals);
+        self.refused.extend(other.refused);
+        self.unrecorded.extend(other.unrecorded);
+    }
+}
+
+/// What was read, as a plan looks at it.
+pub(super) fn observe(files: &[ReadFile], commit: Option<&String>) -> ObservedMirror {
+    let mut observed = ObservedMirror::default();
+    for ReadFile { file, parsed } in files {
+        observed.read.insert(file.path.clone());
+        let nameless = parsed.broken.iter().any(|broken| broken.kind.is_none() || broken.name.is_none());
+        if parsed.unreadable || nameless {
+            observed.unreadable.insert(file.path.clone());
+        }
+        let known = |broken: &crate::manifest::Broken| broken.kind.zip(broken.name.clone());
+        observed.broken.extend(parsed.broken.iter().filter_map(known));
+        observed.declared.extend(parsed.documents.iter().map(|document| Declared {
+            object: document.object.clone(),
+            provenance: Provenance {
+                file: file.path.clone(),
+                line: document.line,
+                digest: file.digest.clone(),
+                commit: commit.cloned(),
+            },
+        }));
+    }
+    observed
+}
+
+/// The problems of the files, and one on each side of a name that is declared twice.
+fn problems(files: &[ReadFile], duplicates: &[Duplicate]) -> Vec<OwnedProblem> {
+    let own = files.iter().flat_map(|file| {
+        let owner = &file.file.path;
+        file.parsed.problems.iter().map(|problem| OwnedProblem { owner: owner.clone(), problem: problem.clone() })
+    });
+    let mut problems: Vec<OwnedProblem> = own.collect();
+    let places: HashMap<(&str, u32), &Place> = files
+        .iter()
+        .flat_map(|file| {
+            file.parsed
+                .documents
+                .iter()
+                .map(|document| ((file.file.path.as_str(), document.line), &document.name_place))
+        })
+        .collect();
+    for Duplicate { identity, accepted, refused } in duplicates {
+        for (here, there, counts) in [(refused, accepted, false), (accepted, refused, true)] {
+            if here.file.starts_with(FOUND_ON_DISK) {
+                continue;
+            }
+            let place = places.get(&(here.file.as_str(), here.line)).map(|place| (*place).clone());
+            let problem = duplicate(identity, here, there, counts, place);
+            problems.push(OwnedProblem { owner: refused.file.clone(), problem });
+        }
+    }
+    problems
+}
+
+fn duplicate(
+    identity: &Identity,
+    here: &Provenance,
+    there: &Provenance,
+    counts: bool,
+    place: Option<Place>,
+) -> Problem {
+    let (kind, name): (Kind, &String) = (identity.0, &identity.1);
+    let which = if counts { "this one counts" } else { "that one counts, this one is ignored" };
+    Problem {
+        file: here.file.clone(),
+        place: place.unwrap_or_else(|| Place { line: here.line, column: 1, source_column: 1, ..Place::default() }),
+        severity: Severity::Error,
+        code: "duplicate-name".into(),
+        message: format!("{kind} {name:?} is also declared at {}:{}; {which}", there.file, there.line),
+        help: Some("rename or remove one of the two".into()),
+    }
+}
+
+fn source_of(change: &Change) -> Option<&str> {
+    match change {
+        Change::Remove { provenance, .. } => Some(&provenance.file),
+        Change::Create(_) | Change::Update { .. } => None,
+    }
+}
+
+/// A removal can be planned by two batches; it happens once.
+fn unique(removals: Vec<Change>) -> Vec<Change> {
+    let by_identity: BTreeMap<Identity, Change> = removals
+        .into_iter()
+        .filter_map(|removal| match &removal {
+            Change::Remove { identity, .. } => Some((identity.clone(), removal)),
+            Change::Create(_) | Change::Update { .. } => None,
+        })
+        .collect();
+    by_identity.into_values().collect()
+}
+
+fn too_many_gone(gone: usize, known: usize) -> String {
+    format!(
+        "{gone} of {known} manifests are gone in one scan, more than prunePercent and pruneCount allow; nothing is removed. \
+         If that is right: manifestd orphans accept"
+    )
+}
+
+fn condition(condition: &'static str, holds: bool, reason: &'static str, message: String) -> ConditionWrite {
+    ConditionWrite { uid: Uid::default(), condition, holds, reason, message }
+}
+
+/// Runs something that waits for the disk on a thread that may wait.
+pub(super) async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Gone)
+}

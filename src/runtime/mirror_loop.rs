@@ -1,0 +1,157 @@
+//! When the mirror reads: at once what an event says is complete, after a quiet moment whatever else an event tells, everything now and
+//! then, and when somebody asks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::control::SyncReport;
+use super::core::Core;
+use super::hints::Watch;
+use super::mirror::Mirror;
+use crate::store::StoreError;
+
+/// Events must pause for so long before a scan begins.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// A scan begins so long after the first event, however many follow.
+const QUIET_MAX: Duration = Duration::from_secs(1);
+
+/// Pause before a scan that failed is tried again.
+const FAILED_PAUSE: Duration = Duration::from_secs(5);
+
+/// Requests that may wait for a scan.
+const REQUESTS_MAX: usize = 64;
+
+/// Asks the mirror for scans.
+#[derive(Clone)]
+pub struct MirrorHandle(mpsc::Sender<oneshot::Sender<Result<SyncReport, String>>>);
+
+impl MirrorHandle {
+    /// Scans now and waits for the report.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn sync(&self) -> Result<SyncReport, String> {
+        let (answer, report) = oneshot::channel();
+        let gone = || "the mirror has stopped".to_owned();
+        self.0.send(answer).await.map_err(|_| gone())?;
+        report.await.map_err(|_| gone())?
+    }
+}
+
+/// The loop's inbox.
+pub struct MirrorInbox(mpsc::Receiver<oneshot::Sender<Result<SyncReport, String>>>);
+
+/// A handle and the inbox that it sends to.
+#[must_use]
+pub fn handle() -> (MirrorHandle, MirrorInbox) {
+    let (sender, receiver) = mpsc::channel(REQUESTS_MAX);
+    (MirrorHandle(sender), MirrorInbox(receiver))
+}
+
+/// Mirrors until the process stops. The first scan has been made by the caller.
+pub async fn run(core: Core, mut inbox: MirrorInbox) {
+    let mirror = Mirror::new(&core);
+    let mut watch = watch(&mirror);
+    // What happened between the first scan and the watch is found by this one.
+    let mut periodic_at = Instant::now();
+    let mut hints = Quiet::default();
+    loop {
+        let scan_at = hints.over_at().map_or(periodic_at, |at| at.min(periodic_at));
+        tokio::select! {
+            () = told(watch.as_ref()) => if let Some(watch) = &watch {
+                if read_complete(&core, &mirror, watch).await || watch.needs_scan() {
+                    hints.hint(Instant::now());
+                }
+            },
+            () = tokio::time::sleep_until(scan_at) => {
+                if watch.is_none() {
+                    watch = self::watch(&mirror);
+                }
+                hints = Quiet::default();
+                let scanned = scan(&core, &mirror, watch.as_ref()).await;
+                let pause = if scanned.is_ok() { core.settings.rescan_interval.std() } else { FAILED_PAUSE };
+                periodic_at = Instant::now() + pause;
+            }
+            request = inbox.0.recv() => {
+                let Some(answer) = request else { break };
+                let report = scan(&core, &mirror, watch.as_ref()).await.map_err(|error| error.to_string());
+                // Whoever asked may have gone.
+                let _ = answer.send(report);
+            }
+            () = core.stopping.cancelled() => break,
+        }
+    }
+}
+
+/// When events have paused long enough.
+#[derive(Default)]
+struct Quiet {
+    first: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Quiet {
+    fn hint(&mut self, now: Instant) {
+        self.first.get_or_insert(now);
+        self.last = Some(now);
+    }
+
+    fn over_at(&self) -> Option<Instant> {
+        self.first.zip(self.last).map(|(first, last)| (last + QUIET).min(first + QUIET_MAX))
+    }
+}
+
+/// Reads what can be read at once. Says whether a scan must follow.
+async fn read_complete(core: &Core, mirror: &Mirror, watch: &Watch) -> bool {
+    let complete = watch.take_complete();
+    if complete.is_empty() {
+        return false;
+    }
+    mirror.read_now(complete).await.unwrap_or_else(|error| {
+        core.check("reading manifests", &error);
+        true
+    })
+}
+
+async fn scan(core: &Core, mirror: &Mirror, watch: Option<&Arc<Watch>>) -> Result<SyncReport, StoreError> {
+    if let Some(watch) = watch {
+        watch.clear();
+    }
+    let report = mirror.scan().await;
+    match &report {
+        Ok(report) if report.created + report.updated + report.removed > 0 => {
+            tracing::info!(
+                created = report.created,
+                updated = report.updated,
+                removed = report.removed,
+                "manifests mirrored"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => core.check("scanning manifests", error),
+    }
+    core.progress.notify_waiters();
+    report
+}
+
+fn watch(mirror: &Mirror) -> Option<Arc<Watch>> {
+    match Watch::start(mirror.directory()) {
+        Ok(watch) => Some(Arc::new(watch)),
+        Err(error) => {
+            tracing::warn!(%error, directory = %mirror.directory().display(), "cannot watch; only the periodic scan finds changes");
+            None
+        }
+    }
+}
+
+/// Waits for a hint; for ever when nothing is watched.
+async fn told(watch: Option<&Arc<Watch>>) {
+    match watch {
+        Some(watch) => watch.told().await,
+        None => std::future::pending().await,
+    }
+}

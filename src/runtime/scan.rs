@@ -1,0 +1,219 @@
+//! Reading the manifests directory: what is there, and what the files say. Blocking; to be called on a thread that may wait.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::manifest::{FILE_BYTES_MAX, Parsed, parse};
+use crate::store::{FileStat, ScannedFile};
+
+/// Files of one directory tree at most; more are a mistake, such as a data directory mounted in its place.
+const FILES_MAX: usize = 1_000_000;
+
+/// Directories below each other at most.
+const DEPTH_MAX: usize = 32;
+
+/// Below so many files, one thread reads them: starting more would take longer.
+const FILES_PER_THREAD_MIN: usize = 16;
+
+/// What is there.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Paths relative to the directory, with their stats, sorted.
+    pub files: Vec<(String, FileStat)>,
+    /// Why it is not complete, if so. Then nothing may be taken as gone.
+    pub incomplete: Option<String>,
+}
+
+/// A file that was read and parsed.
+#[derive(Debug)]
+pub struct ReadFile {
+    /// The file as it was read.
+    pub file: ScannedFile,
+    /// What it says.
+    pub parsed: Parsed,
+}
+
+/// Whether a path is a manifest by its name: `*.yaml` or `*.yml`, not hidden (editors and atomic writes use hidden names on the way).
+#[must_use]
+pub fn is_manifest(path: &Path) -> bool {
+    let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+    !hidden && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+}
+
+/// Lists the manifests below a directory. Hidden directories, such as `.git`, are left out; links are followed only to files inside.
+#[must_use]
+pub fn list(root: &Path) -> Listing {
+    let mut listing = Listing::default();
+    match root.canonicalize() {
+        Ok(real) => walk(&real, &real, 0, &mut listing),
+        Err(error) => listing.incomplete = Some(format!("{}: {error}", root.display())),
+    }
+    listing.files.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+    listing
+}
+
+fn walk(root: &Path, directory: &Path, depth: usize, listing: &mut Listing) {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) => return give_up(listing, directory, &error.to_string()),
+    };
+    if depth > DEPTH_MAX {
+        return give_up(listing, directory, "more than 32 directories below each other");
+    }
+    for entry in entries {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => return give_up(listing, directory, &error.to_string()),
+        };
+        let path = entry.path();
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => walk(root, &path, depth + 1, listing),
+            Ok(_) if is_manifest(&path) => add(root, &path, listing),
+            Ok(_) => {}
+            Err(error) => give_up(listing, &path, &error.to_string()),
+        }
+    }
+}
+
+fn add(root: &Path, path: &Path, listing: &mut Listing) {
+    if listing.files.len() >= FILES_MAX {
+        return give_up(listing, path, "more than a million manifests");
+    }
+    match inside(root, path).and_then(|real| fs::metadata(real)) {
+        Ok(metadata) if metadata.is_file() => listing.files.push((relative(root, path), stat(&metadata))),
+        // A directory or a device with a manifest's name is none.
+        Ok(_) => {}
+        // Gone between the listing and the look: the next event or scan tells.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => give_up(listing, path, &error.to_string()),
+    }
+}
+
+/// The real path of a file, if it lies inside the directory.
+fn inside(root: &Path, path: &Path) -> std::io::Result<PathBuf> {
+    let real = path.canonicalize()?;
+    if real.starts_with(root) {
+        return Ok(real);
+    }
+    Err(std::io::Error::other("is a link that leaves the manifests directory; put the file itself there"))
+}
+
+fn give_up(listing: &mut Listing, path: &Path, why: &str) {
+    listing.incomplete.get_or_insert(format!("{}: {why}", path.display()));
+}
+
+/// A path below the root as a label with `/`.
+#[must_use]
+pub fn relative(root: &Path, path: &Path) -> String {
+    path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned()
+}
+
+fn stat(metadata: &fs::Metadata) -> FileStat {
+    FileStat {
+        size: metadata.len(),
+        mtime_ns: metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
+        inode: metadata.ino(),
+    }
+}
+
+/// Reads and parses files below a directory, on all cores when there are many. A file that vanished meanwhile is left out; one that
+/// cannot be read is told in `failed`.
+#[must_use]
+pub fn read_all(root: &Path, paths: &[String], roots: &[String], failed: &mut Vec<String>) -> Vec<ReadFile> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(paths.len() / FILES_PER_THREAD_MIN);
+    let read_some = |paths: &[String]| -> Vec<std::io::Result<Option<ReadFile>>> {
+        paths.iter().map(|path| read_one(root, path, roots)).collect()
+    };
+    let results = if threads <= 1 {
+        read_some(paths)
+    } else {
+        let size = paths.len().div_ceil(threads);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = paths.chunks(size).map(|part| scope.spawn(|| read_some(part))).collect();
+            workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+        })
+    };
+    let mut files = Vec::with_capacity(results.len());
+    for result in results {
+        match result {
+            Ok(file) => files.extend(file),
+            Err(error) => failed.push(error.to_string()),
+        }
+    }
+    files
+}
+
+fn read_one(root: &Path, path: &str, roots: &[String]) -> std::io::Result<Option<ReadFile>> {
+    let name = |error: std::io::Error| std::io::Error::new(error.kind(), format!("{path}: {error}"));
+    let open = || {
+        let real_root = root.canonicalize()?;
+        fs::File::open(inside(&real_root, &root.join(path))?)
+    };
+    let mut file = match open() {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(name(error)),
+    };
+    // The stat is of the open file and from before the reading: a later change gives another stat.
+    let metadata = file.metadata().map_err(name)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).min(FILE_BYTES_MAX + 1));
+    // One byte more than is allowed, so that the parser sees that there is more.
+    file.by_ref().take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(name)?;
+    let digest = hex(&Sha256::digest(&bytes));
+    let parsed = parse(path, &bytes, roots);
+    Ok(Some(ReadFile { file: ScannedFile { path: path.to_owned(), stat: stat(&metadata), digest }, parsed }))
+}
+
+/// Bytes in hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(listing: &Listing) -> Vec<&str> {
+        listing.files.iter().map(|(path, _)| path.as_str()).collect()
+    }
+
+    #[test]
+    fn manifests_are_found_in_all_directories_but_hidden_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        for path in ["b.yaml", "a/c.yml", ".git/x.yaml", ".hidden.yaml", "notes.txt", "a/b/d.yaml"] {
+            let path = directory.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let listing = list(directory.path());
+        assert_eq!(names(&listing), ["a/b/d.yaml", "a/c.yml", "b.yaml"]);
+        assert_eq!(listing.incomplete, None);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_an_incomplete_scan() {
+        assert!(list(Path::new("/no/such/directory")).incomplete.is_some());
+    }
+
+    #[test]
+    fn a_link_that_leaves_the_directory_is_told_and_not_followed() {
+        let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(outside.path().join("x.yaml"), "").unwrap();
+        std::os::unix::fs::symlink(outside.path().join("x.yaml"), inside.path().join("x.yaml")).unwrap();
+        let listing = list(inside.path());
+        assert!(listing.files.is_empty());
+        assert!(listing.incomplete.unwrap().contains("leaves"));
+    }
+}
