@@ -26,7 +26,13 @@ pub(crate) struct Source<'a> {
 impl<'a> Source<'a> {
     /// Indexes the lines of `text`, which is at most [`super::FILE_BYTES_MAX`] long.
     pub(crate) fn new(text: &'a str) -> Self {
-        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let bytes = text.as_bytes();
+        // As in YAML, a lone carriage return ends a line too.
+        let ends = bytes.iter().enumerate().filter(|(at, byte)| match **byte {
+            b'\n' => true,
+            b'\r' => bytes.get(at + 1) != Some(&b'\n'),
+            _ => false,
+        });
         let starts = std::iter::once(0).chain(ends.map(|(at, _)| at as u32 + 1)).collect();
         Self { text, starts }
     }
