@@ -141,6 +141,12 @@ mod tests {
     }
 
     #[test]
+    fn a_lone_carriage_return_ends_a_line_as_in_yaml() {
+        assert_eq!(place("a: 1\rb: 2", 5, 6), (2, 1, Some(2), "b: 2".into(), 1));
+        assert_eq!(place("\u{feff}\u{feff}1\r \r>", 9, 10), (3, 1, Some(2), ">".into(), 1));
+    }
+
+    #[test]
     fn places_outside_the_text_are_moved_into_it() {
         assert_eq!(place("ab", 99, 120), (1, 3, None, "ab".into(), 3));
         assert_eq!(place("", 0, 0), (1, 1, None, String::new(), 1));
