@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn a_lone_carriage_return_ends_a_line_as_in_yaml() {
         assert_eq!(place("a: 1\rb: 2", 5, 6), (2, 1, Some(2), "b: 2".into(), 1));
-        assert_eq!(place("\u{feff}\u{feff}1\r \r>", 9, 10), (3, 1, Some(2), ">".into(), 1));
+        assert_eq!(place("\u{feff}\u{feff}1\r \r>", 10, 11), (3, 1, Some(2), ">".into(), 1));
     }
 
     #[test]
