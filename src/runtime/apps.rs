@@ -12,7 +12,7 @@ use crate::store::StoreError;
 ///
 /// # Errors
 /// What the store says. What the disk says is part of the observation.
-pub async fn observe_apps(core: &Core) -> Result<ObservedApps, StoreError> {
+pub(super) async fn observe_apps(core: &Core) -> Result<ObservedApps, StoreError> {
     let (sets, mut apps) = core.store.observe_apps().await?;
     let workspace = core.workspace.clone();
     run_blocking(move || {

@@ -1,6 +1,7 @@
 //! The controller: opens the state, starts the loops, stops them. Starting is recovery: what a controller that is gone left open is found
 //! by the same observations as everything else.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -54,7 +55,13 @@ impl Controller {
     ///
     /// # Errors
     /// See [`ControllerError`].
-    pub async fn open(settings: Settings, workspace: PathBuf) -> Result<Self, ControllerError> {
+    ///
+    /// `environment` is what programs are started with, as far as they are given any of it.
+    pub async fn open(
+        settings: Settings,
+        workspace: PathBuf,
+        environment: BTreeMap<String, String>,
+    ) -> Result<Self, ControllerError> {
         let state = workspace.join(&settings.state);
         let lock = StateLock::acquire(&state)?;
         let store = Store::open(lock)?;
@@ -62,7 +69,7 @@ impl Controller {
         let mut loops = JoinSet::new();
         let embedded_stop = CancellationToken::new();
         let embedded = if settings.embedded_analyzer {
-            Some(start_embedded(&settings, &workspace, &mut loops, embedded_stop.clone()).await?)
+            Some(start_embedded(&settings, &workspace, &environment, &mut loops, embedded_stop.clone()).await?)
         } else {
             None
         };
@@ -138,6 +145,7 @@ impl Controller {
 async fn start_embedded(
     settings: &Settings,
     workspace: &Path,
+    environment: &BTreeMap<String, String>,
     loops: &mut JoinSet<()>,
     stop: CancellationToken,
 ) -> Result<SocketAddr, ControllerError> {
@@ -149,12 +157,12 @@ async fn start_embedded(
         return Err(wrong(format!("embeddedListen = {address} is not a loopback address")));
     }
     let tools = embedded_tools(settings, workspace).map_err(wrong)?;
-    let options = analyzer::Options::new(
-        workspace.join(&settings.embedded_sources),
-        tools,
-        settings.embedded_parallel as usize,
-        system_time,
-    );
+    let sources = workspace.join(&settings.embedded_sources);
+    let options = analyzer::Options {
+        parallel: settings.embedded_parallel as usize,
+        environment: environment.clone(),
+        ..analyzer::Options::new(sources, tools, system_time)
+    };
     let listener =
         tokio::net::TcpListener::bind(address).await.map_err(|error| wrong(format!("{address}: {error}")))?;
     let bound = listener.local_addr().map_err(|error| wrong(error.to_string()))?;

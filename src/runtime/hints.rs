@@ -14,13 +14,13 @@ use super::scan::is_manifest;
 
 /// What events have told since it was last asked.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Hints {
+pub(super) struct Hints {
     /// Files that were moved in, or closed after writing: they can be read at once.
-    pub complete: BTreeSet<PathBuf>,
+    pub(super) complete: BTreeSet<PathBuf>,
     /// Files that are being written.
-    pub writing: BTreeSet<PathBuf>,
+    pub(super) writing: BTreeSet<PathBuf>,
     /// Something else happened: only a scan can tell what.
-    pub dirty: bool,
+    pub(super) dirty: bool,
 }
 
 impl Hints {
@@ -71,7 +71,7 @@ fn is_hidden(path: &Path) -> bool {
 }
 
 /// A watched directory.
-pub struct Watch {
+pub(super) struct Watch {
     shared: Arc<Shared>,
     // Watches as long as it lives.
     _watcher: RecommendedWatcher,
@@ -94,7 +94,7 @@ impl Watch {
     ///
     /// # Errors
     /// What the operating system says, such as that its limit of watches is reached; the periodic scan still finds everything.
-    pub fn start(directory: &Path) -> notify::Result<Self> {
+    pub(super) fn start(directory: &Path) -> notify::Result<Self> {
         let shared = Arc::new(Shared::default());
         let for_events = Arc::clone(&shared);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
@@ -115,25 +115,25 @@ impl Watch {
     }
 
     /// Waits until an event has told something since the last wait.
-    pub async fn told(&self) {
+    pub(super) async fn told(&self) {
         self.shared.told.notified().await;
     }
 
     /// Takes the files that can be read at once.
     #[must_use]
-    pub fn take_complete(&self) -> BTreeSet<PathBuf> {
+    pub(super) fn take_complete(&self) -> BTreeSet<PathBuf> {
         std::mem::take(&mut self.shared.hints().complete)
     }
 
     /// Whether a scan is needed once it is quiet.
     #[must_use]
-    pub fn needs_scan(&self) -> bool {
+    pub(super) fn needs_scan(&self) -> bool {
         let hints = self.shared.hints();
         hints.dirty || !hints.writing.is_empty()
     }
 
     /// Forgets what was told, since a scan is about to begin.
-    pub fn clear(&self) {
+    pub(super) fn clear(&self) {
         *self.shared.hints() = Hints::default();
     }
 }

@@ -62,11 +62,11 @@ pub async fn run(core: Core, mut inbox: MirrorInbox) {
     loop {
         let scan_at = hints.over_at().map_or(periodic_at, |at| at.min(periodic_at));
         tokio::select! {
-            () = told(watch.as_ref()) => if let Some(watch) = &watch {
-                if read_complete(&core, &mirror, watch).await || watch.needs_scan() {
+            () = told(watch.as_ref()) => {
+                if let Some(watch) = &watch && (read_complete(&core, &mirror, watch).await || watch.needs_scan()) {
                     hints.hint(Instant::now());
                 }
-            },
+            }
             () = tokio::time::sleep_until(scan_at) => {
                 if watch.is_none() {
                     watch = self::watch(&mirror);

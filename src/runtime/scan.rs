@@ -86,7 +86,7 @@ fn add(root: &Path, path: &Path, listing: &mut Listing) {
     if listing.files.len() >= FILES_MAX {
         return give_up(listing, path, "more than a million manifests");
     }
-    match inside(root, path).and_then(|real| fs::metadata(real)) {
+    match inside(root, path).and_then(fs::metadata) {
         Ok(metadata) if metadata.is_file() => listing.files.push((relative(root, path), stat(&metadata))),
         // A directory or a device with a manifest's name is none.
         Ok(_) => {}
