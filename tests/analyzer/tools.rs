@@ -212,6 +212,7 @@ async fn the_real_tools_that_are_installed_give_valid_sarif() {
         .into_iter()
         .filter(|name| available.contains(&json!(name)))
         .collect();
+    println!("real tools: {wanted:?}");
     let analysis = running.analysis(json!([["patterns"].as_slice(), &wanted].concat())).await;
     for name in wanted {
         let section = analysis["results"].as_object().unwrap().values().find(|section| section.get(name).is_some());
