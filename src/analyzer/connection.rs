@@ -133,8 +133,6 @@ async fn analyse(
     let mut running = pin!(analysis::analyse(service, request, &progress, &cancel));
     let text = loop {
         tokio::select! {
-            // In this order, so that progress comes before the result it belongs to.
-            biased;
             received = receive(socket) => if received.is_err() {
                 stop(&cancel, running).await;
                 return Err(Gone);
