@@ -74,12 +74,13 @@ fn expectations() -> BTreeMap<&'static str, Option<Expected>> {
 }
 
 fn read(path: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn schema() -> jsonschema::Validator {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/verdict/sarif-schema-2.1.0.json");
-    jsonschema::options().should_validate_formats(true).build(&read(&path)).unwrap()
+    jsonschema::options().should_validate_formats(true).build(&read(&path)).expect("the schema is one")
 }
 
 fn requested(exchange: &Value) -> Vec<String> {
@@ -114,7 +115,8 @@ fn every_recorded_exchange_is_judged_as_expected() {
             ToolStatus::Failed => 'F',
             ToolStatus::NotRun => 'N',
         };
-        let tools: Vec<String> = verdict.tools.iter().map(|tool| format!("{}={}", tool.name, letter(tool.status))).collect();
+        let tools: Vec<String> =
+            verdict.tools.iter().map(|tool| format!("{}={}", tool.name, letter(tool.status))).collect();
         assert_eq!(tools.join(" "), expected.tools, "{name}");
         assert!(!verdict.message.is_empty(), "{name}");
         let documents = sarif::documents(ends[0]);
@@ -122,7 +124,8 @@ fn every_recorded_exchange_is_judged_as_expected() {
         names.sort_unstable();
         assert_eq!(names, expected.sarif, "{name}");
         for (tool, document) in documents {
-            let problems: Vec<String> = schema.iter_errors(&document).map(|e| format!("{}: {e}", e.instance_path)).collect();
+            let problems: Vec<String> =
+                schema.iter_errors(&document).map(|e| format!("{}: {e}", e.instance_path)).collect();
             assert!(problems.is_empty(), "{name}, {tool}: {problems:#?}");
         }
     }

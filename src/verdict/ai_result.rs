@@ -54,7 +54,8 @@ mod tests {
 
     #[test]
     fn a_missing_key_is_found_whatever_the_status_says() {
-        let keyless = json!({"status": "success", "results": {"metrics": [{"findings": ["Some API key not available"]}]}});
+        let keyless =
+            json!({"status": "success", "results": {"metrics": [{"findings": ["Some API key not available"]}]}});
         let fine = json!({"status": "success", "results": {"metrics": [{"findings": [
             "the handler reads process.env and continues although it logs that the API key is missing, which hides the fault: API key is missing"
         ]}]}});
@@ -66,6 +67,9 @@ mod tests {
         };
         assert_eq!(judge(&["a"], json!({"a": keyless})), (Outcome::Failed, Reason::ApiKeyMissing));
         assert_eq!(judge(&["b"], json!({"b": fine})), (Outcome::Completed, Reason::AllToolsRan));
-        assert_eq!(judge(&["a", "b"], json!({"a": keyless, "b": fine})), (Outcome::PartialSuccess, Reason::SomeToolsFailed));
+        assert_eq!(
+            judge(&["a", "b"], json!({"a": keyless, "b": fine})),
+            (Outcome::PartialSuccess, Reason::SomeToolsFailed)
+        );
     }
 }

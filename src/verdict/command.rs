@@ -56,13 +56,20 @@ pub fn judge_command(
     let fail = |reason, message: String| {
         let tools = ran.iter().map(|name| report(name, ToolStatus::Failed, &message, Findings::default()));
         let tools = tools.chain(missing.iter().map(|name| absent(name, spec))).collect();
-        let verdict =
-            Verdict { outcome: Outcome::Failed, reason, message: one_line(&message), tools, findings: Findings::default() };
+        let verdict = Verdict {
+            outcome: Outcome::Failed,
+            reason,
+            message: one_line(&message),
+            tools,
+            findings: Findings::default(),
+        };
         (verdict, Vec::new())
     };
     let code = match exit {
         Exit::Code(code) => code,
-        Exit::Signal(signal) => return fail(Reason::ExitCode, with_last_line(format!("killed by signal {signal}"), stderr)),
+        Exit::Signal(signal) => {
+            return fail(Reason::ExitCode, with_last_line(format!("killed by signal {signal}"), stderr));
+        }
     };
     if !spec.success_exit_codes.iter().any(|&good| i32::from(good) == code) {
         return fail(Reason::ExitCode, with_last_line(format!("exit code {code}"), stderr));
@@ -94,7 +101,8 @@ pub fn judge_command(
 
 fn absent(name: &str, spec: &CommandSpec) -> ToolReport {
     let program = spec.argv.first().map_or("", String::as_str);
-    let message = format!("the analyzer runs {program} and is not handed the task's tools; set spec.command.tool or use {TOOLS}");
+    let message =
+        format!("the analyzer runs {program} and is not handed the task's tools; set spec.command.tool or use {TOOLS}");
     report(name, ToolStatus::NotRun, &message, Findings::default())
 }
 
@@ -108,7 +116,11 @@ struct Found {
 
 fn read_json(stdout: &[u8]) -> Result<Value, String> {
     serde_json::from_slice(stdout).map_err(|error| {
-        let what = if stdout.iter().all(u8::is_ascii_whitespace) { "nothing was written to it".into() } else { error.to_string() };
+        let what = if stdout.iter().all(u8::is_ascii_whitespace) {
+            "nothing was written to it".into()
+        } else {
+            error.to_string()
+        };
         format!("standard output is not JSON: {what}")
     })
 }
@@ -130,7 +142,10 @@ fn read_sarif(tools: &[String], stdout: &[u8]) -> Result<Found, String> {
     let whose = |run: &Value| tools.iter().position(|name| sarif::plain(name) == sarif::plain(sarif::driver(run)));
     // With several tools, runs say by their driver's name whose they are. Where no name fits, the program speaks with one voice.
     let told_apart = tools.len() > 1 && runs.iter().any(|run| whose(run).is_some());
-    let mut found = Found { by_tool: vec![if told_apart { None } else { Some(Findings::default()) }; tools.len()], ..Found::default() };
+    let mut found = Found {
+        by_tool: vec![if told_apart { None } else { Some(Findings::default()) }; tools.len()],
+        ..Found::default()
+    };
     let mut by_tool: Vec<Vec<&Value>> = vec![Vec::new(); tools.len()];
     for run in runs {
         let at = if told_apart { whose(run).unwrap_or(0) } else { 0 };

@@ -64,7 +64,9 @@ mod tests {
 
     #[test]
     fn progress_is_read_with_its_fraction_only_when_that_makes_sense() {
-        let sign = progress(&json!({"type": "progress_update", "stage": "scan", "message": "a\nb", "data": {"progress": 0.5}}));
+        let sign = progress(
+            &json!({"type": "progress_update", "stage": "scan", "message": "a\nb", "data": {"progress": 0.5}}),
+        );
         assert_eq!(sign, Some(Sign::Progress { stage: "scan".into(), message: "a b".into(), fraction: Some(0.5) }));
         let sign = progress(&json!({"type": "status_update", "data": {"progress": 7.0}}));
         assert_eq!(sign, Some(Sign::Progress { stage: "running".into(), message: String::new(), fraction: None }));

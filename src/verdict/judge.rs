@@ -39,7 +39,12 @@ pub(super) struct Evidence {
 pub fn judge_frame(requested: &[String], frame: &Value) -> Verdict {
     if frame["type"] == "error" {
         let said = error_text(frame).unwrap_or("no reason given");
-        return failed(requested, Vec::new(), Reason::AnalyzerError, &format!("the analyzer answered with an error: {said}"));
+        return failed(
+            requested,
+            Vec::new(),
+            Reason::AnalyzerError,
+            &format!("the analyzer answered with an error: {said}"),
+        );
     }
     let kind = frame["type"].as_str().unwrap_or_default();
     let analysis = &frame["analysis"];
@@ -296,7 +301,8 @@ mod tests {
 
     #[test]
     fn peer_texts_are_cut_and_cleaned() {
-        let frame = static_frame(json!({"ruff": {"status": "error", "error": format!("\u{1b}[31m{}", "x".repeat(5000))}}));
+        let frame =
+            static_frame(json!({"ruff": {"status": "error", "error": format!("\u{1b}[31m{}", "x".repeat(5000))}}));
         let verdict = judge_frame(&names(&["ruff"]), &frame);
         assert!(verdict.message.len() <= 1000 && !verdict.message.contains('\u{1b}'));
     }

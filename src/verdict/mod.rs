@@ -8,6 +8,7 @@ pub mod command;
 mod count;
 pub mod frame;
 pub mod judge;
+pub mod lenient;
 pub mod sarif;
 mod sarif_schema;
 mod static_result;

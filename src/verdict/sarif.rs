@@ -42,7 +42,7 @@ pub fn documents(frame: &Value) -> Vec<(String, Value)> {
         }
     }
     let known = |run: &Value, found: &[(String, Vec<&Value>)]| {
-        found.iter().any(|(name, runs)| plain(name) == plain(driver(run)) || runs.iter().any(|&have| have == run))
+        found.iter().any(|(name, runs)| plain(name) == plain(driver(run)) || runs.contains(&run))
     };
     let rest: Vec<&Value> = flatten(&analysis["sarif_export"]).into_iter().filter(|run| !known(run, &found)).collect();
     for run in rest {
@@ -107,7 +107,8 @@ fn normalise(tool: &str, mut run: Value) -> Option<Value> {
 
 fn repair_result(result: &mut Map<String, Value>, rule_ids: &[Value]) {
     if !result.get("ruleId").is_some_and(Value::is_string)
-        && let Some(id) = result.get("ruleIndex").and_then(Value::as_u64).and_then(|at| rule_ids.get(usize::try_from(at).ok()?))
+        && let Some(id) =
+            result.get("ruleIndex").and_then(Value::as_u64).and_then(|at| rule_ids.get(usize::try_from(at).ok()?))
     {
         result.insert("ruleId".into(), id.clone());
     }
@@ -162,7 +163,9 @@ fn is_finding(result: &Value) -> bool {
 fn rule_of<'v>(run: &'v Value, result: &Value) -> &'v Value {
     let rules = rules(run);
     let by_index = result["ruleIndex"].as_u64().and_then(|at| rules.get(usize::try_from(at).ok()?));
-    by_index.or_else(|| rules.iter().find(|rule| rule["id"].is_string() && rule["id"] == result["ruleId"])).unwrap_or(&Value::Null)
+    by_index
+        .or_else(|| rules.iter().find(|rule| rule["id"].is_string() && rule["id"] == result["ruleId"]))
+        .unwrap_or(&Value::Null)
 }
 
 /// How bad one result is: the tool's own word, then the CVSS-like score that code hosts read (7.0 and above is high, 4.0 and above medium), then
@@ -215,7 +218,9 @@ mod tests {
         let found = documents(&frame);
         let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["eslint", "other tool"]);
-        assert!(found.iter().all(|(_, sarif)| sarif["version"] == "2.1.0" && sarif["runs"].as_array().unwrap().len() == 1));
+        assert!(
+            found.iter().all(|(_, sarif)| sarif["version"] == "2.1.0" && sarif["runs"].as_array().unwrap().len() == 1)
+        );
     }
 
     #[test]

@@ -79,7 +79,9 @@ fn prune_object(schema: &Value, map: Map<String, Value>) -> Option<Value> {
         }
     }
     let has_all = |rule: &Value| {
-        rule["required"].as_array().is_none_or(|keys| keys.iter().all(|key| key.as_str().is_some_and(|key| kept.contains_key(key))))
+        rule["required"]
+            .as_array()
+            .is_none_or(|keys| keys.iter().all(|key| key.as_str().is_some_and(|key| kept.contains_key(key))))
     };
     let any = schema["anyOf"].as_array().is_none_or(|rules| rules.iter().any(has_all));
     let one = schema["oneOf"].as_array().is_none_or(|rules| rules.iter().filter(|rule| has_all(rule)).count() == 1);

@@ -56,7 +56,12 @@ fn only_closed_ports(run: &Value, analysis: &Value) -> bool {
     const TIMED_OUT: i64 = 28;
     let same = |a: &str, b: &str| a.trim_end_matches('/') == b.trim_end_matches('/');
     let is_target = |url: &str| {
-        analysis["target_urls"].as_array().into_iter().flatten().filter_map(Value::as_str).any(|target| same(target, url))
+        analysis["target_urls"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .any(|target| same(target, url))
     };
     let Some(commands) = run["commands"].as_array().filter(|_| run["executed"] == true) else { return false };
     let mut worked = false;
@@ -112,7 +117,10 @@ mod tests {
 
     #[test]
     fn a_load_test_without_one_good_answer_failed() {
-        for run in [json!({"status": "success", "success_rate": 0.0}), json!({"status": "success", "requests": 20, "successful_requests": 0})] {
+        for run in [
+            json!({"status": "success", "success_rate": 0.0}),
+            json!({"status": "success", "requests": 20, "successful_requests": 0}),
+        ] {
             let verdict = judge(json!({
                 "tool_results": {"curl": {"status": "success"}},
                 "results": {"tool_runs": {"curl": run}},
