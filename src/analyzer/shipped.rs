@@ -19,16 +19,12 @@ const TOOLS: [(&str, &str); 6] = [
 /// The shipped rules of `patterns`, in three files.
 const PATTERNS: [(&str, &str); 3] = [
     ("tools/rules/patterns.yaml", include_str!("tools/rules/patterns.yaml")),
-    (
-        "tools/rules/patterns-javascript.yaml",
-        include_str!("tools/rules/patterns-javascript.yaml"),
-    ),
+    ("tools/rules/patterns-javascript.yaml", include_str!("tools/rules/patterns-javascript.yaml")),
     ("tools/rules/patterns-other.yaml", include_str!("tools/rules/patterns-other.yaml")),
 ];
 
 /// The shipped rules of `secrets`.
-const SECRETS: [(&str, &str); 1] =
-    [("tools/rules/secrets.yaml", include_str!("tools/rules/secrets.yaml"))];
+const SECRETS: [(&str, &str); 1] = [("tools/rules/secrets.yaml", include_str!("tools/rules/secrets.yaml"))];
 
 /// The format of a rules file.
 #[derive(Deserialize)]

@@ -137,6 +137,7 @@ mod tests {
                 target_urls: Vec::new(),
             },
             target: Target::WebSocket { url: String::new(), request: String::new(), connect_timeout: Span(1) },
+            rate: None,
             tools: tools.iter().map(|&tool| tool.to_owned()).collect(),
             config: config.as_object().cloned().unwrap_or_default(),
             opened_at: Timestamp(0),

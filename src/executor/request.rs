@@ -58,6 +58,7 @@ mod tests {
                 target_urls: Vec::new(),
             },
             target: Target::WebSocket { url: String::new(), request: String::new(), connect_timeout: Span(1) },
+            rate: None,
             tools: vec!["ruff".into()],
             config: serde_json::Map::new(),
             opened_at: Timestamp(0),

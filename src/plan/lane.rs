@@ -187,6 +187,7 @@ fn open(
             target_urls: app.target_urls.clone(),
         },
         target: target(spec, replica),
+        rate: spec.rate,
         tools: candidate.spec.tools.clone(),
         config: candidate.spec.config.clone(),
         opened_at: now,

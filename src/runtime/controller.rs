@@ -16,7 +16,7 @@ use super::reconcile::run_loop;
 use super::wakes::Loop;
 use crate::analyzer;
 use crate::config::Settings;
-use crate::executor::{Executors, Surroundings, results};
+use crate::executor::{Executors, Limits, Surroundings, results};
 use crate::plan::Key;
 use crate::resource::reason::Reason;
 use crate::resource::time::Timestamp;
@@ -73,7 +73,14 @@ impl Controller {
         } else {
             None
         };
-        let surroundings = Surroundings::new(workspace.clone(), state, embedded, store.id().to_owned());
+        let surroundings = Surroundings {
+            workspace: workspace.clone(),
+            state,
+            embedded,
+            attempt_token_prefix: store.id().to_owned(),
+            environment,
+            limits: Limits::default(),
+        };
         let core = Core::new(store, Clock::System, settings, workspace, Executors::new(surroundings));
         let (handle, inbox) = mirror_loop::handle();
         Ok(Self { started_at: core.now(), core, handle, inbox: Some(inbox), loops, embedded, embedded_stop })
