@@ -89,7 +89,10 @@ impl Process {
     }
 
     #[cfg(target_os = "linux")]
-    #[expect(deprecated, reason = "its successor is unsafe for the sake of types that lie about their descriptor; an OwnedFd cannot")]
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe for the sake of types that lie about their descriptor; an OwnedFd cannot"
+    )]
     fn adopt(child: Child, pid: i32, group: Option<Pid>) -> io::Result<Self> {
         let raw = group.ok_or(io::ErrorKind::NotFound)?;
         let descriptor = rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty())?;

@@ -1,0 +1,4 @@
+//! What several test suites share.
+#![allow(dead_code, reason = "every test binary uses a part of it")]
+
+pub(crate) mod misbehaving;
