@@ -89,13 +89,13 @@ impl Process {
     }
 
     #[cfg(target_os = "linux")]
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe for the sake of types that lie about their descriptor; an OwnedFd cannot"
+    )]
     fn adopt(child: Child, pid: i32, group: Option<Pid>) -> io::Result<Self> {
         let raw = group.ok_or(io::ErrorKind::NotFound)?;
         let descriptor = rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty())?;
-        #[expect(
-            deprecated,
-            reason = "its successor is unsafe to call for types that may lend their descriptor; this one is owned"
-        )]
         let exit = tokio::io::unix::AsyncFd::with_interest(descriptor, tokio::io::Interest::READABLE)?;
         Ok(Self { child, group, pid, pid_start: start_time(pid).unwrap_or(0), exit })
     }
