@@ -208,6 +208,8 @@ fn target(spec: &AnalyzerSpec, replica: &str) -> Target {
 
 fn hold_back(candidate: &Candidate, reason: Reason, message: String, plan: &mut Plan) {
     move_candidate(candidate, candidate.status.waiting(reason, message, None), plan);
+    // What it waits for may have come between the observation and this commit, when nobody saw it waiting yet.
+    plan.wakes.push(Key::Task(candidate.uid.clone()));
 }
 
 fn move_candidate(candidate: &Candidate, status: TaskStatus, plan: &mut Plan) {

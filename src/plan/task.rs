@@ -147,6 +147,8 @@ fn pending(task: &ObservedTask, now: Timestamp, plan: &mut Plan) {
     if let Err(hold) = admit(&task.spec, task.app.as_ref(), task.analyzer.as_ref()) {
         if status.reason != hold.reason || status.message != hold.message {
             turn(task, status.waiting(hold.reason, hold.message, None), plan);
+            // What it waits for may have come between the observation and this commit, when nobody saw it waiting yet.
+            plan.wakes.push(Key::Task(task.uid.clone()));
         }
         return;
     }

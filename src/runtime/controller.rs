@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::{Clock, system_time};
 use super::core::Core;
+use super::mirror::Mirror;
 use super::mirror_loop::{self, MirrorHandle, MirrorInbox};
-use super::reconcile::run_loop;
+use super::reconcile::{reconcile, run_loop};
 use super::wakes::Loop;
 use crate::analyzer;
 use crate::config::Settings;
@@ -24,6 +25,9 @@ use crate::store::{StateLock, Store, StoreError};
 
 /// After the grace period, stopped attempts get so long to write their endings.
 const LAST_ENDINGS: Duration = Duration::from_secs(10);
+
+/// How long the loops wait for the first look at the disk: a slow disk must not keep what is known from being worked on.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 /// Why a controller could not start or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -110,10 +114,13 @@ impl Controller {
         self.started_at
     }
 
-    /// Starts the loops.
-    pub fn start(&mut self) {
+    /// Looks at the manifests and the apps once, so that nothing is started that is no longer wanted, and starts the loops.
+    pub async fn start(&mut self) {
         let Some(inbox) = self.inbox.take() else { return };
         let core = &self.core;
+        if tokio::time::timeout(FIRST_LOOK, first_look(core)).await.is_err() {
+            tracing::warn!("the disk is slow; starting with what is known, the scans go on beside it");
+        }
         self.loops.spawn(mirror_loop::run(core.clone(), inbox));
         self.loops.spawn(run_loop(core.clone(), Loop::Tasks));
         self.loops.spawn(run_loop(core.clone(), Loop::Apps));
@@ -146,6 +153,15 @@ impl Controller {
         }
         self.embedded_stop.cancel();
         self.loops.shutdown().await;
+    }
+}
+
+async fn first_look(core: &Core) {
+    if let Err(error) = Mirror::new(core).scan().await {
+        core.check("scanning manifests", &error);
+    }
+    if let Err(error) = reconcile(core, &Key::Apps).await {
+        core.check("looking for apps", &error);
     }
 }
 
