@@ -1,0 +1,236 @@
+//! Rules of kind Analyzer: what it is, where its replicas answer, and what its command line may say.
+
+use serde::de::DeserializeOwned;
+
+use crate::manifest::source::Span;
+use crate::manifest::suggest::{did_you_mean, quoted};
+use crate::manifest::validate::to_json;
+use crate::manifest::yaml::{Faults, Node};
+use crate::resource::analyzer::{Breaker, Probe};
+
+use super::{duration, longer_than_nothing, no_repeats, text, tool_fits};
+
+/// What `${...}` in an argument may name, besides `config.KEY`. Source: the documentation of `CommandSpec::argv`.
+const PLACEHOLDERS: [&str; 6] = ["app.path", "app.name", "app.model", "app.number", "task.name", "tools"];
+
+/// The address of the analyzer inside the daemon.
+const EMBEDDED: &str = "embedded:";
+
+/// Rules of an Analyzer. `owner` is the place of the key `spec`.
+pub(super) fn check(spec: &Node<'_>, owner: Span, faults: &mut Faults) {
+    match (spec.entry("websocket"), spec.entry("command")) {
+        (Some(_), Some((key, _))) => {
+            let message = "an analyzer is either `websocket` or `command`, not both".to_owned();
+            faults.error(key.span, "one-of", message, Some("declare two analyzers".into()));
+        }
+        (None, None) => {
+            let message = "`spec` needs exactly one of `websocket` and `command`".to_owned();
+            faults.error(owner, "one-of", message, Some("`websocket` for a service, `command` for a program".into()));
+        }
+        _ => {}
+    }
+    if let Some(websocket) = spec.get("websocket") {
+        check_websocket(websocket, faults);
+    }
+    if let Some(command) = spec.get("command") {
+        check_command(command, faults);
+        without_effect::<Probe>(spec, "probe", faults);
+        without_effect::<Breaker>(spec, "breaker", faults);
+    }
+    if let Some(rate) = spec.get("rate") {
+        longer_than_nothing(rate, "per", "spec.rate", faults);
+    }
+    if let Some(breaker) = spec.get("breaker") {
+        longer_than_nothing(breaker, "halfOpenAfter", "spec.breaker", faults);
+    }
+    if let Some(probe) = spec.get("probe") {
+        longer_than_nothing(probe, "interval", "spec.probe", faults);
+        longer_than_nothing(probe, "timeout", "spec.probe", faults);
+        if let (Some((_, interval)), Some((node, timeout))) = (duration(probe, "interval"), duration(probe, "timeout"))
+            && timeout > interval
+        {
+            let message = format!("`spec.probe.timeout` is {timeout}, longer than the interval, which is {interval}");
+            faults.error(
+                node.span,
+                "contradiction",
+                message,
+                Some("a probe must end before the next one starts".into()),
+            );
+        }
+    }
+}
+
+/// Warns about a field that only a WebSocket analyzer has a use for. Its defaults may stand there: a printed object has them.
+fn without_effect<T: DeserializeOwned + Default + PartialEq>(spec: &Node<'_>, field: &str, faults: &mut Faults) {
+    let Some((key, node)) = spec.entry(field) else { return };
+    if serde_json::from_value::<T>(to_json(node)).is_ok_and(|value| value != T::default()) {
+        let message = format!("`spec.{field}` does nothing for a command");
+        faults.warn(key.span, "no-effect", message, Some("remove it".into()));
+    }
+}
+
+fn check_websocket(spec: &Node<'_>, faults: &mut Faults) {
+    let urls = spec.get("urls").map(Node::items).unwrap_or_default();
+    for node in urls {
+        if let Some(url) = node.text().filter(|url| *url != EMBEDDED)
+            && let Some(why) = wrong_address(url, &["ws://", "wss://"])
+        {
+            let help =
+                "write ws://HOST:PORT, wss://HOST:PORT, or `embedded:` for the analyzer inside the daemon".to_owned();
+            faults.error(node.span, "bad-url", format!("the address {} {why}", quoted(url)), Some(help));
+        }
+    }
+    no_repeats(urls, "spec.websocket.urls", faults);
+    if let Some((node, request)) = text(spec, "request") {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/');
+        if request.is_empty() || request.len() > 100 || !request.bytes().all(fits) {
+            let message = format!("`spec.websocket.request` cannot be {}", quoted(request));
+            faults.error(
+                node.span,
+                "bad-request",
+                message,
+                Some("the word of the request frame, such as static_analyze".into()),
+            );
+        }
+    }
+    longer_than_nothing(spec, "connectTimeout", "spec.websocket", faults);
+}
+
+/// Why a text is not an address with one of the schemes; nothing when it is one. Only the form is looked at.
+pub(super) fn wrong_address(url: &str, schemes: &[&str]) -> Option<String> {
+    let Some(rest) = schemes.iter().find_map(|scheme| url.strip_prefix(scheme)) else {
+        return Some(format!("does not start with {}", schemes.join(" or ")));
+    };
+    if url.len() > 2000 || url.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Some("has a blank in it, or is too long".into());
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return Some("has a user or password in it".into());
+    }
+    let (host, port) = match authority.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
+        Some((host, rest)) => (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':').unwrap_or("")) }),
+        None => authority.rsplit_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
+    };
+    let inside = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let bracketed = authority.starts_with('[');
+    let is_v6 = bracketed && host.parse::<core::net::Ipv6Addr>().is_ok();
+    if !is_v6 && (bracketed || host.is_empty() || !host.chars().all(inside)) {
+        return Some("has no valid host".into());
+    }
+    let wrong_port =
+        port.is_some_and(|port| port.starts_with('+') || !port.parse::<u16>().is_ok_and(|number| number > 0));
+    wrong_port.then(|| "has no valid port".into())
+}
+
+fn check_command(spec: &Node<'_>, faults: &mut Faults) {
+    for (index, node) in spec.get("argv").map(Node::items).unwrap_or_default().iter().enumerate() {
+        let Some(argument) = node.text() else { continue };
+        if index == 0 && argument.trim().is_empty() {
+            faults.error(
+                node.span,
+                "bad-argument",
+                "the program's name is empty".into(),
+                Some("`argv[0]` is the program to run".into()),
+            );
+        }
+        if argument.contains('\0') {
+            faults.error(node.span, "bad-argument", "an argument cannot contain a NUL character".into(), None);
+        }
+        check_placeholders(node, argument, faults);
+    }
+    if let Some((node, tool)) = text(spec, "tool") {
+        tool_fits(node.span, "spec.command.tool", tool, faults);
+    }
+    for (key, value) in spec.get("env").map(Node::entries).unwrap_or_default() {
+        let starts = key.text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        if !starts || !key.text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            let message = format!("{} is not the name of an environment variable", quoted(&key.text));
+            faults.error(
+                key.span,
+                "bad-variable",
+                message,
+                Some("letters, digits and '_', not starting with a digit".into()),
+            );
+        }
+        let Some(text) = value.text() else { continue };
+        if text.contains('\0') {
+            faults.error(value.span, "bad-argument", "a variable cannot contain a NUL character".into(), None);
+        }
+        if text.contains("${") {
+            let help = "placeholders are replaced in `argv` only".to_owned();
+            faults.warn(value.span, "no-effect", format!("{} is handed on as it is", quoted(text)), Some(help));
+        }
+    }
+    if let Some((key, codes)) = spec.entry("successExitCodes")
+        && codes.items().is_empty()
+        && codes.entries().is_empty()
+        && codes.text().is_none()
+    {
+        let help = "write [0], or remove the line".to_owned();
+        faults.error(key.span, "wrong-size", "no exit code would mean success".into(), Some(help));
+    }
+}
+
+fn check_placeholders(node: &Node<'_>, argument: &str, faults: &mut Faults) {
+    let mut rest = argument;
+    while let Some(open) = rest.find("${") {
+        let inner = &rest[open + 2..];
+        let Some(close) = inner.find('}') else {
+            let help = "write ${app.path}; there is no way to hand a literal `${` on".to_owned();
+            faults.error(
+                node.span,
+                "bad-placeholder",
+                format!("a `${{` is never closed in {}", quoted(argument)),
+                Some(help),
+            );
+            return;
+        };
+        let (name, whole) = (&inner[..close], argument.len() == close + 3);
+        rest = &inner[close + 1..];
+        let shown = || quoted(&format!("${{{name}}}"));
+        if name == "tools" && !whole {
+            let help = "make it an argument of its own: it becomes one argument for each tool".to_owned();
+            faults.error(
+                node.span,
+                "bad-placeholder",
+                format!("{} stands inside a longer argument", shown()),
+                Some(help),
+            );
+        } else if !PLACEHOLDERS.contains(&name) && name.strip_prefix("config.").is_none_or(str::is_empty) {
+            let known =
+                "known: ${app.path}, ${app.name}, ${app.model}, ${app.number}, ${task.name}, ${tools}, ${config.KEY}";
+            let help = did_you_mean(name, PLACEHOLDERS).unwrap_or_else(|| known.into());
+            faults.error(node.span, "bad-placeholder", format!("{} is not a placeholder", shown()), Some(help));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_need_a_scheme_a_host_and_a_possible_port() {
+        for good in ["ws://127.0.0.1:2001", "wss://analyzer.example.org", "ws://[::1]:2001/x", "ws://host/path?q=1"] {
+            assert_eq!(wrong_address(good, &["ws://", "wss://"]), None, "{good}");
+        }
+        for bad in [
+            "",
+            "http://a",
+            "ws://",
+            "ws://:80",
+            "ws://a:0",
+            "ws://a:99999",
+            "ws://a:x",
+            "ws://a b",
+            "ws://u:p@h:1",
+            "ws://[::1",
+            "ws://a:+80",
+            "ws://[x]:1",
+            "WS://a",
+        ] {
+            assert!(wrong_address(bad, &["ws://", "wss://"]).is_some(), "{bad}");
+        }
+    }
+}

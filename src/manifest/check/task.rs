@@ -1,0 +1,28 @@
+//! Rules of kind Task.
+
+use crate::manifest::yaml::{Faults, Node};
+
+use super::{duration, name_fits, no_repeats, text, tool_fits};
+
+/// Rules of a Task that need no other object; whether app and analyzer exist is asked in `references`.
+pub(super) fn check(spec: &Node<'_>, faults: &mut Faults) {
+    for field in ["app", "analyzer"] {
+        if let Some((node, name)) = text(spec, field) {
+            name_fits(node.span, &format!("spec.{field}"), name, faults);
+        }
+    }
+    let tools = spec.get("tools").map(Node::items).unwrap_or_default();
+    for (index, node) in tools.iter().enumerate() {
+        if let Some(tool) = node.text() {
+            tool_fits(node.span, &format!("spec.tools[{index}]"), tool, faults);
+        }
+    }
+    no_repeats(tools, "spec.tools", faults);
+    if let Some(retry) = spec.get("retry")
+        && let (Some((_, base)), Some((node, max))) = (duration(retry, "base"), duration(retry, "max"))
+        && max < base
+    {
+        let message = format!("`spec.retry.max` is {max}, shorter than `spec.retry.base`, which is {base}");
+        faults.error(node.span, "contradiction", message, Some("make `max` at least as long as `base`".into()));
+    }
+}
