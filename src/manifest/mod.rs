@@ -13,8 +13,9 @@ pub mod references;
 pub mod schema;
 mod shape;
 mod source;
-mod suggest;
+pub(crate) mod suggest;
 mod syntax;
+pub mod typed;
 mod validate;
 mod yaml;
 

@@ -59,6 +59,8 @@ pub struct TaskView {
     pub attempt: Option<AttemptView>,
     /// Whether a person asked to cancel this round.
     pub cancel_requested: bool,
+    /// Whether a person asked for another round, which has not begun.
+    pub retry_requested: bool,
 }
 
 /// Status of an App.
@@ -199,10 +201,10 @@ fn task(connection: &Connection, uid: &str) -> Result<Option<TaskView>, StoreErr
     let mut rows = statement.query([uid])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let status = task_status(row)?;
-    let cancel_round: i64 = row.get("cancel_round")?;
+    let (cancel_round, retry_round): (i64, i64) = (row.get("cancel_round")?, row.get("retry_round")?);
     let attempt = attempts_where(connection, uid, Some(status.attempt))?.pop();
-    let cancel_requested = cancel_round >= status.round;
-    Ok(Some(TaskView { status, attempt, cancel_requested }))
+    let (cancel_requested, retry_requested) = (cancel_round >= status.round, retry_round >= status.round);
+    Ok(Some(TaskView { status, attempt, cancel_requested, retry_requested }))
 }
 
 /// The attempts of a task, oldest first.
