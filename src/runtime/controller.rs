@@ -96,10 +96,10 @@ impl Controller {
         &self.core
     }
 
-    /// Asks the mirror for scans.
+    /// Asks the mirror for scans; `None` until the loops have been started.
     #[must_use]
-    pub const fn mirror(&self) -> &MirrorHandle {
-        &self.handle
+    pub fn mirror(&self) -> Option<MirrorHandle> {
+        self.inbox.is_none().then(|| self.handle.clone())
     }
 
     /// Address of the embedded analyzer.

@@ -155,6 +155,7 @@ pub(crate) fn assignment(target: Target, deadline: Span) -> Assignment {
             target_urls: Vec::new(),
         },
         target,
+        rate: None,
         tools: vec!["ruff".into()],
         config: serde_json::Map::new(),
         opened_at: NOW,
