@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use manifestd::manifest::{self, Parsed, Place, parse, schema};
 use manifestd::resource::kind::Kind;
@@ -34,20 +34,23 @@ fn report(parsed: &Parsed) -> String {
     text
 }
 
-fn good_files() -> Vec<String> {
-    let mut files: Vec<_> = fs::read_dir(FOLDER).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("good-")));
+fn yaml_files() -> Vec<PathBuf> {
+    let entries = fs::read_dir(FOLDER).expect("the folder of golden manifests");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry of the folder").path()).collect();
     files.retain(|path| path.extension().is_some_and(|end| end == "yaml"));
     files.sort();
-    files.iter().map(|path| fs::read_to_string(path).unwrap()).collect()
+    files
+}
+
+fn good_files() -> Vec<String> {
+    let is_good = |path: &&PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("good-"));
+    yaml_files().iter().filter(is_good).map(|path| fs::read_to_string(path).expect("a golden manifest")).collect()
 }
 
 #[test]
 fn every_golden_manifest_says_what_is_written_beside_it() {
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
-    let mut paths: Vec<_> = fs::read_dir(FOLDER).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|end| end == "yaml"));
-    paths.sort();
+    let paths = yaml_files();
     assert!(paths.len() > 25, "the golden manifests are not there");
     let mut wrong = Vec::new();
     for path in paths {
@@ -102,6 +105,25 @@ fn a_thousand_problems_are_cut_and_counted() {
     let last = parsed.problems.last().unwrap();
     assert!(parsed.problems.len() < 600 && last.code == "too-many-problems", "{}", last.message);
     assert_eq!(parsed.broken.len(), 1);
+}
+
+/// Texts that cost a careless reader quadratic time or memory. The test would not end within minutes if one of them did here.
+#[test]
+fn texts_made_to_be_expensive_are_not() {
+    let keys = |from: usize, to: usize| (from..to).map(|at| format!("k{at}: 1\n")).collect::<String>();
+    for text in [
+        keys(0, 60_000),
+        keys(0, 20_000) + &keys(0, 20_000),
+        format!("a: {}[{}", "&a [".repeat(20), "1,".repeat(400_000)),
+        "[".repeat(1_000_000),
+        "- ".repeat(500_000),
+        "? ".repeat(500_000),
+        format!("{{{}}}", "k: ~, ".repeat(160_000)),
+        format!("a: &a 1\nb: [{}]", "*a,".repeat(300_000)),
+    ] {
+        let parsed = parse("x", text.as_bytes(), &roots());
+        assert!(parsed.has_errors() && parsed.documents.is_empty() && parsed.problems.len() < 600);
+    }
 }
 
 #[test]
@@ -196,11 +218,12 @@ fn what_is_printed_parses_to_the_same_object() {
 /// Every place lies inside the text, and what it shows is there.
 fn check_places(text: &[u8], parsed: &Parsed) {
     let lossy = String::from_utf8_lossy(text);
-    let lines: Vec<_> = lossy.trim_start_matches('\u{feff}').split('\n').collect();
+    let lossy = lossy.strip_prefix('\u{feff}').unwrap_or(&lossy).replace("\r\n", "\n").replace('\r', "\n");
+    let lines: Vec<_> = lossy.split('\n').collect();
     let places = parsed.problems.iter().map(|problem| &problem.place);
     let places = places.chain(parsed.documents.iter().map(|document| &document.name_place));
     for Place { line, column, end_column, source_column, source_line } in places {
-        let found = lines[*line as usize - 1].trim_end_matches('\r');
+        let found = lines[*line as usize - 1];
         let width = found.chars().count() as u32;
         assert!(*column >= 1 && *column <= width + 1, "{line}:{column} in {found:?}");
         assert!(end_column.is_none_or(|end| end > *column && end <= width + 1));
@@ -208,7 +231,9 @@ fn check_places(text: &[u8], parsed: &Parsed) {
         assert_eq!(shown, found.chars().nth(*column as usize - 1), "{line}:{column} in {found:?}");
     }
     for problem in &parsed.problems {
-        assert!(!problem.render(false).chars().any(|c| c.is_control() && c != '\n'));
+        let shown = problem.render(false);
+        assert!(!shown.chars().any(|c| c.is_control() && c != '\n'));
+        assert!(shown.contains(&format!("--> x:{}:{}\n", problem.place.line, problem.place.column)), "{shown}");
     }
     for document in &parsed.documents {
         assert!(document.whole.start <= document.body.start && document.body.end <= document.whole.end);

@@ -6,6 +6,8 @@
 
 mod check;
 pub mod explain;
+mod faults;
+mod keys;
 pub mod parse;
 pub mod print;
 pub mod problem;
@@ -15,6 +17,7 @@ mod shape;
 mod source;
 pub(crate) mod suggest;
 mod syntax;
+mod tree;
 pub mod typed;
 mod validate;
 mod yaml;

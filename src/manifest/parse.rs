@@ -6,13 +6,16 @@ use serde_json::Value;
 
 use crate::resource::kind::{API_VERSION, Kind};
 use crate::resource::metadata::Metadata;
+use crate::resource::name::check_name;
 use crate::resource::object::{Object, Spec};
 
+use super::faults::{Fault, Faults};
 use super::problem::{Place, Problem, Severity};
 use super::shape;
 use super::source::{Source, Span};
 use super::suggest::{did_you_mean, quoted};
-use super::yaml::{Fault, Faults, Node, RawDocument, Yaml};
+use super::tree::{Node, Yaml};
+use super::yaml::RawDocument;
 use super::{check, validate, yaml};
 
 /// The largest file that is read, in bytes.
@@ -82,7 +85,7 @@ pub struct Reference {
 pub struct Broken {
     /// Its kind; also when it is written as `task` instead of `Task`.
     pub kind: Option<Kind>,
-    /// Its name.
+    /// Its name, when that is a valid one.
     pub name: Option<String>,
     /// Line of its first key, from 1.
     pub line: u32,
@@ -194,7 +197,8 @@ fn accept(raw: RawDocument<'_>, source: &Source<'_>, roots: &[String], faults: &
         }
         None => {
             let name = root.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Node::text);
-            // A partial tree may end inside the name itself.
+            // No object ever had a name that is not one: what this document declared before is not known then.
+            let name = name.filter(|name| check_name(name).is_ok());
             parsed.broken.push(Broken { kind: kind_of(&root), name: name.map(str::to_owned), line });
         }
     }
@@ -211,6 +215,9 @@ fn inspect(root: &Node<'_>, roots: &[String], faults: &mut Faults) -> Option<Kin
     let kind = check_header(root, faults);
     // Without a kind the spec means nothing, but the rest is the same for all.
     validate::manifest(root, shape::of_kind(kind.unwrap_or(Kind::Task)), kind.is_some(), owner, faults);
+    if root.get("kind").is_none() {
+        faults.error(owner, "missing-field", "`kind` is missing".into(), Some(format!("one of: {}", kinds())));
+    }
     check::check(root, kind, roots, faults);
     kind
 }
@@ -240,14 +247,16 @@ fn check_header(root: &Node<'_>, faults: &mut Faults) -> Option<Kind> {
         faults.error(span, "unknown-kind", "`kind` must be a text".into(), Some(format!("one of: {}", kinds())));
         return None;
     };
-    let kind = word.parse().ok();
-    if kind.is_none() {
-        let near = Kind::from_word(word).map(|kind| format!("did you mean `{kind}`?"));
-        let near = near.or_else(|| did_you_mean(word, Kind::ALL.iter().map(|kind| kind.as_str())));
-        let help = near.unwrap_or_else(|| format!("one of: {}", kinds()));
-        faults.error(span, "unknown-kind", format!("there is no kind {}", quoted(word)), Some(help));
+    if let Ok(kind) = word.parse() {
+        return Some(kind);
     }
-    kind
+    // `task` is surely meant as Task, so the rest of the manifest can be looked at.
+    let meant = Kind::from_word(word);
+    let near = meant.map(|kind| format!("did you mean `{kind}`?"));
+    let near = near.or_else(|| did_you_mean(word, Kind::ALL.iter().map(|kind| kind.as_str())));
+    let help = near.unwrap_or_else(|| format!("one of: {}", kinds()));
+    faults.error(span, "unknown-kind", format!("there is no kind {}", quoted(word)), Some(help));
+    meant
 }
 
 fn kind_of(root: &Node<'_>) -> Option<Kind> {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::{Deserialize, Serialize};
 
 /// How bad a problem is.
@@ -82,17 +82,19 @@ impl Problem {
         let snippet =
             Snippet::source(source).line_start(place.line as usize).annotation(AnnotationKind::Primary.span(from..to));
         let title = level.primary_title(message).id(self.code.as_ref());
-        let mut group = if place.source_column == place.column {
-            title.element(snippet.path(file))
-        } else {
-            let origin = Origin::path(file).line(place.line as usize).char_column(place.column as usize);
-            title.element(origin).element(snippet)
-        };
+        let mut group = title.element(snippet.path(file.clone()));
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(visible(help, false)));
         }
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-        renderer.render(&[group])
+        let text = renderer.render(&[group]);
+        if place.source_column == place.column {
+            return text;
+        }
+        // The renderer counts within the part that is shown; the person looks for the column in the file.
+        let (shown, column) = (place.source_column, place.column);
+        let (wrong, right) = (format!("{file}:{}:{shown}", place.line), format!("{file}:{}:{column}", place.line));
+        text.replacen(&wrong, &right, 1)
     }
 }
 
@@ -144,6 +146,7 @@ mod tests {
     fn a_cut_line_still_names_the_true_column() {
         let text = problem("…xx tool: [x]", 900, 5).render(false);
         assert!(text.contains("a.yaml:7:900"), "{text}");
+        assert!(problem("…xx tool: [x]", 900, 5).render(true).contains("a.yaml:7:900"));
         assert!(text.contains("    ^^^^"), "{text}");
     }
 

@@ -26,7 +26,13 @@ pub(crate) struct Source<'a> {
 impl<'a> Source<'a> {
     /// Indexes the lines of `text`, which is at most [`super::FILE_BYTES_MAX`] long.
     pub(crate) fn new(text: &'a str) -> Self {
-        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let bytes = text.as_bytes();
+        // As in YAML, a lone carriage return ends a line too.
+        let ends = bytes.iter().enumerate().filter(|(at, byte)| match **byte {
+            b'\n' => true,
+            b'\r' => bytes.get(at + 1) != Some(&b'\n'),
+            _ => false,
+        });
         let starts = std::iter::once(0).chain(ends.map(|(at, _)| at as u32 + 1)).collect();
         Self { text, starts }
     }
@@ -132,6 +138,12 @@ mod tests {
     #[test]
     fn a_byte_order_mark_is_no_column() {
         assert_eq!(place("\u{feff}a: 1", 3, 4), (1, 1, Some(2), "a: 1".into(), 1));
+    }
+
+    #[test]
+    fn a_lone_carriage_return_ends_a_line_as_in_yaml() {
+        assert_eq!(place("a: 1\rb: 2", 5, 6), (2, 1, Some(2), "b: 2".into(), 1));
+        assert_eq!(place("\u{feff}\u{feff}1\r \r>", 10, 11), (3, 1, Some(2), ">".into(), 1));
     }
 
     #[test]

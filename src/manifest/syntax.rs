@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use serde_yaml::granit_parser::{ErrorKind, ScanError};
 
 use super::source::{Source, Span};
-use super::yaml::{DEPTH_MAX, Yaml};
+use super::tree::Yaml;
+use super::yaml::DEPTH_MAX;
 
 /// What an unquoted scalar is, by the core schema of YAML 1.2. Numbers with leading zeros or underscores stay texts: they are
 /// names and versions more often than numbers. `implied` says that nothing is written at all.
@@ -115,6 +116,10 @@ fn explain(kind: &ErrorKind) -> (&'static str, String, Option<&'static str>) {
         ErrorKind::InvalidIndentation => {
             ("the indentation does not fit".to_owned(), Some("use the same number of spaces"))
         }
+        ErrorKind::UnexpectedCharacter { character } if character.is_control() => (
+            format!("the control character {} is not allowed", super::suggest::quoted(&character.to_string())),
+            Some("remove it"),
+        ),
         ErrorKind::UnexpectedCharacter { character } => (
             format!("a text cannot start with {}", super::suggest::quoted(&character.to_string())),
             Some("put the text in quotes"),

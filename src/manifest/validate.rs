@@ -6,10 +6,11 @@ use serde_json::{Map, Number, Value};
 
 use crate::resource::time::Span as Duration;
 
+use super::faults::Faults;
 use super::shape::{Shape, Wants};
 use super::source::Span;
 use super::suggest::{did_you_mean, nearest, quoted};
-use super::yaml::{Faults, Key, Node, Yaml};
+use super::tree::{Key, Node, Yaml};
 
 /// Where in a document the walk is; printed as `spec.websocket.urls[0]`.
 #[derive(Clone, Copy)]
@@ -34,7 +35,7 @@ impl fmt::Display for Path<'_> {
 }
 
 /// Reports everything in a manifest that does not fit the shape of its kind. `apiVersion` and `kind` have been looked at already;
-/// `spec` is passed over when the kind is not known.
+/// `spec` says whether the kind, and so the meaning of the spec, is known.
 pub(crate) fn manifest(root: &Node<'_>, shape: &Shape, spec: bool, owner: Span, faults: &mut Faults) {
     for (key, node) in root.entries().iter().filter(|(key, _)| !matches!(&*key.text, "apiVersion" | "kind")) {
         match shape.field(&key.text) {
@@ -45,12 +46,14 @@ pub(crate) fn manifest(root: &Node<'_>, shape: &Shape, spec: bool, owner: Span, 
             None => unknown_field(key, root.entries(), shape, &Path::Root, faults),
         }
     }
-    missing_fields(root.entries(), shape, &Path::Root, owner, faults);
+    let known = |name: &str| spec || !matches!(name, "kind" | "spec");
+    missing_fields(root.entries(), shape, &Path::Root, owner, known, faults);
 }
 
 /// Reports everything in `node` that does not fit `shape`. `owner` is where a missing field is shown: the key above.
 pub(crate) fn walk(node: &Node<'_>, shape: &Shape, path: &Path<'_>, owner: Span, faults: &mut Faults) {
     match (&shape.wants, &node.value) {
+        (_, Yaml::Lost) => {}
         (Wants::Any, _) => finite(node, path, faults),
         (Wants::Bool, Yaml::Bool(_)) | (Wants::Text, Yaml::Text(_)) | (Wants::Number, Yaml::Int(_)) => {}
         (Wants::Number, Yaml::Float(number)) if number.is_finite() => {}
@@ -101,25 +104,39 @@ fn record(entries: &[(Key<'_>, Node<'_>)], shape: &Shape, path: &Path<'_>, owner
             None => unknown_field(key, entries, shape, path, faults),
         }
     }
-    missing_fields(entries, shape, path, owner, faults);
+    missing_fields(entries, shape, path, owner, |_| true, faults);
 }
 
-fn missing_fields(entries: &[(Key<'_>, Node<'_>)], shape: &Shape, path: &Path<'_>, owner: Span, faults: &mut Faults) {
-    for field in shape.fields().iter().filter(|field| field.required) {
+fn missing_fields(
+    entries: &[(Key<'_>, Node<'_>)],
+    shape: &Shape,
+    path: &Path<'_>,
+    owner: Span,
+    asked: impl Fn(&str) -> bool,
+    faults: &mut Faults,
+) {
+    for field in shape.fields().iter().filter(|field| field.required && asked(&field.name)) {
         if !entries.iter().any(|(key, _)| key.text == field.name.as_str()) {
             let message = format!("`{}` is missing", Path::Key(path, &field.name));
-            faults.error(owner, "missing-field", message, Some(hint(field.shape.word(), &field.shape.description)));
+            faults.error(owner, "missing-field", message, Some(hint(&field.name, &field.shape)));
         }
     }
 }
 
-fn hint(word: String, description: &str) -> String {
-    if description.is_empty() { format!("it wants a value of type {word}") } else { format!("{description} ({word})") }
+fn hint(name: &str, shape: &Shape) -> String {
+    match &shape.wants {
+        Wants::Words(words) if words.len() == 1 => format!("write `{name}: {}`", words[0].0),
+        _ if shape.description.is_empty() => format!("it wants a value of type {}", shape.word()),
+        _ => format!("{} ({})", shape.description.trim_end_matches('.'), shape.word()),
+    }
 }
 
 fn unknown_field(key: &Key<'_>, entries: &[(Key<'_>, Node<'_>)], shape: &Shape, path: &Path<'_>, faults: &mut Faults) {
     const OWNED: [&str; 7] =
         ["status", "uid", "generation", "resourceVersion", "creationTimestamp", "ownerReferences", "finalizers"];
+    if faults.counts_only() {
+        return;
+    }
     let at_top = matches!(path, Path::Root | Path::Key(Path::Root, "metadata"));
     if at_top && OWNED.contains(&&*key.text) {
         let message = format!("`{}` does not belong into a file: the server owns it", Path::Key(path, &key.text));
@@ -131,9 +148,9 @@ fn unknown_field(key: &Key<'_>, entries: &[(Key<'_>, Node<'_>)], shape: &Shape, 
         Path::Root => "a manifest".to_owned(),
         path => format!("`{path}`"),
     };
-    // A field that is there already is not what was meant.
+    // A field that is there already is not what was meant. In a huge map that is not worth a look.
     let free = shape.fields().iter().map(|field| field.name.as_str());
-    let free = free.filter(|name| !entries.iter().any(|(key, _)| key.text == *name));
+    let free = free.filter(|name| entries.len() > 100 || !entries.iter().any(|(key, _)| key.text == *name));
     let known = || shape.fields().iter().map(|field| field.name.as_str()).collect::<Vec<_>>().join(", ");
     let help = did_you_mean(&key.text, free).unwrap_or_else(|| format!("known fields: {}", known()));
     faults.error(key.span, "unknown-field", format!("{} is not a field of {place}", quoted(&key.text)), Some(help));
@@ -171,6 +188,7 @@ fn wrong_type(node: &Node<'_>, shape: &Shape, path: &Path<'_>, owner: Span, faul
         Yaml::Text(text) => format!("the text {}", quoted(text)),
         Yaml::List(_) => "a list".into(),
         Yaml::Map(_) => "a map".into(),
+        Yaml::Lost => return,
     };
     let message = format!("`{path}` wants {}, but is {what}", wanted(shape));
     faults.error(node.span, "wrong-type", message, correction(node, shape));
@@ -248,7 +266,7 @@ fn finite(node: &Node<'_>, path: &Path<'_>, faults: &mut Faults) {
 /// The tree as JSON.
 pub(crate) fn to_json(node: &Node<'_>) -> Value {
     match &node.value {
-        Yaml::Null => Value::Null,
+        Yaml::Null | Yaml::Lost => Value::Null,
         Yaml::Bool(value) => Value::Bool(*value),
         Yaml::Int(value) => i64::try_from(*value)
             .map(Value::from)

@@ -10,10 +10,12 @@ use std::ops::Range;
 
 use serde_yaml::granit_parser::{self, Event, Parser, ScalarStyle, ScanError, Tag};
 
-use super::problem::Severity;
+use super::faults::Faults;
+use super::keys::{insert, key_of};
 use super::source::{Source, Span};
 use super::suggest::quoted;
 use super::syntax;
+use super::tree::{Key, Node, Yaml};
 
 /// At most so many documents in a file.
 pub(crate) const DOCUMENTS_MAX: usize = 20_000;
@@ -23,102 +25,6 @@ pub(crate) const DEPTH_MAX: usize = 32;
 pub(crate) const ALIASES_MAX: usize = 100;
 /// At most so many nodes of a file may come from aliases or be kept for them.
 pub(crate) const ALIAS_NODES_MAX: usize = 50_000;
-/// At most so many problems of a file are kept.
-pub(crate) const FAULTS_MAX: usize = 500;
-/// Maps with more keys than this look for duplicates in a set.
-const SMALL_MAP: usize = 16;
-
-/// A problem that has not been given a file and a line yet.
-#[derive(Debug)]
-pub(crate) struct Fault {
-    pub(crate) span: Span,
-    pub(crate) severity: Severity,
-    pub(crate) code: &'static str,
-    pub(crate) message: String,
-    pub(crate) help: Option<String>,
-}
-
-/// The faults of one file: the first [`FAULTS_MAX`] of them, and how many errors there were in all.
-#[derive(Debug, Default)]
-pub(crate) struct Faults {
-    pub(crate) list: Vec<Fault>,
-    pub(crate) errors: usize,
-    pub(crate) dropped: usize,
-}
-
-impl Faults {
-    /// Adds an error.
-    pub(crate) fn error(&mut self, span: Span, code: &'static str, message: String, help: Option<String>) {
-        self.errors += 1;
-        self.push(Fault { span, severity: Severity::Error, code, message, help });
-    }
-
-    /// Adds a warning.
-    pub(crate) fn warn(&mut self, span: Span, code: &'static str, message: String, help: Option<String>) {
-        self.push(Fault { span, severity: Severity::Warning, code, message, help });
-    }
-
-    fn push(&mut self, fault: Fault) {
-        if self.list.len() < FAULTS_MAX {
-            self.list.push(fault);
-        } else {
-            self.dropped += 1;
-        }
-    }
-}
-
-/// One value of the text.
-#[derive(Debug, Clone)]
-pub(crate) struct Node<'a> {
-    pub(crate) span: Span,
-    pub(crate) value: Yaml<'a>,
-}
-
-/// What a value is, by the core schema of YAML 1.2: `yes` is a text, and so are `007` and `1_000`.
-#[derive(Debug, Clone)]
-pub(crate) enum Yaml<'a> {
-    Null,
-    Bool(bool),
-    Int(i128),
-    Float(f64),
-    Text(Cow<'a, str>),
-    List(Vec<Node<'a>>),
-    Map(Vec<(Key<'a>, Node<'a>)>),
-}
-
-/// A key of a map: always a text, as it is written.
-#[derive(Debug, Clone)]
-pub(crate) struct Key<'a> {
-    pub(crate) span: Span,
-    pub(crate) text: Cow<'a, str>,
-}
-
-impl<'a> Node<'a> {
-    /// The value under a key of a map.
-    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
-        self.entry(key).map(|(_, node)| node)
-    }
-
-    /// The key and its value.
-    pub(crate) fn entry(&self, key: &str) -> Option<&(Key<'a>, Self)> {
-        self.entries().iter().find(|(found, _)| found.text == key)
-    }
-
-    /// The entries of a map; none for anything else.
-    pub(crate) fn entries(&self) -> &[(Key<'a>, Self)] {
-        if let Yaml::Map(entries) = &self.value { entries } else { &[] }
-    }
-
-    /// The items of a list; none for anything else.
-    pub(crate) fn items(&self) -> &[Self] {
-        if let Yaml::List(items) = &self.value { items } else { &[] }
-    }
-
-    /// The text, if it is one.
-    pub(crate) fn text(&self) -> Option<&str> {
-        if let Yaml::Text(text) = &self.value { Some(text) } else { None }
-    }
-}
 
 /// One document of the file.
 #[derive(Debug)]
@@ -249,7 +155,7 @@ impl<'a> Reader<'_, 'a> {
                 let help = "an anchor is known only below its definition and in the same document";
                 let message = format!("no anchor {} is defined above", quoted(&format!("&{name}")));
                 self.faults.error(span, "unknown-anchor", message, Some(help.into()));
-                return self.place(Node { span, value: Yaml::Null }, 1, 0);
+                return self.place(Node { span, value: Yaml::Lost }, 1, 0);
             }
             _ => {}
         }
@@ -295,12 +201,14 @@ impl<'a> Reader<'_, 'a> {
         self.abandon();
     }
 
-    /// Ends the open document with what has been read of it.
+    /// Ends the open document with what has been read of it. Closing what is still open may look wrong, but the reason why it is
+    /// open has been reported.
     fn abandon(&mut self) {
-        while self.open.as_ref().is_some_and(|open| !open.frames.is_empty()) {
-            let end = self.open.as_ref().and_then(|open| open.frames.last()).map_or(0, |frame| frame.span.end);
+        let muted = std::mem::take(self.faults);
+        while let Some(end) = self.open.as_ref().and_then(|open| open.frames.last()).map(|frame| frame.span.end) {
             self.close_frame(end);
         }
+        *self.faults = muted;
         if let (Some(open), Some(document)) = (self.open.take(), self.documents.last_mut()) {
             document.root = open.root;
             document.broken |= self.faults.errors > open.errors_before;
@@ -387,7 +295,7 @@ impl<'a> Reader<'_, 'a> {
             self.open.as_mut().and_then(|o| o.frames.last_mut()).map(|f| &mut f.kind)
             && anchor == 0
         {
-            *key = Some(Key { span, text });
+            *key = Some(Key { span, text, readable: true });
             return Step::On;
         }
         let value = if plain { syntax::resolve(text, span.start == span.end) } else { Yaml::Text(text) };
@@ -426,7 +334,7 @@ impl<'a> Reader<'_, 'a> {
         let Some((node, nodes, height)) = self.aliases.known.get(&id) else {
             let message = "this alias stands for a value that contains it".to_owned();
             self.faults.error(span, "recursive-alias", message, Some("write the value out".into()));
-            return self.place(Node { span, value: Yaml::Null }, 1, 0);
+            return self.place(Node { span, value: Yaml::Lost }, 1, 0);
         };
         let (nodes, height) = (*nodes, *height);
         if self.aliases.used > ALIASES_MAX || self.aliases.nodes + nodes > ALIAS_NODES_MAX {
@@ -474,49 +382,4 @@ impl<'a> Reader<'_, 'a> {
         }
         Step::On
     }
-}
-
-/// Adds an entry and says true; or reports it when the key is there already, and the first one stays.
-fn insert<'a>(
-    entries: &mut Vec<(Key<'a>, Node<'a>)>,
-    seen: &mut HashSet<Cow<'a, str>>,
-    key: Key<'a>,
-    node: Node<'a>,
-    source: &Source<'_>,
-    faults: &mut Faults,
-) -> bool {
-    if entries.len() == SMALL_MAP {
-        seen.extend(entries.iter().map(|(key, _)| key.text.clone()));
-    }
-    let large = entries.len() >= SMALL_MAP;
-    let again =
-        if large { !seen.insert(key.text.clone()) } else { entries.iter().any(|(found, _)| found.text == key.text) };
-    if !again {
-        entries.push((key, node));
-        return true;
-    }
-    let first =
-        entries.iter().find(|(found, _)| found.text == key.text).map_or(0, |(first, _)| source.line(first.span.start));
-    let message = format!("the key {} is given twice; the first is on line {first}", quoted(&key.text));
-    faults.error(
-        key.span,
-        "duplicate-key",
-        message,
-        Some("remove one of them, or put `---` between two documents".into()),
-    );
-    false
-}
-
-/// A node as the key of a map: anything but a collection is taken as it is written.
-fn key_of<'a>(node: Node<'a>, source: &Source<'a>, faults: &mut Faults) -> Key<'a> {
-    let text = match node.value {
-        Yaml::Text(text) => text,
-        Yaml::List(_) | Yaml::Map(_) => {
-            let help = "text with { or [ in it must be quoted".to_owned();
-            faults.error(node.span, "bad-key", "a key must be a text, not a list or a map".into(), Some(help));
-            Cow::Borrowed("")
-        }
-        _ => Cow::Borrowed(source.text.get(node.span.start..node.span.end).unwrap_or_default()),
-    };
-    Key { span: node.span, text }
 }

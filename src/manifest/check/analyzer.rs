@@ -2,10 +2,11 @@
 
 use serde::de::DeserializeOwned;
 
+use crate::manifest::faults::Faults;
 use crate::manifest::source::Span;
-use crate::manifest::suggest::{did_you_mean, quoted};
+use crate::manifest::suggest::{nearest, quoted};
+use crate::manifest::tree::Node;
 use crate::manifest::validate::to_json;
-use crate::manifest::yaml::{Faults, Node};
 use crate::resource::analyzer::{Breaker, Probe};
 
 use super::{duration, longer_than_nothing, no_repeats, text, tool_fits};
@@ -200,7 +201,8 @@ fn check_placeholders(node: &Node<'_>, argument: &str, faults: &mut Faults) {
         } else if !PLACEHOLDERS.contains(&name) && name.strip_prefix("config.").is_none_or(str::is_empty) {
             let known =
                 "known: ${app.path}, ${app.name}, ${app.model}, ${app.number}, ${task.name}, ${tools}, ${config.KEY}";
-            let help = did_you_mean(name, PLACEHOLDERS).unwrap_or_else(|| known.into());
+            let near = nearest(name, PLACEHOLDERS).map(|near| format!("did you mean `${{{near}}}`?"));
+            let help = near.unwrap_or_else(|| known.into());
             faults.error(node.span, "bad-placeholder", format!("{} is not a placeholder", shown()), Some(help));
         }
     }

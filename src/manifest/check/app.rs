@@ -1,7 +1,8 @@
 //! Rules of kinds App and AppSet.
 
+use crate::manifest::faults::Faults;
 use crate::manifest::suggest::quoted;
-use crate::manifest::yaml::{Faults, Node};
+use crate::manifest::tree::Node;
 use crate::resource::name::check_slug;
 
 use super::analyzer::wrong_address;

@@ -12,9 +12,10 @@ use crate::resource::kind::Kind;
 use crate::resource::name::check_name;
 use crate::resource::time::Span as Duration;
 
+use super::faults::Faults;
 use super::source::Span;
 use super::suggest::quoted;
-use super::yaml::{Faults, Node};
+use super::tree::Node;
 
 /// The longest name part of a label key, and the longest label value, as in Kubernetes.
 const LABEL_BYTES_MAX: usize = 63;

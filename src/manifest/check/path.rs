@@ -1,8 +1,8 @@
 //! Paths in manifests: relative to the workspace, inside a root, and never a way out of it. Lexical only: nothing is read from disk.
 
+use crate::manifest::faults::Faults;
 use crate::manifest::source::Span;
 use crate::manifest::suggest::quoted;
-use crate::manifest::yaml::Faults;
 
 /// Reports a path that is not a clean relative path inside one of the roots.
 pub(super) fn inside_roots(span: Span, field: &str, path: &str, roots: &[String], faults: &mut Faults) {

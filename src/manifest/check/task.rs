@@ -1,6 +1,7 @@
 //! Rules of kind Task.
 
-use crate::manifest::yaml::{Faults, Node};
+use crate::manifest::faults::Faults;
+use crate::manifest::tree::Node;
 
 use super::{duration, name_fits, no_repeats, text, tool_fits};
 
