@@ -1,6 +1,8 @@
 //! Commands that change things: apply, delete, cancel, retry; and validate, which judges what they would write.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
 
 use manifestd::resource::outcome::{Outcome, Verdict};
 use manifestd::resource::phase::Phase;
@@ -159,4 +161,52 @@ fn validate_knows_the_apps_that_an_appset_finds() {
     assert!(!ran.err.contains("note:"), "{}", ran.err);
     world.write("m/b.yaml", &task("u", "").replace("app: demo", "app: gpt-4o-app8"));
     world.run(&["validate", "m"]).with(1).says(&["did you mean `gpt-4o-app7`?"]);
+}
+
+/// Answers one request on the control socket, as a controller would, and gives back what was asked.
+fn controller(world: &World, answer: &'static str) -> std::thread::JoinHandle<String> {
+    let listener = UnixListener::bind(world.state().join("control.sock")).unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut asked = String::new();
+        let mut buffer = [0; 4096];
+        while !asked.ends_with('}') {
+            let read = stream.read(&mut buffer).unwrap();
+            asked.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        }
+        write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{answer}", answer.len()).unwrap();
+        asked
+    })
+}
+
+#[test]
+fn a_running_controller_is_asked_instead_of_the_store() {
+    let world = World::new();
+    let _held = StateLock::acquire(&world.state()).unwrap();
+    let asked =
+        controller(&world, r#"{"is":"requested","tasks":[{"name":"lost","phase":"Running","effective":true}]}"#);
+    let ran = world.run(&["cancel", "lost"]).ok();
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("task/lost cancellation requested\n", ""));
+    assert!(asked.join().unwrap().ends_with(r#"{"do":"cancel","tasks":["lost"]}"#));
+    fs::remove_file(world.state().join("control.sock")).unwrap();
+    let asked = controller(&world, r#"{"is":"failed","message":"the disk is full"}"#);
+    world.run(&["retry", "lost"]).with(1).says(&["error: the disk is full"]);
+    asked.join().unwrap();
+    fs::remove_file(world.state().join("control.sock")).unwrap();
+    let asked = controller(&world, r#"{"is":"status","pid":7,"version":"9","started_at":0,"held":3,"embedded":null}"#);
+    world.run(&["status"]).ok().says(&["process 7, version 9", "Attempts:    3 running"]);
+    asked.join().unwrap();
+}
+
+#[test]
+fn apply_lets_a_running_controller_scan_at_once() {
+    let world = World::new();
+    world.write("in.yaml", &task("fresh", ""));
+    let report = r#"{"is":"synced","files_read":1,"created":1,"updated":0,"removed":0,"frozen":0,"problems":0,"incomplete":"x.yaml: no"}"#;
+    let asked = controller(&world, report);
+    world
+        .run(&["apply", "-f", "in.yaml"])
+        .ok()
+        .says(&["task/fresh created", "could not read all manifests: x.yaml: no"]);
+    assert!(asked.join().unwrap().ends_with(r#"{"do":"sync"}"#));
 }
