@@ -1,6 +1,12 @@
 //! How long from the rename of a manifest into the directory to its task being Running, on an idle controller. Prints the median and the
 //! worst of 50 beside their limits.
-#![allow(clippy::print_stdout, clippy::expect_used, clippy::disallowed_methods, missing_docs, reason = "a benchmark prints and measures")]
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a benchmark prints and measures"
+)]
 
 mod common;
 

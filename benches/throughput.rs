@@ -1,6 +1,12 @@
 //! Ten thousand task manifests dropped at once on the no-op tool: how long until all are Completed, and the controller's peak memory beside
 //! its limit.
-#![allow(clippy::print_stdout, clippy::expect_used, clippy::disallowed_methods, missing_docs, reason = "a benchmark prints and measures")]
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a benchmark prints and measures"
+)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! A controller of the real binary in a temporary workspace, for benchmarks.
+#![allow(dead_code, reason = "each benchmark is a program of its own and uses what it needs")]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -8,15 +9,15 @@ use manifestd::store::{database_path, open_read_only};
 use rusqlite::Connection;
 
 /// A workspace with one analyzer, one app, and a running controller.
-pub struct Bench {
-    /// The workspace.
-    pub directory: tempfile::TempDir,
+pub(crate) struct Bench {
+    // Removed after the controller has ended.
+    directory: tempfile::TempDir,
     controller: Child,
 }
 
 impl Bench {
     /// Starts a controller with the embedded analyzer and its no-op tool, `capacity` requests at once.
-    pub fn start(capacity: u32) -> Self {
+    pub(crate) fn start(capacity: u32) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let at = |path: &str| directory.path().join(path);
         std::fs::create_dir_all(at("manifests")).expect("manifests");
@@ -43,7 +44,7 @@ impl Bench {
     }
 
     /// The text of a no-op task.
-    pub fn task(name: &str) -> String {
+    pub(crate) fn task(name: &str) -> String {
         format!(
             "apiVersion: manifestd.dev/v1alpha1\nkind: Task\nmetadata:\n  name: {name}\n  labels: {{purpose: bench}}\nspec:\n  app: app\n  \
              analyzer: noop\n  tools: [noop]\n"
@@ -51,31 +52,30 @@ impl Bench {
     }
 
     /// A path in the workspace.
-    pub fn path(&self, path: &str) -> PathBuf {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.directory.path().join(path)
     }
 
     /// A read-only connection to the controller's database.
-    pub fn database(&self) -> Connection {
+    pub(crate) fn database(&self) -> Connection {
         open_read_only(&database_path(&self.path(".manifestd"))).expect("the database")
     }
 
     /// Writes a file elsewhere in the workspace, to be moved into the manifests directory.
-    pub fn prepare(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn prepare(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, text).expect("a prepared file");
         path
     }
 
     /// Moves a prepared file into the manifests directory.
-    pub fn drop_in(&self, prepared: &Path) {
+    pub(crate) fn drop_in(&self, prepared: &Path) {
         let name = prepared.file_name().expect("a name");
         std::fs::rename(prepared, self.path("manifests").join(name)).expect("a rename");
     }
 
     /// The largest resident set of the controller so far, in KiB.
-    #[allow(dead_code, reason = "each benchmark is a program of its own and uses what it needs")]
-    pub fn peak_rss_kib(&self) -> u64 {
+    pub(crate) fn peak_rss_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.controller.id())).expect("/proc");
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("VmHWM");
         line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")

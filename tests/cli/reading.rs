@@ -1,11 +1,12 @@
 //! Commands that read: get, describe, why, events, results, logs, status.
 
+use manifestd::manifest::{Place, Problem, Severity};
 use manifestd::plan::write::{TaskStatus, TaskWrite, Write};
 use manifestd::resource::outcome::{Outcome, Verdict};
 use manifestd::resource::phase::Phase;
 use manifestd::resource::reason::Reason;
 use manifestd::resource::time::Span;
-use manifestd::store::{MirrorCommit, StoredProblem};
+use manifestd::store::{MirrorCommit, OwnedProblem};
 use serde_json::json;
 
 use super::world::{START, World, far_ahead};
@@ -114,17 +115,20 @@ fn nothing_found_and_unknown_names_are_told_apart() {
 fn problems_of_the_manifests_are_listed() {
     let world = World::new();
     world.run(&["get", "problems"]).ok().says(&["No problems found"]);
-    let problem = StoredProblem {
+    let problem = Problem {
         file: "a\u{1b}[31m.yaml".into(),
-        line: 3,
-        column: 5,
-        severity: "error".into(),
+        place: Place { line: 3, column: 5, source_line: "tool: x".into(), source_column: 1, ..Place::default() },
+        severity: Severity::Error,
         code: "unknown-field".into(),
         message: "`tool` is not a field".into(),
         help: Some("did you mean `tools`?".into()),
-        source_line: "tool: x".into(),
     };
-    let batch = MirrorCommit { judged: vec![problem.file.clone()], problems: vec![problem], ..MirrorCommit::default() };
+    let owner = problem.file.clone();
+    let batch = MirrorCommit {
+        judged: vec![owner.clone()],
+        problems: vec![OwnedProblem { owner, problem }],
+        ..MirrorCommit::default()
+    };
     world.store(async |store| store.commit_mirror(batch, START).await.unwrap());
     let ran = world.run(&["get", "problems"]).ok();
     assert_eq!(

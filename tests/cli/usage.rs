@@ -2,7 +2,12 @@
 
 use super::world::{Ran, World};
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 23] = [
+    "serve",
+    "reconcile",
+    "diff",
+    "orphans",
+    "analyzer",
     "get",
     "describe",
     "why",
