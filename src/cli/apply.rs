@@ -99,12 +99,13 @@ fn documents(files: &[ManifestFile]) -> impl Iterator<Item = (&str, &Document)> 
 /// The edits by path, and what to say of each object.
 type Planned = (BTreeMap<PathBuf, FileEdit>, Vec<(String, &'static str)>);
 
+/// A file of the directory, and its documents that are replaced: the old, the new and its text, by where the old one starts.
+type Replacements<'f> = (&'f ManifestFile, BTreeMap<usize, (&'f Document, &'f Document, String)>);
+
 fn plan(given: &[ManifestFile], directory: &Directory) -> anyhow::Result<Planned> {
     let mut edits: BTreeMap<PathBuf, FileEdit> = BTreeMap::new();
     let mut said = Vec::new();
-    // By path: the documents to replace, by where they start.
-    let mut replacements: BTreeMap<PathBuf, (&ManifestFile, BTreeMap<usize, (&Document, &Document, String)>)> =
-        BTreeMap::new();
+    let mut replacements: BTreeMap<PathBuf, Replacements<'_>> = BTreeMap::new();
     for file in given {
         for new in &file.parsed.documents {
             let (kind, name) = (new.object.kind(), &new.object.metadata.name);

@@ -352,3 +352,7 @@ fn when(at: Timestamp, now: Timestamp) -> String {
         format!("at once (due since {at})")
     }
 }
+
+#[cfg(test)]
+#[path = "chain_tests.rs"]
+mod tests;

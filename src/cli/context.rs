@@ -151,8 +151,8 @@ fn flags(global: &Global) -> Layer {
 
 /// The value that the last layer to name a setting gives it.
 fn chosen(name: &str, layers: &[&Layer]) -> Option<String> {
-    let values = layers.iter().flat_map(|layer| &layer.0).filter(|(known, _, _)| known == name);
-    values.last().map(|(_, value, _)| value.clone())
+    let mut values = layers.iter().flat_map(|layer| &layer.0).filter(|(known, _, _)| known == name);
+    values.next_back().map(|(_, value, _)| value.clone())
 }
 
 fn settings_file(given: Option<&Path>, workspace: &Path) -> anyhow::Result<Layer> {

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::runtime::controller::ControllerError;
 use crate::store::StoreError;
 
 /// How a command ended; documented in `manifestd --help`.
@@ -51,7 +52,11 @@ pub(crate) fn of_error(error: &anyhow::Error) -> Exit {
     if is_broken_pipe(error) {
         return Exit::Ok;
     }
-    let in_use = error.chain().any(|cause| matches!(cause.downcast_ref(), Some(StoreError::Locked { .. })));
+    let is_locked = |cause: &(dyn std::error::Error + 'static)| {
+        matches!(cause.downcast_ref(), Some(StoreError::Locked { .. }))
+            || matches!(cause.downcast_ref(), Some(ControllerError::Store(StoreError::Locked { .. })))
+    };
+    let in_use = error.chain().any(is_locked);
     match in_use {
         true => Exit::InUse,
         false if error.chain().any(|cause| cause.is::<Refused>()) => Exit::No,

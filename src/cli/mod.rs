@@ -178,5 +178,5 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 
 /// The time, read once by each command.
 fn now() -> crate::resource::time::Timestamp {
-    crate::resource::time::Timestamp(jiff::Timestamp::now().as_millisecond())
+    crate::runtime::clock::system_time()
 }

@@ -9,6 +9,12 @@ use crate::resource::findings::Findings;
 use crate::resource::phase::Phase;
 use crate::resource::time::{Span, Timestamp};
 
+/// Blanks between two columns.
+const GAP: u16 = 3;
+
+/// A column up to this width is never squeezed.
+const NARROW: u16 = 40;
+
 /// A table that is written in one go, or row by row with the widths it began with.
 pub(crate) struct Columns {
     header: Vec<&'static str>,
@@ -32,9 +38,6 @@ impl Columns {
     pub(crate) fn write(&mut self, out: &mut Out, rows: &[Vec<String>], headless: bool) -> std::io::Result<()> {
         let mut table = Table::new();
         table.load_preset(comfy_table::presets::NOTHING);
-        // On a terminal long cells wrap; anything else gets one line for each row.
-        let arrangement = if out.terminal { ContentArrangement::Dynamic } else { ContentArrangement::Disabled };
-        table.set_content_arrangement(arrangement);
         if out.colour {
             table.enforce_styling()
         } else {
@@ -50,13 +53,17 @@ impl Columns {
         for (at, width) in self.widths.iter_mut().enumerate() {
             *width = natural.get(at).map_or(*width, |natural| (*width).max(*natural));
             if let Some(column) = table.column_mut(at) {
-                column.set_padding((0, 3));
-                // A table that fits is never squeezed; one that does not, wraps its longest column.
-                if *width <= 40 {
-                    column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(*width + 3)));
+                column.set_padding((0, GAP));
+                if *width <= NARROW {
+                    column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(*width + GAP)));
                 }
             }
         }
+        // Long cells wrap on a terminal that has room for them beside the others; elsewhere a row is a line.
+        let needed: u32 = self.widths.iter().map(|width| u32::from((*width).min(NARROW) + GAP)).sum();
+        let room = if out.terminal { table.width().map_or(0, u32::from) } else { 0 };
+        let wraps = needed <= room;
+        table.set_content_arrangement(if wraps { ContentArrangement::Dynamic } else { ContentArrangement::Disabled });
         table.lines().try_for_each(|line| writeln!(out, "{}{}", self.indent, line.trim_end()))
     }
 

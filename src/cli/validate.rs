@@ -1,6 +1,7 @@
 //! `manifestd validate`: every problem of manifests on disk, without a controller and without a store.
 
 use std::collections::HashSet;
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -12,7 +13,6 @@ use super::files;
 use super::known;
 use super::out::{Out, note};
 use crate::manifest::{Known, Problem};
-use std::io::Write;
 
 /// Arguments of `validate`.
 #[derive(Debug, clap::Args)]

@@ -1,5 +1,7 @@
 //! `manifestd wait`: waits until tasks are as expected, for scripts.
 
+use std::collections::HashMap;
+use std::io::Write;
 use std::str::FromStr;
 
 use anyhow::bail;
@@ -15,7 +17,9 @@ use crate::resource::phase::Phase;
 use crate::resource::task::{RunPolicy, TaskSpec};
 use crate::resource::time::Span;
 use crate::store::view::{self, Filter, ObjectView};
-use std::io::Write;
+
+/// More tasks than this are read all at once.
+const ONE_BY_ONE_MAX: usize = 50;
 
 /// Arguments of `wait`.
 #[derive(Debug, clap::Args)]
@@ -140,9 +144,9 @@ async fn until(
     loop {
         watched.changed().await?;
         let mut left = Vec::new();
+        let mut now = read(watched.connection(), &waiting)?;
         for name in waiting {
-            let filter = Filter { name: Some(name.clone()), removed: false };
-            let task = view::objects(watched.connection(), Kind::Task, &filter)?.pop();
+            let task = now.remove(&name);
             match standing(task.as_ref(), &args.condition) {
                 Standing::NotYet => left.push(name),
                 Standing::Met => match &task {
@@ -165,6 +169,20 @@ async fn until(
         }
         waiting = left;
     }
+}
+
+/// The tasks of these names that are there, by name: one by one, or all at once when they are many.
+fn read(connection: &rusqlite::Connection, names: &[String]) -> anyhow::Result<HashMap<String, ObjectView>> {
+    let mut found = Vec::new();
+    if names.len() > ONE_BY_ONE_MAX {
+        found = view::objects(connection, Kind::Task, &Filter::default())?;
+    } else {
+        for name in names {
+            let filter = Filter { name: Some(name.clone()), removed: false };
+            found.extend(view::objects(connection, Kind::Task, &filter)?);
+        }
+    }
+    Ok(found.into_iter().map(|task| (task.name.clone(), task)).collect())
 }
 
 fn phase(task: &ObjectView) -> Option<Phase> {
