@@ -93,7 +93,7 @@ fn no_text_has_trailing_spaces_or_lacks_its_last_newline() {
 fn no_text_names_a_directory_of_the_machine_it_was_written_on() {
     let home = std::env::var("HOME").unwrap_or_default();
     // Put together here, so that this file does not match itself.
-    let usual = ["home", "Users", "root", "work", "workspaces"].map(|name| format!(" /{name}/"));
+    let usual = ["home", "Users", "root", "work", "workspaces"].map(|name| format!("/{name}/"));
     let usual: Vec<&str> = usual.iter().map(String::as_str).collect();
     let of_this_machine = [env!("CARGO_MANIFEST_DIR"), home.as_str()];
     let files = text_files();

@@ -121,14 +121,14 @@ pub(crate) fn whitespace(file: &TextFile) -> Vec<String> {
     endings.iter().flat_map(|(mark, message)| matches(&file.path, &file.text, &pattern(mark), message)).collect()
 }
 
-/// Paths of the machine that a text was written on.
+/// Paths of the machine that a text was written on: these directories, each at the beginning of a path.
 pub(crate) fn machine_paths(file: &TextFile, directories: &[&str]) -> Vec<String> {
+    let begins = |at: usize| !file.text[..at].ends_with(|c: char| c.is_alphanumeric() || "._-}~/".contains(c));
     let place = |at: usize| file.text[..at].matches('\n').count() + 1;
-    let found = directories.iter().filter(|directory| directory.len() > 3).flat_map(|directory| {
-        let message = format!("names {directory:?}, which is a directory of one machine");
-        file.text.match_indices(directory).map(move |(at, _)| (at, message.clone()))
-    });
-    found.map(|(at, message)| format!("{}:{}: {message}", file.path, place(at))).collect()
+    // A single directory below the root, such as /app, is a word that any text may use.
+    let telling = directories.iter().filter(|directory| directory.matches('/').count() > 1);
+    let found = telling.flat_map(|directory| file.text.match_indices(directory).filter(|(at, _)| begins(*at)));
+    found.map(|(at, name)| format!("{}:{}: names {name}, a directory of one machine", file.path, place(at))).collect()
 }
 
 /// Dependencies without a reason beside them.
@@ -234,7 +234,8 @@ mod tests {
             );
         }
         assert_eq!(whitespace(&file("a\n\n  b\n")), Vec::<String>::new());
-        assert_eq!(machine_paths(&file("a\nsee /var/build/x\n"), &["/var/build", "/"]).len(), 1);
+        assert_eq!(machine_paths(&file("a\nsee /var/build/x\n"), &["/var/build", "/", "/see", ""]).len(), 1);
+        assert_eq!(machine_paths(&file("https://example.org/var/build/x ${A}/var/build\n"), &["/var/build"]).len(), 0);
         assert!(machine_paths(&file("a\nsee /var/build/x\n"), &["/var/build"])[0].starts_with("a.md:2: "));
     }
 
