@@ -102,8 +102,10 @@ fn no_text_names_a_directory_of_the_machine_it_was_written_on() {
 }
 
 #[test]
-fn every_dependency_has_its_reason_beside_it() {
-    assert_none(habits::unexplained_dependencies(&file("Cargo.toml")));
+fn every_dependency_is_used_and_has_its_reason_beside_it() {
+    let cargo = file("Cargo.toml");
+    assert_none(habits::unexplained_dependencies(&cargo));
+    assert_none(habits::unused_dependencies(&cargo, &sources(&OURS)));
 }
 
 fn manifests_below(folder: &str) -> Vec<TextFile> {
@@ -179,7 +181,7 @@ fn the_readme_lists_every_phase_reason_exit_code_and_command() {
 }
 
 #[test]
-fn the_architecture_says_what_follows_from_every_outcome_and_what_every_folder_is_for() {
+fn the_architecture_knows_every_outcome_every_folder_and_every_suite() {
     let architecture = file("ARCHITECTURE.md");
     let outcomes: Vec<&str> = Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
     assert_none(documents::table(&architecture, "Outcomes and budgets", &outcomes));
@@ -191,6 +193,14 @@ fn the_architecture_says_what_follows_from_every_outcome_and_what_every_folder_i
         (!map.contains(&wanted)).then(|| format!("Code map: nothing about {wanted}"))
     });
     assert_none(missing);
+    let listed = documents::first_cells(documents::section(&architecture, "Tests"));
+    let suites = std::fs::read_dir(root().join("tests")).expect("tests").map(|entry| entry.expect("an entry").path());
+    let suites = suites.filter(|path| path.extension().is_some_and(|end| end == "rs"));
+    let name =
+        |path: std::path::PathBuf| path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
+    assert_none(
+        suites.map(name).filter(|name| !listed.contains(name)).map(|name| format!("Tests: no row for `{name}`")),
+    );
 }
 
 #[test]

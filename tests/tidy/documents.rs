@@ -3,11 +3,8 @@
 use std::collections::BTreeSet;
 
 use manifestd::config::{Described, ENV_PREFIX};
-use regex::Regex;
 
-fn pattern(text: &str) -> Regex {
-    Regex::new(text).expect("a pattern")
-}
+use crate::source::pattern;
 
 /// The text below a heading, down to the next one of the same level or above it; empty when there is no such heading.
 pub(crate) fn section<'d>(document: &'d str, heading: &str) -> &'d str {

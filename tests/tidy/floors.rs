@@ -1,6 +1,6 @@
 //! The floors: who may name whom, and which words stay out of the pure floors.
 
-use crate::source::{Source, tokens};
+use crate::source::{Source, pattern, tokens};
 
 /// The floor of every module. ARCHITECTURE.md says what each floor is for.
 const FLOORS: [(&str, u8); 14] = [
@@ -159,8 +159,7 @@ pub(crate) fn sql(source: &Source) -> Vec<String> {
     if module_of(&source.path).0 == "store" {
         return Vec::new();
     }
-    let words = regex::Regex::new(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|PRAGMA|VACUUM|CREATE (TABLE|INDEX))\b");
-    let words = words.expect("a pattern");
+    let words = pattern(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|PRAGMA|VACUUM|CREATE (TABLE|INDEX))\b");
     let wrong = source.literals.iter().filter(|(_, literal)| words.is_match(literal));
     wrong.map(|(line, literal)| format!("{}:{line}: SQL outside of store/: {literal}", source.path)).collect()
 }

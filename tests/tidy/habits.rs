@@ -1,8 +1,10 @@
 //! Habits of every file: how it opens, how long it is, which words it does not use, and what no text of the repository holds.
 
+use std::collections::HashSet;
+
 use regex::Regex;
 
-use crate::source::{Lines, Source, TextFile};
+use crate::source::{Lines, Source, TextFile, pattern, tokens};
 
 /// The longest file under src/, without its tests.
 const LINES_MAX: usize = 400;
@@ -12,10 +14,6 @@ const OPENING_MIN: usize = 20;
 
 /// Words that say nothing about what a thing is.
 const EMPTY_NAMES: [&str; 4] = ["Manager", "Service", "Helper", "Util"];
-
-fn pattern(text: &str) -> Regex {
-    Regex::new(text).expect("a pattern")
-}
 
 /// A message for each place of `code` that a pattern matches.
 fn matches(path: &str, code: &str, pattern: &Regex, message: &str) -> Vec<String> {
@@ -149,6 +147,26 @@ pub(crate) fn unexplained_dependencies(cargo: &str) -> Vec<String> {
     wrong
 }
 
+/// The names of all dependencies as code writes them.
+pub(crate) fn dependencies(cargo: &str) -> Vec<String> {
+    let (mut names, mut inside) = (Vec::new(), false);
+    for line in cargo.lines() {
+        if line.starts_with('[') {
+            inside = line.contains("dependencies]");
+        } else if let Some((name, _)) = line.split_once(" = ").filter(|_| inside && !line.starts_with('#')) {
+            names.push(name.trim().replace('-', "_"));
+        }
+    }
+    names
+}
+
+/// Dependencies that no source names.
+pub(crate) fn unused_dependencies(cargo: &str, sources: &[&Source]) -> Vec<String> {
+    let words: HashSet<String> = sources.iter().flat_map(|source| tokens(&source.code)).map(|(_, word)| word).collect();
+    let unused = dependencies(cargo).into_iter().filter(|name| !words.contains(name));
+    unused.map(|name| format!("Cargo.toml: {name} is used nowhere")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,5 +263,13 @@ mod tests {
         let wrong = unexplained_dependencies(cargo);
         assert_eq!(wrong.len(), 2, "{wrong:?}");
         assert!(wrong[0].ends_with("c = \"1\"") && wrong[1].contains("d = "), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_dependency_that_nobody_names_is_found() {
+        let cargo = "[dependencies]\na-b = \"1\" # Why\n# Why\nc = { version = \"1\" }\n[dev-dependencies]\nd = \"1\" # Why\n[lints.rust]\ne = \"deny\"\n";
+        assert_eq!(dependencies(cargo), ["a_b", "c", "d"]);
+        let source = source("use a_b::X; fn f() { d::g() } // c");
+        assert_eq!(unused_dependencies(cargo, &[&source]), ["Cargo.toml: c is used nowhere"]);
     }
 }

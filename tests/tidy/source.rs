@@ -1,8 +1,11 @@
 //! Rust source as the checks see it: code with comments, literals and test modules blanked out, so that every line keeps its number.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use regex::Regex;
 
 /// A text file of the repository.
 #[derive(Debug, Clone)]
@@ -82,6 +85,13 @@ pub(crate) fn sources(folders: &[&str]) -> Vec<&'static Source> {
     let sources: Vec<&Source> = ALL.iter().filter(|source| wanted(&source.path)).collect();
     assert!(sources.len() > 5, "the sources below {folders:?} are not there");
     sources
+}
+
+/// A pattern, compiled once for all files.
+pub(crate) fn pattern(text: &str) -> Regex {
+    static KNOWN: LazyLock<Mutex<HashMap<String, Regex>>> = LazyLock::new(Mutex::default);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.entry(text.to_owned()).or_insert_with(|| Regex::new(text).expect("a pattern")).clone()
 }
 
 /// Where the lines of a text begin, in characters.
