@@ -13,6 +13,9 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_conf
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::reason::Reason;
 
+/// Bytes that are read at once. The default of 128 KiB would be most of the memory of a controller with many connections.
+const BUFFER_BYTES: usize = 16 * 1024;
+
 /// How long leaving may take. The peer owes nothing any more.
 const LEAVE_MAX: Duration = Duration::from_millis(500);
 
@@ -46,7 +49,11 @@ impl Client {
             return Err(wrong("TLS is not supported; use ws:// or put a TLS proxy in between".into()));
         }
         let request = url.into_client_request().map_err(|error| wrong(error.to_string()))?;
-        let config = WebSocketConfig::default().max_message_size(Some(bytes_max)).max_frame_size(Some(bytes_max));
+        let config = WebSocketConfig::default()
+            .read_buffer_size(BUFFER_BYTES)
+            .write_buffer_size(0)
+            .max_message_size(Some(bytes_max))
+            .max_frame_size(Some(bytes_max));
         let unavailable = |text: String| {
             let message = format!("no connection to {url}: {text}");
             Verdict::without_tools(Outcome::Unavailable, Reason::AnalyzerUnavailable, message)
