@@ -91,11 +91,11 @@ fn no_text_has_trailing_spaces_or_lacks_its_last_newline() {
 
 #[test]
 fn no_text_names_a_directory_of_the_machine_it_was_written_on() {
-    let home = std::env::var("HOME").unwrap_or_default();
+    let home = std::env::home_dir().unwrap_or_default();
     // Put together here, so that this file does not match itself.
     let usual = ["home", "Users", "root", "work", "workspaces"].map(|name| format!("/{name}/"));
     let usual: Vec<&str> = usual.iter().map(String::as_str).collect();
-    let of_this_machine = [env!("CARGO_MANIFEST_DIR"), home.as_str()];
+    let of_this_machine = [env!("CARGO_MANIFEST_DIR"), home.to_str().unwrap_or_default()];
     let files = text_files();
     let both = [usual.as_slice(), &of_this_machine].concat();
     assert_none(files.iter().flat_map(|file| habits::machine_paths(file, &both)));
