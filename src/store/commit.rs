@@ -158,7 +158,8 @@ fn found_app(
              VALUES (?1, 'App', ?2, ?3, '{}', ?4, 1, ?5, ?5, ?6, 0, '')
              ON CONFLICT (kind, name) DO UPDATE SET
                  generation = generation + (spec <> excluded.spec), spec = excluded.spec, labels = excluded.labels,
-                 file = excluded.file, line = 0, digest = '', updated_at = excluded.updated_at, removed_at = NULL
+                 annotations = excluded.annotations, file = excluded.file, line = 0, digest = '', git_commit = NULL,
+                 updated_at = excluded.updated_at, removed_at = NULL
              WHERE removed_at IS NOT NULL
              RETURNING uid",
         )?
@@ -248,9 +249,14 @@ pub(super) fn record(connection: &Connection, event: &EventWrite, now: Timestamp
     Ok(())
 }
 
-/// A new uid that sorts by time.
+thread_local! {
+    static UIDS: uuid::ContextV7 = const { uuid::ContextV7::new() };
+}
+
+/// A new uid. They sort by time and, within a millisecond, in the order in which the writer made them: tasks of equal priority and age
+/// run in the order of their manifest.
 pub(super) fn new_uid(now: Timestamp) -> Uid {
     let ms = now.0.max(0).unsigned_abs();
     let nanos = u32::try_from(ms % 1000 * 1_000_000).unwrap_or(0);
-    Uid(uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, ms / 1000, nanos)).to_string())
+    UIDS.with(|uids| Uid(uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uids, ms / 1000, nanos)).to_string()))
 }

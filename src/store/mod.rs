@@ -6,6 +6,7 @@ mod commit;
 pub mod error;
 pub mod lock;
 mod mirror;
+mod mirror_write;
 mod observe;
 mod open;
 mod report;

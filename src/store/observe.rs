@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::rows::{app_facts, findings, json_column, task_status, time, word, word_or_none};
 use super::{Store, StoreError};
-use crate::plan::apps::{KnownApp, ObservedSet, SOURCE_SUSPECT};
+use crate::plan::apps::{GONE_ACCEPTED, KnownApp, NAME_TAKEN, ObservedSet, SOURCE_SUSPECT};
 use crate::plan::budgets::Budgets;
 use crate::plan::lane::{Candidate, ObservedLane};
 use crate::plan::task::{AttemptFacts, Carried, EndedAttempt, ObservedTask};
@@ -24,6 +24,9 @@ type Occupied = (Vec<(String, u32)>, Option<Timestamp>);
 
 /// Pending tasks that one pass looks at, beyond the free slots: so many may be held back without another pass.
 const CANDIDATES_EXTRA: usize = 64;
+
+/// Attempts that one pass opens at most; an analyzer with more free slots gets another pass at once.
+const OPENINGS_MAX: usize = 1024;
 
 impl Store {
     /// What a task plan looks at; `None` when there is no such task.
@@ -57,7 +60,9 @@ impl Store {
                 spec: json_column(row, "spec")?,
                 version: row.get("version")?,
                 cancel_round: row.get("cancel_round")?,
+                cancel_generation: row.get("cancel_generation")?,
                 retry_round: row.get("retry_round")?,
+                hurry_attempt: row.get("hurry_attempt")?,
                 attempts: attempts(connection, &uid, status.round, &held)?,
                 app: app_facts(row)?,
                 analyzer: analyzer.map(|spec| super::rows::json(&spec)).transpose()?,
@@ -88,7 +93,7 @@ impl Store {
             let (occupied, slot_free_at) = occupied(connection, &analyzer, now)?;
             let total = spec.as_ref().map_or(0, |spec| spec.replicas().len() * spec.capacity as usize);
             let used: usize = occupied.iter().map(|(_, used)| *used as usize).sum();
-            let limit = total.saturating_sub(used) + CANDIDATES_EXTRA;
+            let limit = total.saturating_sub(used).min(OPENINGS_MAX) + CANDIDATES_EXTRA;
             let mut candidates = candidates(connection, &analyzer, limit + 1)?;
             let more = candidates.len() > limit;
             candidates.truncate(limit);
@@ -204,12 +209,14 @@ fn opened(connection: &Connection, analyzer: &str, since: Timestamp, limit: u32)
 
 fn app_sets(connection: &Connection) -> Result<Vec<(ObservedSet, AppSetSpec)>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT o.uid, o.name, o.spec, c.message AS suspect,
-                EXISTS (SELECT 1 FROM condition k WHERE k.uid = o.uid AND k.type = 'GoneAccepted' AND k.holds = 1) AS accepted
-         FROM object o LEFT JOIN condition c ON c.uid = o.uid AND c.type = ?1 AND c.holds = 1
+        "SELECT o.uid, o.name, o.spec, s.message AS suspect, t.message AS taken, a.uid IS NOT NULL AS accepted
+         FROM object o
+         LEFT JOIN condition s ON s.uid = o.uid AND s.type = ?1 AND s.holds = 1
+         LEFT JOIN condition t ON t.uid = o.uid AND t.type = ?2 AND t.holds = 1
+         LEFT JOIN condition a ON a.uid = o.uid AND a.type = ?3 AND a.holds = 1
          WHERE o.kind = 'AppSet' AND o.removed_at IS NULL ORDER BY o.name",
     )?;
-    let mut rows = statement.query([SOURCE_SUSPECT])?;
+    let mut rows = statement.query([SOURCE_SUSPECT, NAME_TAKEN, GONE_ACCEPTED])?;
     let mut sets = Vec::new();
     while let Some(row) = rows.next()? {
         let spec: AppSetSpec = json_column(row, "spec")?;
@@ -218,6 +225,7 @@ fn app_sets(connection: &Connection) -> Result<Vec<(ObservedSet, AppSetSpec)>, S
             name: row.get("name")?,
             max_disappear: spec.max_disappear,
             suspect: row.get("suspect")?,
+            taken: row.get("taken")?,
             accepted: row.get("accepted")?,
             scan: Err("not scanned yet".into()),
         };
@@ -228,8 +236,11 @@ fn app_sets(connection: &Connection) -> Result<Vec<(ObservedSet, AppSetSpec)>, S
 
 fn known_apps(connection: &Connection) -> Result<Vec<KnownApp>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT o.uid, o.name, o.spec ->> 'path' AS path, p.app_set, p.missing_since
-         FROM object o JOIN app p ON p.uid = o.uid WHERE o.kind = 'App' AND o.removed_at IS NULL ORDER BY o.name",
+        // An App whose AppSet is gone belongs to nobody: it is looked at by itself, like one that was written by hand.
+        "SELECT o.uid, o.name, o.spec ->> 'path' AS path, s.name AS app_set, p.missing_since
+         FROM object o JOIN app p ON p.uid = o.uid
+         LEFT JOIN object s ON s.kind = 'AppSet' AND s.name = p.app_set AND s.removed_at IS NULL
+         WHERE o.kind = 'App' AND o.removed_at IS NULL ORDER BY o.name",
     )?;
     let apps = statement.query_map([], |row| {
         Ok(KnownApp {

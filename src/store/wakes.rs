@@ -27,12 +27,13 @@ impl Store {
             for query in [
                 "SELECT uid, NULL FROM task WHERE phase = 'Running'",
                 "SELECT uid, next_at FROM task WHERE phase = 'Pending' AND reason <> 'Queued'",
+                // The condition of the index task_unsettled, word by word: SQLite uses a partial index only if it recognises it.
                 "SELECT uid, NULL FROM task WHERE
-                     (generation > observed_generation AND phase NOT IN ('Pending'))
-                     OR (removed = 1 AND phase IN ('Pending', 'Running'))
-                     OR (removed = 0 AND phase = 'Cancelled' AND reason = 'ManifestRemoved')
-                     OR (cancel_round >= round AND phase IN ('Pending', 'Running'))
-                     OR (retry_round >= round AND phase NOT IN ('Running'))",
+                     (finished_at IS NOT NULL AND removed = 0
+                         AND (generation > observed_generation OR retry_round >= round OR (phase = 'Cancelled' AND reason = 'ManifestRemoved')))
+                     OR (phase = 'Pending'
+                         AND (removed = 1 OR cancel_round >= round
+                             OR (next_at IS NOT NULL AND (generation > observed_generation OR hurry_attempt >= attempt))))",
             ] {
                 let mut statement = connection.prepare_cached(query)?;
                 for row in statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)))? {

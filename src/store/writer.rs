@@ -83,10 +83,17 @@ fn commit(connection: &Connection, group: Vec<Job>) {
         }
         return;
     }
-    let answers: Vec<Answer> = group.into_iter().map(|job| job(Ok(connection))).collect();
+    let answers: Vec<Answer> = group
+        .into_iter()
+        .map(|job| {
+            // A full disk or a broken one makes SQLite roll back by itself. What came later would then be committed on its own.
+            job(if connection.is_autocommit() { Err(lost()) } else { Ok(connection) })
+        })
+        .collect();
     let committed = connection.execute_batch("COMMIT");
     if let Err(error) = &committed {
         tracing::error!(%error, "a group could not be committed");
+        // Fails when SQLite has rolled back by itself, which is as good.
         let _ = connection.execute_batch("ROLLBACK");
     }
     for answer in answers {
@@ -95,6 +102,12 @@ fn commit(connection: &Connection, group: Vec<Job>) {
             Err(error) => Err(copy_of(error)),
         });
     }
+}
+
+/// Why a job could not run: the transaction of its group was rolled back while an earlier job ran.
+fn lost() -> StoreError {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT_ROLLBACK);
+    rusqlite::Error::SqliteFailure(code, Some("the group's transaction was rolled back by an earlier failure".into())).into()
 }
 
 /// The same failure for each caller of the group; `rusqlite::Error` cannot be cloned.
