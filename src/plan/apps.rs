@@ -144,7 +144,8 @@ fn plan_found<'o>(
         if holds {
             warn(set, "NameTaken", message.clone(), plan);
         }
-        let condition = ConditionWrite { uid: set.uid.clone(), condition: NAME_TAKEN, holds, reason: "NameTaken", message };
+        let condition =
+            ConditionWrite { uid: set.uid.clone(), condition: NAME_TAKEN, holds, reason: "NameTaken", message };
         plan.writes.push(Write::Condition(Box::new(condition)));
     }
 }
@@ -175,7 +176,8 @@ fn plan_known(set: &ObservedSet, apps: &[KnownApp], now: Timestamp, plan: &mut P
     let own = || apps.iter().filter(|app| app.set.as_deref() == Some(set.name.as_str()));
     let is_there = |app: &KnownApp| paths.contains(app.path.as_str());
     let gone = own().filter(|app| app.missing_since.is_none() && !is_there(app)).count();
-    let known = own().filter(|app| app.missing_since.is_none()).count();
+    // With those that are there again, so that the next scan counts the same.
+    let known = own().filter(|app| app.missing_since.is_none() || is_there(app)).count();
     if set.max_disappear.is_exceeded(gone, known) && !set.accepted {
         let message = format!(
             "{gone} of {known} apps are gone in one scan, more than maxDisappear allows; nothing is marked. \

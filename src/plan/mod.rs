@@ -10,6 +10,7 @@ pub mod budgets;
 pub mod key;
 pub mod lane;
 pub mod mirror;
+mod print;
 pub mod task;
 mod transition;
 pub mod write;

@@ -254,8 +254,7 @@ pub(super) fn observe(files: &[ReadFile], commit: Option<&String>) -> ObservedMi
         if parsed.unreadable || nameless {
             observed.unreadable.insert(file.path.clone());
         }
-        let known =
-            |broken: &crate::manifest::Broken| Some((broken.kind.zip(broken.name.clone())?, file.path.clone()));
+        let known = |broken: &crate::manifest::Broken| Some((broken.kind.zip(broken.name.clone())?, file.path.clone()));
         observed.broken.extend(parsed.broken.iter().filter_map(known));
         observed.declared.extend(parsed.documents.iter().map(|document| Declared {
             object: document.object.clone(),

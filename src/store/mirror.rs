@@ -209,8 +209,8 @@ pub fn existing_objects(
     for (kind, name) in names {
         collect(by_name.query(params![kind.as_str(), name])?, &mut found)?;
     }
-    let mut by_file =
-        connection.prepare_cached(&format!("SELECT {columns} FROM object WHERE file = ?1 AND removed_at IS NULL AND line > 0"))?;
+    let mut by_file = connection
+        .prepare_cached(&format!("SELECT {columns} FROM object WHERE file = ?1 AND removed_at IS NULL AND line > 0"))?;
     for file in files {
         collect(by_file.query([file])?, &mut found)?;
     }

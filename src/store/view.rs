@@ -325,7 +325,8 @@ pub fn problems(connection: &Connection) -> Result<Vec<Problem>, StoreError> {
 /// # Errors
 /// What the database says.
 pub fn phase_counts(connection: &Connection) -> Result<BTreeMap<Phase, u64>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT phase, count(*) FROM task WHERE removed = 0 GROUP BY phase")?;
+    let mut statement =
+        connection.prepare_cached("SELECT phase, count(*) FROM task WHERE removed = 0 GROUP BY phase")?;
     let mut rows = statement.query([])?;
     let mut counts = BTreeMap::new();
     while let Some(row) = rows.next()? {

@@ -107,7 +107,8 @@ fn commit(connection: &Connection, group: Vec<Job>) {
 /// Why a job could not run: the transaction of its group was rolled back while an earlier job ran.
 fn lost() -> StoreError {
     let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT_ROLLBACK);
-    rusqlite::Error::SqliteFailure(code, Some("the group's transaction was rolled back by an earlier failure".into())).into()
+    rusqlite::Error::SqliteFailure(code, Some("the group's transaction was rolled back by an earlier failure".into()))
+        .into()
 }
 
 /// The same failure for each caller of the group; `rusqlite::Error` cannot be cloned.
