@@ -130,7 +130,7 @@ CREATE TABLE attempt (
 -- Law 1 and 3: never two open attempts of one task.
 CREATE UNIQUE INDEX attempt_open ON attempt (task_uid) WHERE outcome IS NULL;
 CREATE INDEX attempt_slot ON attempt (analyzer, replica) WHERE outcome IS NULL;
-CREATE INDEX attempt_draining ON attempt (analyzer, slot_until) WHERE slot_until IS NOT NULL;
+CREATE INDEX attempt_draining ON attempt (slot_until, analyzer, replica) WHERE slot_until IS NOT NULL;
 CREATE INDEX attempt_opened ON attempt (analyzer, opened_at);
 
 CREATE TRIGGER attempt_ending_is_final BEFORE UPDATE OF outcome ON attempt

@@ -200,10 +200,17 @@ fn app_missing(
     name.map_or(Ok(()), |name| wake_waiting_for_app(connection, &name, woken))
 }
 
+/// Tasks that are held and name an app.
+pub(super) const WAITING_FOR_APP: &str =
+    "SELECT uid FROM task WHERE app = ?1 AND phase = 'Pending' AND reason <> 'Queued'";
+
+/// The latest event of an object, if it is the same as this one.
+pub(super) const REPEAT: &str = "UPDATE event SET count = count + 1, last_at = ?4
+     WHERE id = (SELECT max(id) FROM event WHERE uid = ?1) AND reason = ?2 AND message = ?3";
+
 /// Adds the tasks that are held and name this app.
 pub(super) fn wake_waiting_for_app(connection: &Connection, app: &str, woken: &mut Vec<Key>) -> Result<(), StoreError> {
-    let mut statement = connection
-        .prepare_cached("SELECT uid FROM task WHERE app = ?1 AND phase = 'Pending' AND reason <> 'Queued'")?;
+    let mut statement = connection.prepare_cached(WAITING_FOR_APP)?;
     for uid in statement.query_map([app], |row| row.get(0))? {
         woken.push(Key::Task(Uid(uid?)));
     }
@@ -224,12 +231,8 @@ pub(super) fn set_condition(connection: &Connection, write: &ConditionWrite, now
 
 /// Records an event; the same one again only counts up.
 pub(super) fn record(connection: &Connection, event: &EventWrite, now: Timestamp) -> Result<(), StoreError> {
-    let repeated = connection
-        .prepare_cached(
-            "UPDATE event SET count = count + 1, last_at = ?4
-             WHERE id = (SELECT max(id) FROM event WHERE uid = ?1) AND reason = ?2 AND message = ?3",
-        )?
-        .execute(params![event.uid.0, event.reason, event.message, now.0])?;
+    let repeated =
+        connection.prepare_cached(REPEAT)?.execute(params![event.uid.0, event.reason, event.message, now.0])?;
     if repeated == 0 {
         connection
             .prepare_cached(

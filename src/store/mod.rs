@@ -9,6 +9,8 @@ mod mirror;
 mod mirror_write;
 mod observe;
 mod open;
+#[cfg(test)]
+mod query_plans;
 mod report;
 pub mod request;
 mod rows;

@@ -28,6 +28,39 @@ const CANDIDATES_EXTRA: usize = 64;
 /// Attempts that one pass opens at most; an analyzer with more free slots gets another pass at once.
 const OPENINGS_MAX: usize = 1024;
 
+/// One task with its references.
+pub(super) const TASK: &str = "SELECT t.*, o.spec AS spec, a.spec AS app_spec, p.missing_since, z.spec AS analyzer_spec
+     FROM task t
+     JOIN object o ON o.uid = t.uid
+     LEFT JOIN object a ON a.kind = 'App' AND a.name = t.app AND a.removed_at IS NULL
+     LEFT JOIN app p ON p.uid = a.uid
+     LEFT JOIN object z ON z.kind = 'Analyzer' AND z.name = t.analyzer AND z.removed_at IS NULL
+     WHERE t.uid = ?1";
+
+/// The attempts of one round of a task.
+pub(super) const ATTEMPTS: &str = "SELECT * FROM attempt WHERE task_uid = ?1 AND round = ?2 ORDER BY number";
+
+/// Slots of an analyzer that open attempts occupy. Without the hint SQLite reads every attempt that the analyzer ever had.
+pub(super) const OPEN: &str =
+    "SELECT replica FROM attempt INDEXED BY attempt_slot WHERE analyzer = ?1 AND outcome IS NULL";
+
+/// Slots that attempts occupy which have ended, while the other side may still be working.
+pub(super) const DRAINING: &str =
+    "SELECT replica, slot_until FROM attempt INDEXED BY attempt_draining WHERE analyzer = ?1 AND slot_until > ?2";
+
+/// The head of an analyzer's queue.
+pub(super) const CANDIDATES: &str = "SELECT t.*, o.spec AS spec, a.spec AS app_spec, p.missing_since
+     FROM (SELECT * FROM task WHERE analyzer = ?1 AND phase = 'Pending' AND reason = 'Queued'
+           ORDER BY priority DESC, created_at, uid LIMIT ?2) t
+     JOIN object o ON o.uid = t.uid
+     LEFT JOIN object a ON a.kind = 'App' AND a.name = t.app AND a.removed_at IS NULL
+     LEFT JOIN app p ON p.uid = a.uid
+     ORDER BY t.priority DESC, t.created_at, t.uid";
+
+/// The latest openings of an analyzer, for its rate.
+pub(super) const OPENED: &str =
+    "SELECT opened_at FROM attempt WHERE analyzer = ?1 AND opened_at > ?2 ORDER BY opened_at DESC LIMIT ?3";
+
 impl Store {
     /// What a task plan looks at; `None` when there is no such task.
     ///
@@ -40,15 +73,7 @@ impl Store {
         budgets: Budgets,
     ) -> Result<Option<ObservedTask>, StoreError> {
         self.read(move |connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT t.*, o.spec AS spec, a.spec AS app_spec, p.missing_since, z.spec AS analyzer_spec
-                 FROM task t
-                 JOIN object o ON o.uid = t.uid
-                 LEFT JOIN object a ON a.kind = 'App' AND a.name = t.app AND a.removed_at IS NULL
-                 LEFT JOIN app p ON p.uid = a.uid
-                 LEFT JOIN object z ON z.kind = 'Analyzer' AND z.name = t.analyzer AND z.removed_at IS NULL
-                 WHERE t.uid = ?1",
-            )?;
+            let mut statement = connection.prepare_cached(TASK)?;
             let mut rows = statement.query([&uid.0])?;
             let Some(row) = rows.next()? else { return Ok(None) };
             let status = task_status(row)?;
@@ -116,8 +141,7 @@ impl Store {
 }
 
 fn attempts(connection: &Connection, uid: &Uid, round: i64, held: &Held) -> Result<Vec<AttemptFacts>, StoreError> {
-    let mut statement =
-        connection.prepare_cached("SELECT * FROM attempt WHERE task_uid = ?1 AND round = ?2 ORDER BY number")?;
+    let mut statement = connection.prepare_cached(ATTEMPTS)?;
     let mut rows = statement.query(params![uid.0, round])?;
     let mut attempts = Vec::new();
     while let Some(row) = rows.next()? {
@@ -153,13 +177,12 @@ fn attempt(row: &Row<'_>, uid: &Uid, held: &Held) -> Result<AttemptFacts, StoreE
 
 fn occupied(connection: &Connection, analyzer: &str, now: Timestamp) -> Result<Occupied, StoreError> {
     let mut used: HashMap<String, u32> = HashMap::new();
-    let mut open = connection.prepare_cached("SELECT replica FROM attempt WHERE analyzer = ?1 AND outcome IS NULL")?;
+    let mut open = connection.prepare_cached(OPEN)?;
     for replica in open.query_map([analyzer], |row| row.get::<_, String>(0))? {
         *used.entry(replica?).or_default() += 1;
     }
     let mut free_at: Option<Timestamp> = None;
-    let mut draining =
-        connection.prepare_cached("SELECT replica, slot_until FROM attempt WHERE analyzer = ?1 AND slot_until > ?2")?;
+    let mut draining = connection.prepare_cached(DRAINING)?;
     for row in draining.query_map(params![analyzer, now.0], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))? {
         let (replica, until) = row?;
         *used.entry(replica).or_default() += 1;
@@ -171,15 +194,7 @@ fn occupied(connection: &Connection, analyzer: &str, now: Timestamp) -> Result<O
 }
 
 fn candidates(connection: &Connection, analyzer: &str, limit: usize) -> Result<Vec<Candidate>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT t.*, o.spec AS spec, a.spec AS app_spec, p.missing_since
-         FROM (SELECT * FROM task WHERE analyzer = ?1 AND phase = 'Pending' AND reason = 'Queued'
-               ORDER BY priority DESC, created_at, uid LIMIT ?2) t
-         JOIN object o ON o.uid = t.uid
-         LEFT JOIN object a ON a.kind = 'App' AND a.name = t.app AND a.removed_at IS NULL
-         LEFT JOIN app p ON p.uid = a.uid
-         ORDER BY t.priority DESC, t.created_at, t.uid",
-    )?;
+    let mut statement = connection.prepare_cached(CANDIDATES)?;
     let mut rows = statement.query(params![analyzer, i64::try_from(limit).unwrap_or(i64::MAX)])?;
     let mut candidates = Vec::new();
     while let Some(row) = rows.next()? {
@@ -200,9 +215,7 @@ fn candidates(connection: &Connection, analyzer: &str, limit: usize) -> Result<V
 }
 
 fn opened(connection: &Connection, analyzer: &str, since: Timestamp, limit: u32) -> Result<Vec<Timestamp>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT opened_at FROM attempt WHERE analyzer = ?1 AND opened_at > ?2 ORDER BY opened_at DESC LIMIT ?3",
-    )?;
+    let mut statement = connection.prepare_cached(OPENED)?;
     let times = statement.query_map(params![analyzer, since.0, limit], |row| row.get(0).map(Timestamp))?;
     Ok(times.collect::<Result<_, _>>()?)
 }
