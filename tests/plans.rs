@@ -2,6 +2,8 @@
 //! to do, and the plans on the way are compared with `golden/plans`. `UPDATE_GOLDEN=1` rewrites the texts. Then properties over random
 //! observations.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like the tests themselves")]
+
 #[path = "plans/apps.rs"]
 mod apps;
 #[path = "plans/carry_out.rs"]

@@ -1,6 +1,8 @@
 //! The store through its public door: guards of commits, groups, what a scan writes, what a resync finds, what people read, and what is
 //! left when the power goes at any moment.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like the tests themselves")]
+
 #[path = "store/apps.rs"]
 mod apps;
 #[path = "store/commits.rs"]

@@ -226,8 +226,8 @@ fn update(existing: &Existing, declared: &Declared, plan: &mut MirrorPlan) {
 /// Whether the specs differ in what they say. The stored text may differ for other reasons: an older program did not know a field that
 /// has its default now, or the keys of `config` were put in another order.
 fn is_other_spec(stored: &str, declared: &Spec) -> bool {
-    let value = declared.to_value();
-    if stored == value.to_string() {
+    let text = declared.to_value().to_string();
+    if stored == text {
         return false;
     }
     let stored = serde_json::from_str(stored).and_then(|stored| Spec::from_value(declared.kind(), stored));

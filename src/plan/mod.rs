@@ -11,6 +11,7 @@ pub mod key;
 pub mod lane;
 pub mod mirror;
 mod print;
+mod settle;
 pub mod task;
 mod transition;
 pub mod write;

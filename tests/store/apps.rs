@@ -4,6 +4,7 @@ use manifestd::plan::apps::{AppsReconciler, FoundDirectory, NAME_TAKEN, Observed
 use manifestd::plan::write::{ConditionWrite, FoundApp};
 use manifestd::plan::{Key, Reconciler, Write};
 use manifestd::resource::kind::Kind;
+use manifestd::resource::name::Uid;
 use manifestd::resource::time::Span;
 use manifestd::store::{Committed, view};
 use serde_json::json;
@@ -124,7 +125,7 @@ async fn a_condition_keeps_the_time_of_its_last_change() {
     let fixture = Fixture::empty();
     let condition = |holds, reason| {
         let write =
-            ConditionWrite { uid: "".into_uid(), condition: "SourceSuspect", holds, reason, message: String::new() };
+            ConditionWrite { uid: Uid::default(), condition: "SourceSuspect", holds, reason, message: String::new() };
         vec![Write::Condition(Box::new(write))]
     };
     for (seconds, holds, reason) in [(0, true, "One"), (1, true, "Two"), (2, false, "Three"), (3, false, "Three")] {
@@ -139,7 +140,7 @@ async fn what_a_person_accepts_is_every_source_that_is_suspect() {
     let fixture = Fixture::empty();
     let suspect = |uid: &str, holds| {
         let write = ConditionWrite {
-            uid: uid.into_uid(),
+            uid: Uid(uid.into()),
             condition: "SourceSuspect",
             holds,
             reason: "TooManyGone",
@@ -155,14 +156,4 @@ async fn what_a_person_accepts_is_every_source_that_is_suspect() {
         fixture.one::<String>("SELECT group_concat(uid, '|') FROM condition WHERE type = 'GoneAccepted'"),
         "|one"
     );
-}
-
-trait IntoUid {
-    fn into_uid(self) -> manifestd::resource::name::Uid;
-}
-
-impl IntoUid for &str {
-    fn into_uid(self) -> manifestd::resource::name::Uid {
-        manifestd::resource::name::Uid(self.to_owned())
-    }
 }
