@@ -19,6 +19,18 @@ use crate::resource::provenance::Provenance;
 use crate::resource::reason::Reason;
 use crate::resource::time::Timestamp;
 
+/// How many tasks are in each phase.
+pub(super) const PHASES: &str = "SELECT phase, count(*) FROM task WHERE removed = 0 GROUP BY phase";
+
+/// How many tasks of a queue come before one of it.
+pub(super) const AHEAD: &str = "SELECT count(*) FROM task t JOIN task me ON me.uid = ?1
+     WHERE t.analyzer = me.analyzer AND t.phase = 'Pending' AND t.reason = 'Queued'
+       AND (t.priority > me.priority OR (t.priority = me.priority AND (t.created_at, t.uid) < (me.created_at, me.uid)))";
+
+/// Slots in use: open, and draining.
+pub(super) const SLOTS: &str = "SELECT analyzer, 1, 0 FROM attempt INDEXED BY attempt_slot WHERE outcome IS NULL
+     UNION ALL SELECT analyzer, 0, 1 FROM attempt INDEXED BY attempt_draining WHERE slot_until > ?1";
+
 /// A stored object of any kind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ObjectView {
@@ -380,7 +392,7 @@ pub fn problems(connection: &Connection) -> Result<Vec<Problem>, StoreError> {
 /// # Errors
 /// What the database says.
 pub fn phase_counts(connection: &Connection) -> Result<BTreeMap<Phase, u64>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT phase, count(*) FROM task GROUP BY phase")?;
+    let mut statement = connection.prepare_cached(PHASES)?;
     let mut rows = statement.query([])?;
     let mut counts = BTreeMap::new();
     while let Some(row) = rows.next()? {
@@ -394,10 +406,7 @@ pub fn phase_counts(connection: &Connection) -> Result<BTreeMap<Phase, u64>, Sto
 /// # Errors
 /// What the database says.
 pub fn ahead_in_queue(connection: &Connection, uid: &str) -> Result<u64, StoreError> {
-    let query = "SELECT count(*) FROM task t JOIN task me ON me.uid = ?1
-         WHERE t.analyzer = me.analyzer AND t.phase = 'Pending' AND t.reason = 'Queued'
-           AND (t.priority > me.priority OR (t.priority = me.priority AND (t.created_at, t.uid) < (me.created_at, me.uid)))";
-    Ok(connection.prepare_cached(query)?.query_row([uid], |row| row.get(0))?)
+    Ok(connection.prepare_cached(AHEAD)?.query_row([uid], |row| row.get(0))?)
 }
 
 /// Open attempts, and slots that abandoned attempts still occupy at `now`, by analyzer.
@@ -405,10 +414,7 @@ pub fn ahead_in_queue(connection: &Connection, uid: &str) -> Result<u64, StoreEr
 /// # Errors
 /// What the database says.
 pub fn slots_in_use(connection: &Connection, now: Timestamp) -> Result<BTreeMap<String, (u64, u64)>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT analyzer, 1, 0 FROM attempt WHERE outcome IS NULL
-         UNION ALL SELECT analyzer, 0, 1 FROM attempt WHERE slot_until > ?1",
-    )?;
+    let mut statement = connection.prepare_cached(SLOTS)?;
     let mut rows = statement.query([now.0])?;
     let mut slots: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     while let Some(row) = rows.next()? {
