@@ -14,6 +14,7 @@ use crate::config::Settings;
 use crate::executor::{Executors, Limits, Surroundings};
 use crate::plan::Key;
 use crate::resource::event::Event;
+use crate::store::glance::copy_database;
 use crate::store::{Committed, StateLock, Store, StoreError, database_path, open_read_only, view};
 
 /// Steps at most: each pass either changes something or ends, so this only guards against a planner that never comes to rest.
@@ -58,7 +59,7 @@ fn copy(database: &Path, scratch: &Path) -> Result<i64, StoreError> {
         return Ok(0);
     }
     let connection = open_read_only(database)?;
-    connection.execute("VACUUM INTO ?1", [database_path(scratch).to_string_lossy()])?;
+    copy_database(&connection, &database_path(scratch))?;
     view::last_event(&connection)
 }
 

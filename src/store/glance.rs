@@ -1,5 +1,7 @@
 //! Small questions of the command line that need no whole objects: has anything changed, which names are there, who runs.
 
+use std::path::Path;
+
 use rusqlite::{Connection, params};
 
 use super::StoreError;
@@ -13,6 +15,15 @@ use crate::resource::time::Timestamp;
 /// What the database says.
 pub fn data_version(connection: &Connection) -> Result<i64, StoreError> {
     Ok(connection.query_row("PRAGMA data_version", [], |row| row.get(0))?)
+}
+
+/// Writes a consistent copy of the whole database to a path where there is nothing yet, whoever else writes meanwhile.
+///
+/// # Errors
+/// What the database says.
+pub fn copy_database(connection: &Connection, to: &Path) -> Result<(), StoreError> {
+    connection.execute("VACUUM INTO ?1", [to.to_string_lossy()])?;
+    Ok(())
 }
 
 /// The names of the objects of a kind whose manifest is there.
