@@ -39,8 +39,13 @@ CREATE TABLE task (
     generation          INTEGER NOT NULL CHECK (generation >= 1),
     removed             INTEGER NOT NULL DEFAULT 0 CHECK (removed IN (0, 1)),
     -- desired: written by people's requests
+    -- cancel every round up to this one; the person saw this generation, so a newer spec runs all the same
     cancel_round        INTEGER NOT NULL DEFAULT 0,
+    cancel_generation   INTEGER NOT NULL DEFAULT 0,
+    -- run again after every finished round up to this one
     retry_round         INTEGER NOT NULL DEFAULT 0,
+    -- do not wait any longer after every attempt up to this one
+    hurry_attempt       INTEGER NOT NULL DEFAULT 0,
     -- observed: written by commits
     phase               TEXT NOT NULL DEFAULT 'Pending'
         CHECK (phase IN ('Pending', 'Running', 'Completed', 'PartialSuccess', 'Failed', 'Cancelled')),
@@ -67,18 +72,20 @@ CREATE INDEX task_queue ON task (analyzer, priority DESC, created_at, uid) WHERE
 CREATE INDEX task_held ON task (app, reason) WHERE phase = 'Pending' AND reason <> 'Queued';
 CREATE INDEX task_running ON task (uid) WHERE phase = 'Running';
 -- What a lost wake-up could leave behind: the resync finds it here, whatever the size of the history.
+-- (Running ones are all looked at, and so are held ones when their time has come.)
 CREATE INDEX task_unsettled ON task (uid) WHERE
-    (generation > observed_generation AND phase NOT IN ('Pending'))
-    OR (removed = 1 AND phase IN ('Pending', 'Running'))
-    OR (removed = 0 AND phase = 'Cancelled' AND reason = 'ManifestRemoved')
-    OR (cancel_round >= round AND phase IN ('Pending', 'Running'))
-    OR (retry_round >= round AND phase NOT IN ('Running'));
-CREATE INDEX task_by_name ON task (name);
-CREATE INDEX task_by_phase ON task (phase, analyzer);
+    (finished_at IS NOT NULL AND removed = 0
+        AND (generation > observed_generation OR retry_round >= round OR (phase = 'Cancelled' AND reason = 'ManifestRemoved')))
+    OR (phase = 'Pending'
+        AND (removed = 1 OR cancel_round >= round
+            OR (next_at IS NOT NULL AND (generation > observed_generation OR hurry_attempt >= attempt))));
+CREATE UNIQUE INDEX task_by_name ON task (name);
+CREATE INDEX task_by_phase ON task (phase) WHERE removed = 0;
 
--- Law 1: a terminal phase never changes; only another round can start.
-CREATE TRIGGER task_terminal_is_final BEFORE UPDATE OF phase ON task
-WHEN OLD.phase IN ('Completed', 'PartialSuccess', 'Failed', 'Cancelled') AND NEW.phase <> OLD.phase AND NEW.round <= OLD.round
+-- Law 1: a terminal phase never changes, nor why and when it was reached; only another round can start.
+CREATE TRIGGER task_terminal_is_final BEFORE UPDATE OF phase, reason, finished_at, round ON task
+WHEN NEW.round < OLD.round OR (OLD.finished_at IS NOT NULL AND NEW.round = OLD.round
+    AND (NEW.phase <> OLD.phase OR NEW.reason <> OLD.reason OR NEW.finished_at IS NOT OLD.finished_at))
 BEGIN
     SELECT RAISE(ABORT, 'a terminal phase never changes within a round');
 END;
@@ -123,7 +130,7 @@ CREATE TABLE attempt (
 -- Law 1 and 3: never two open attempts of one task.
 CREATE UNIQUE INDEX attempt_open ON attempt (task_uid) WHERE outcome IS NULL;
 CREATE INDEX attempt_slot ON attempt (analyzer, replica) WHERE outcome IS NULL;
-CREATE INDEX attempt_draining ON attempt (analyzer, slot_until) WHERE slot_until IS NOT NULL;
+CREATE INDEX attempt_draining ON attempt (slot_until, analyzer, replica) WHERE slot_until IS NOT NULL;
 CREATE INDEX attempt_opened ON attempt (analyzer, opened_at);
 
 CREATE TRIGGER attempt_ending_is_final BEFORE UPDATE OF outcome ON attempt

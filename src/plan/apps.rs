@@ -1,6 +1,6 @@
 //! Plans for the apps on disk: which are new, which are gone, which came back, and when to believe none of it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::json;
 
@@ -18,6 +18,12 @@ pub const SOURCE_SUSPECT: &str = "SourceSuspect";
 
 /// Condition of a source whose disappearances a person has accepted; it holds for one scan.
 pub const GONE_ACCEPTED: &str = "GoneAccepted";
+
+/// Condition of an AppSet that found a directory whose App would have a name that another directory has already.
+pub const NAME_TAKEN: &str = "NameTaken";
+
+/// Directories that a message names; the rest is counted.
+const TAKEN_NAMED_MAX: usize = 3;
 
 /// What is seen of all apps.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -39,6 +45,8 @@ pub struct ObservedSet {
     pub max_disappear: MaxDisappear,
     /// Message of the condition SourceSuspect, when it holds.
     pub suspect: Option<String>,
+    /// Message of the condition NameTaken, when it holds.
+    pub taken: Option<String>,
     /// A person accepted that apps are gone.
     pub accepted: bool,
     /// The directories that match, or why the scan is not complete.
@@ -94,13 +102,11 @@ impl Reconciler for AppsReconciler {
 
     fn plan(observed: &ObservedApps, now: Timestamp) -> Plan {
         let mut plan = Plan::default();
-        let names: HashSet<&str> = observed.apps.iter().map(|app| app.name.as_str()).collect();
+        let mut holders: HashMap<String, &str> =
+            observed.apps.iter().map(|app| (app.name.clone(), app.path.as_str())).collect();
         for set in &observed.sets {
             if let Ok(found) = &set.scan {
-                let new = found.iter().map(|directory| (directory, directory.name()));
-                for (directory, name) in new.filter(|(_, name)| !names.contains(name.as_str())) {
-                    plan.writes.push(Write::FoundApp(Box::new(found_app(set, directory, name))));
-                }
+                plan_found(set, found, &mut holders, &mut plan);
             }
             plan_known(set, &observed.apps, now, &mut plan);
         }
@@ -109,6 +115,55 @@ impl Reconciler for AppsReconciler {
         }
         plan
     }
+}
+
+/// Makes an App of each directory that has none, and says which directories cannot have one since their name is taken.
+fn plan_found<'o>(
+    set: &'o ObservedSet,
+    found: &'o [FoundDirectory],
+    holders: &mut HashMap<String, &'o str>,
+    plan: &mut Plan,
+) {
+    let mut taken = Vec::new();
+    for directory in found {
+        let name = directory.name();
+        match holders.get(&name) {
+            None => {
+                holders.insert(name.clone(), &directory.path);
+                plan.writes.push(Write::FoundApp(Box::new(found_app(set, directory, name))));
+            }
+            Some(holder) if is_same_path(holder, &directory.path) => {}
+            Some(holder) => {
+                taken.push(format!("{:?} is ignored, since App {name:?} stands for {holder:?}", directory.path));
+            }
+        }
+    }
+    let holds = !taken.is_empty();
+    let message = if holds { name_taken(&taken) } else { "every directory has an App of its own".into() };
+    if holds != set.taken.is_some() || (holds && set.taken.as_ref() != Some(&message)) {
+        if holds {
+            warn(set, "NameTaken", message.clone(), plan);
+        }
+        let condition =
+            ConditionWrite { uid: set.uid.clone(), condition: NAME_TAKEN, holds, reason: "NameTaken", message };
+        plan.writes.push(Write::Condition(Box::new(condition)));
+    }
+}
+
+fn name_taken(taken: &[String]) -> String {
+    let named = taken.iter().take(TAKEN_NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join("; ");
+    match taken.len().saturating_sub(TAKEN_NAMED_MAX) {
+        0 => format!("{named}. Rename one of the two directories"),
+        more => format!("{named}; and {more} more. Rename one directory of each pair"),
+    }
+}
+
+/// Whether two paths as people write them are one: `./a//b/` is `a/b`.
+fn is_same_path(one: &str, other: &str) -> bool {
+    fn parts(path: &str) -> impl Iterator<Item = &str> {
+        path.split('/').filter(|part| !part.is_empty() && *part != ".")
+    }
+    parts(one).eq(parts(other))
 }
 
 /// Marks what is gone and what is back of the apps that this set found before.
@@ -121,7 +176,8 @@ fn plan_known(set: &ObservedSet, apps: &[KnownApp], now: Timestamp, plan: &mut P
     let own = || apps.iter().filter(|app| app.set.as_deref() == Some(set.name.as_str()));
     let is_there = |app: &KnownApp| paths.contains(app.path.as_str());
     let gone = own().filter(|app| app.missing_since.is_none() && !is_there(app)).count();
-    let known = own().filter(|app| app.missing_since.is_none()).count();
+    // With those that are there again, so that the next scan counts the same.
+    let known = own().filter(|app| app.missing_since.is_none() || is_there(app)).count();
     if set.max_disappear.is_exceeded(gone, known) && !set.accepted {
         let message = format!(
             "{gone} of {known} apps are gone in one scan, more than maxDisappear allows; nothing is marked. \
@@ -188,14 +244,18 @@ fn suspect(set: &ObservedSet, reason: &'static str, message: String, plan: &mut 
     if set.suspect.as_ref() == Some(&message) {
         return;
     }
+    warn(set, reason, message.clone(), plan);
+    let condition = ConditionWrite { uid: set.uid.clone(), condition: SOURCE_SUSPECT, holds: true, reason, message };
+    plan.writes.push(Write::Condition(Box::new(condition)));
+}
+
+fn warn(set: &ObservedSet, reason: &'static str, message: String, plan: &mut Plan) {
     plan.writes.push(Write::Event(Box::new(EventWrite {
         uid: set.uid.clone(),
         kind: Kind::AppSet,
         name: set.name.clone(),
         event_type: EventType::Warning,
         reason,
-        message: message.clone(),
+        message,
     })));
-    let condition = ConditionWrite { uid: set.uid.clone(), condition: SOURCE_SUSPECT, holds: true, reason, message };
-    plan.writes.push(Write::Condition(Box::new(condition)));
 }

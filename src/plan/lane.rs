@@ -108,13 +108,12 @@ fn allowance(lane: &ObservedLane, now: Timestamp, plan: &mut Plan) -> usize {
     let Some(Rate { limit, per }) = lane.spec.as_ref().and_then(|spec| spec.rate) else {
         return usize::MAX;
     };
-    let recent = lane.opened.iter().filter(|at| now.since(**at) < per);
+    // A clock that was turned back leaves openings in the future; they count for one period, not until that time comes.
+    let recent = lane.opened.iter().filter(|at| now.since(**at) < per && at.since(now) < per);
     let (count, oldest) = recent.fold((0usize, None), |(count, _), at| (count + 1, Some(*at)));
     let left = (limit as usize).saturating_sub(count);
     if left < lane.candidates.len() {
-        // One millisecond past the period, so that the look finds the slot in time free.
-        let at = oldest.map_or_else(|| now.plus(per), |oldest| oldest.plus(per).plus(Span(1)));
-        plan.look_again(at);
+        plan.look_again(oldest.unwrap_or(now).plus(per));
     }
     left
 }
@@ -126,7 +125,14 @@ impl Slots {
     fn free(lane: &ObservedLane) -> Self {
         let Some(spec) = &lane.spec else { return Self(Vec::new()) };
         let used = |replica: &str| lane.occupied.iter().find(|(r, _)| r == replica).map_or(0, |(_, used)| *used);
-        Self(spec.replicas().into_iter().map(|replica| (replica.clone(), used(&replica), spec.capacity)).collect())
+        let mut slots: Vec<(String, u32, u32)> = Vec::new();
+        for replica in spec.replicas() {
+            // The environment may name one address twice; it has its slots once.
+            if slots.iter().all(|(known, ..)| *known != replica) {
+                slots.push((replica.clone(), used(&replica), spec.capacity));
+            }
+        }
+        Self(slots)
     }
 
     /// Takes a slot of the replica with the fewest in flight; the first among equals.
@@ -207,7 +213,8 @@ fn target(spec: &AnalyzerSpec, replica: &str) -> Target {
 }
 
 fn hold_back(candidate: &Candidate, reason: Reason, message: String, plan: &mut Plan) {
-    move_candidate(candidate, candidate.status.waiting(reason, message, None), plan);
+    let status = TaskStatus { observed_generation: candidate.generation, ..candidate.status.clone() };
+    move_candidate(candidate, status.waiting(reason, message, None), plan);
     // What it waits for may have come between the observation and this commit, when nobody saw it waiting yet.
     plan.wakes.push(Key::Task(candidate.uid.clone()));
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::resource::kind::Kind;
 use crate::resource::name::Uid;
-use crate::resource::object::Object;
+use crate::resource::object::{Object, Spec};
 use crate::resource::provenance::Provenance;
 
 /// The identity of an object for people: its kind and its name.
@@ -15,13 +15,20 @@ pub type Identity = (Kind, String);
 /// Provenance of an App that an AppSet found, instead of a file: `appset/NAME`.
 pub const FOUND_ON_DISK: &str = "appset/";
 
+/// Whether an object was found by an AppSet and is declared nowhere. Told by the line, which no manifest can have: a directory of manifests
+/// may well be called `appset`.
+#[must_use]
+pub const fn is_found_on_disk(provenance: &Provenance) -> bool {
+    provenance.line == 0
+}
+
 /// What is seen of the directory and of the store.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ObservedMirror {
     /// Every document that was read and is valid.
     pub declared: Vec<Declared>,
-    /// Documents that were read and are broken, as far as their identity is known: they keep their last good version.
-    pub broken: HashSet<Identity>,
+    /// Documents that were read and are broken, as far as their identity is known, with their file: they keep their last good version.
+    pub broken: HashSet<(Identity, String)>,
     /// Files that could not be read as a whole: nothing that came from them is removed.
     pub unreadable: HashSet<String>,
     /// Files that were read in this scan; whatever they no longer declare is gone.
@@ -168,7 +175,7 @@ fn holders(observed: &ObservedMirror) -> BTreeMap<Identity, Provenance> {
     let holder = |identity: &Identity, places: &[&Provenance]| {
         if let Some(existing) = observed.existing.get(identity).filter(|existing| !existing.removed) {
             let file = &existing.provenance.file;
-            if file.starts_with(FOUND_ON_DISK) {
+            if is_found_on_disk(&existing.provenance) {
                 // What a person wrote counts for more than what a scan found.
                 return places.iter().min_by_key(|place| (&place.file, place.line)).map(|place| (*place).clone());
             }
@@ -178,7 +185,8 @@ fn holders(observed: &ObservedMirror) -> BTreeMap<Identity, Provenance> {
             if !observed.read.contains(file) && !observed.gone.contains(file) {
                 return Some(existing.provenance.clone());
             }
-            if observed.unreadable.contains(file) {
+            // Declared there, though it cannot be understood now: a fault is no reason to lose the name.
+            if observed.unreadable.contains(file) || observed.broken.contains(&(identity.clone(), file.clone())) {
                 return Some(existing.provenance.clone());
             }
         }
@@ -195,9 +203,8 @@ fn is_same_place(one: &Provenance, other: &Provenance) -> bool {
 fn update(existing: &Existing, declared: &Declared, plan: &mut MirrorPlan) {
     let metadata = &declared.object.metadata;
     let json = |map: &BTreeMap<String, String>| serde_json::to_string(map).unwrap_or_default();
-    let spec = declared.object.spec.to_value().to_string();
     let difference = Difference {
-        spec: existing.spec != spec,
+        spec: is_other_spec(&existing.spec, &declared.object.spec),
         metadata: existing.labels != json(&metadata.labels) || existing.annotations != json(&metadata.annotations),
         place: existing.provenance.file != declared.provenance.file
             || existing.provenance.line != declared.provenance.line
@@ -216,15 +223,28 @@ fn update(existing: &Existing, declared: &Declared, plan: &mut MirrorPlan) {
     });
 }
 
+/// Whether the specs differ in what they say. The stored text may differ for other reasons: an older program did not know a field that
+/// has its default now, or the keys of `config` were put in another order.
+fn is_other_spec(stored: &str, declared: &Spec) -> bool {
+    let text = declared.to_value().to_string();
+    if stored == text {
+        return false;
+    }
+    let stored = serde_json::from_str(stored).and_then(|stored| Spec::from_value(declared.kind(), stored));
+    !stored.is_ok_and(|stored| stored == *declared)
+}
+
 fn removals(observed: &ObservedMirror) -> Vec<Change> {
     let declared: HashSet<Identity> = observed.declared.iter().map(Declared::identity).collect();
+    let broken: HashSet<&Identity> = observed.broken.iter().map(|(identity, _)| identity).collect();
     let is_gone = |identity: &Identity, existing: &Existing| {
         let file = &existing.provenance.file;
         let unseen = observed.gone.contains(file) || observed.read.contains(file);
         unseen
             && !existing.removed
+            && !is_found_on_disk(&existing.provenance)
             && !declared.contains(identity)
-            && !observed.broken.contains(identity)
+            && !broken.contains(identity)
             && !observed.unreadable.contains(file)
     };
     let gone: BTreeSet<&Identity> =

@@ -10,6 +10,8 @@ pub mod budgets;
 pub mod key;
 pub mod lane;
 pub mod mirror;
+mod print;
+mod settle;
 pub mod task;
 mod transition;
 pub mod write;

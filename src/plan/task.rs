@@ -1,12 +1,10 @@
 //! Plans for one task: what follows from its latest attempt, from its spec, and from what people ask.
-//!
-//! This is the one retry authority. Executors never retry; budgets are counted from the attempts of the round, never kept in a counter.
 
 use super::admission::{AppFacts, admit};
-use super::backoff::{UNAVAILABLE_BASE, delay};
 use super::budgets::Budgets;
+use super::settle::settle;
 use super::transition::{TaskRef, transition};
-use super::write::{CloseAttempt, TaskStatus, Write};
+use super::write::{CloseAttempt, TaskStatus, TaskWrite, Write};
 use super::{Effect, Key, Plan, Reconciler};
 use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::attempt::AttemptId;
@@ -37,8 +35,12 @@ pub struct ObservedTask {
     pub status: TaskStatus,
     /// A person asked to cancel every round up to this one.
     pub cancel_round: i64,
-    /// A person asked for another run after every round up to this one.
+    /// The generation that was there when they did: a newer one runs all the same.
+    pub cancel_generation: i64,
+    /// A person asked for another run after every finished round up to this one.
     pub retry_round: i64,
+    /// A person asked not to wait any longer after every attempt up to this one.
+    pub hurry_attempt: u32,
     /// Attempts of the current round, oldest first.
     pub attempts: Vec<AttemptFacts>,
     /// The app it names.
@@ -116,36 +118,53 @@ impl ObservedTask {
     /// Why a person or a manifest wants this round to end, if so.
     #[must_use]
     pub fn unwanted(&self) -> Option<Reason> {
-        if self.removed {
-            Some(Reason::ManifestRemoved)
-        } else if self.cancel_round >= self.status.round {
+        if self.cancel_round >= self.status.round {
             Some(Reason::CancelledByUser)
+        } else if self.removed {
+            Some(Reason::ManifestRemoved)
         } else {
             None
         }
     }
 
-    fn spec_changed_since(&self, generation: i64) -> bool {
+    /// The status of a round that is not wanted. It is about the spec that the wish was about, so that this one does not run again by
+    /// itself, and a later one does.
+    pub(super) fn cancelled(&self, reason: Reason, now: Timestamp) -> TaskStatus {
+        let (message, generation) = match reason {
+            Reason::ManifestRemoved => ("its manifest was removed", self.generation),
+            _ => ("cancelled on request", self.cancel_generation.min(self.generation)),
+        };
+        let observed_generation = self.status.observed_generation.max(generation);
+        let status = TaskStatus { observed_generation, ..self.status.clone() };
+        status.ended(Phase::Cancelled, reason, message, Findings::default(), now)
+    }
+
+    pub(super) fn spec_changed_since(&self, generation: i64) -> bool {
         self.generation > generation && self.spec.run_policy != RunPolicy::Once
     }
 
-    fn count(&self, outcomes: &[Outcome]) -> u32 {
+    /// How many attempts of this round ended so.
+    pub(super) fn count(&self, outcome: Outcome) -> u32 {
+        self.count_where(|ended| ended.outcome == outcome)
+    }
+
+    pub(super) fn count_where(&self, counts: impl Fn(&EndedAttempt) -> bool) -> u32 {
         let ended = self.attempts.iter().filter_map(|attempt| attempt.ended.as_ref());
-        u32::try_from(ended.filter(|ended| outcomes.contains(&ended.outcome)).count()).unwrap_or(u32::MAX)
+        u32::try_from(ended.filter(|ended| counts(ended)).count()).unwrap_or(u32::MAX)
     }
 }
 
 fn pending(task: &ObservedTask, now: Timestamp, plan: &mut Plan) {
     let status = &task.status;
     if let Some(reason) = task.unwanted() {
-        let message = cancelled_message(reason);
-        return turn(task, status.ended(Phase::Cancelled, reason, message, now), plan);
+        return turn(task, task.cancelled(reason, now), plan);
     }
     if task.attempts.last().is_some_and(|attempt| task.spec_changed_since(attempt.generation)) {
         return turn(task, again(task, Reason::SpecChanged), plan);
     }
     if let Err(hold) = admit(&task.spec, task.app.as_ref(), task.analyzer.as_ref()) {
         if status.reason != hold.reason || status.message != hold.message {
+            let status = TaskStatus { observed_generation: task.generation, ..status.clone() };
             turn(task, status.waiting(hold.reason, hold.message, None), plan);
             // What it waits for may have come between the observation and this commit, when nobody saw it waiting yet.
             plan.wakes.push(Key::Task(task.uid.clone()));
@@ -153,7 +172,7 @@ fn pending(task: &ObservedTask, now: Timestamp, plan: &mut Plan) {
         return;
     }
     match status.next_at {
-        Some(at) if at > now && task.retry_round < status.round => plan.look_again(at),
+        Some(at) if at > now && task.hurry_attempt < status.attempt => plan.look_again(at),
         _ if status.reason != Reason::Queued || status.next_at.is_some() => {
             turn(task, status.waiting(Reason::Queued, "", None), plan);
         }
@@ -167,7 +186,7 @@ fn running(task: &ObservedTask, now: Timestamp, plan: &mut Plan) {
         return turn(task, task.status.waiting(Reason::Queued, "its attempt is gone from the database", None), plan);
     };
     match (&attempt.ended, attempt.carried) {
-        (Some(ended), _) => settle(task, ended, now, plan),
+        (Some(ended), _) => settle(task, attempt, ended, now, plan),
         (None, Some(carried)) => watch(task, attempt, carried, now, plan),
         (None, None) => orphaned(task, attempt, now, plan),
     }
@@ -219,7 +238,7 @@ fn orphaned(task: &ObservedTask, attempt: &AttemptFacts, now: Timestamp, plan: &
     if let Some(last) = closed.attempts.iter_mut().find(|other| other.id == attempt.id) {
         last.ended = Some(ended.clone());
     }
-    settle(&closed, &ended, now, plan);
+    settle(&closed, attempt, &ended, now, plan);
 }
 
 /// The verdict on an attempt whose controller is gone.
@@ -239,58 +258,6 @@ pub fn slot_until(replica: &str, deadline_at: Timestamp) -> Option<Timestamp> {
 /// Scheme of the address of the analyzer inside the daemon.
 pub const EMBEDDED: &str = "embedded:";
 
-/// What follows from an attempt that ended.
-fn settle(task: &ObservedTask, ended: &EndedAttempt, now: Timestamp, plan: &mut Plan) {
-    let status = TaskStatus { findings: ended.findings, ..task.status.clone() };
-    let fail = |reason, message: String| status.ended(Phase::Failed, reason, message, ended.at);
-    let wait = |reason, message: String, at| status.waiting(reason, message, at);
-    let unwanted = task.unwanted();
-    let next = match ended.outcome {
-        Outcome::Completed => status.ended(Phase::Completed, ended.reason, &ended.message, ended.at),
-        Outcome::PartialSuccess => status.ended(Phase::PartialSuccess, ended.reason, &ended.message, ended.at),
-        _ if unwanted.is_some() => {
-            let reason = unwanted.unwrap_or(Reason::CancelledByUser);
-            status.ended(Phase::Cancelled, reason, cancelled_message(reason), now)
-        }
-        Outcome::Cancelled if ended.reason == Reason::SpecChanged => again(task, Reason::SpecChanged),
-        Outcome::Cancelled => wait(Reason::Queued, String::new(), None),
-        Outcome::Failed | Outcome::TimedOut | Outcome::ProtocolError => {
-            return turn(task, failed(task, ended, &status), plan);
-        }
-        Outcome::HeartbeatLost => match task.count(&[Outcome::HeartbeatLost]) {
-            losses if losses <= task.budgets.heartbeat_losses_max => wait(Reason::Queued, ended.message.clone(), None),
-            losses => fail(Reason::HeartbeatLost, format!("{losses} attempts went silent: {}", ended.message)),
-        },
-        Outcome::Interrupted => match task.count(&[Outcome::Interrupted]) {
-            times if times <= task.budgets.interruptions_max => wait(Reason::Queued, ended.message.clone(), None),
-            times => fail(Reason::TooManyInterruptions, format!("interrupted {times} times: {}", ended.message)),
-        },
-        Outcome::Unavailable => match task.count(&[Outcome::Unavailable]) {
-            tries if tries <= task.budgets.preflight_retries_max => {
-                let pause = UNAVAILABLE_BASE.times(1 << tries.saturating_sub(1).min(20));
-                wait(Reason::AnalyzerUnavailable, ended.message.clone(), Some(ended.at.plus(pause)))
-            }
-            tries => fail(Reason::AnalyzerUnavailable, format!("unavailable {tries} times: {}", ended.message)),
-        },
-    };
-    turn(task, next, plan);
-}
-
-/// A real failure: again after a delay while the budget lasts and trying again can help, else Failed.
-fn failed(task: &ObservedTask, ended: &EndedAttempt, status: &TaskStatus) -> TaskStatus {
-    let failures = task.count(&[Outcome::Failed, Outcome::TimedOut, Outcome::ProtocolError]);
-    if ended.reason.is_retryable() && failures <= task.spec.backoff_limit {
-        let pause = delay(task.spec.retry, &task.uid, failures);
-        let message = format!("{}: {} (failure {failures}, {} more tries)", ended.reason, ended.message, {
-            task.spec.backoff_limit - failures + 1
-        });
-        return status.waiting(Reason::BackOff, message, Some(ended.at.plus(pause)));
-    }
-    let message =
-        if failures > 1 { format!("after {failures} failures: {}", ended.message) } else { ended.message.clone() };
-    status.ended(Phase::Failed, ended.reason, message, ended.at)
-}
-
 fn finished(task: &ObservedTask, plan: &mut Plan) {
     if task.removed {
         return;
@@ -302,11 +269,16 @@ fn finished(task: &ObservedTask, plan: &mut Plan) {
         turn(task, again(task, Reason::SpecChanged), plan);
     } else if status.reason == Reason::ManifestRemoved {
         turn(task, again(task, Reason::Queued), plan);
+    } else if task.generation > status.observed_generation {
+        // RunPolicy Once: the change was seen, and nothing follows from it.
+        let status = TaskStatus { observed_generation: task.generation, ..status.clone() };
+        let write = TaskWrite { uid: task.uid.clone(), version: task.version, status };
+        plan.writes.push(Write::Task(Box::new(write)));
     }
 }
 
 /// The first status of the next round.
-fn again(task: &ObservedTask, reason: Reason) -> TaskStatus {
+pub(super) fn again(task: &ObservedTask, reason: Reason) -> TaskStatus {
     let status = TaskStatus::fresh(task.status.round + 1, task.status.observed_generation, task.status.attempt);
     let message = match reason {
         Reason::SpecChanged => "its spec changed",
@@ -316,12 +288,8 @@ fn again(task: &ObservedTask, reason: Reason) -> TaskStatus {
     TaskStatus { message: message.into(), ..status }
 }
 
-fn cancelled_message(reason: Reason) -> &'static str {
-    if reason == Reason::ManifestRemoved { "its manifest was removed" } else { "cancelled on request" }
-}
-
 /// Moves a task to another status, and wakes its analyzer's lane: it may be ready to run, or have left a slot.
-fn turn(task: &ObservedTask, status: TaskStatus, plan: &mut Plan) {
+pub(super) fn turn(task: &ObservedTask, status: TaskStatus, plan: &mut Plan) {
     if let Some(at) = status.next_at {
         plan.look_again(at);
     }

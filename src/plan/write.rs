@@ -80,13 +80,21 @@ impl TaskStatus {
     /// This status, waiting for `reason` until `next_at` or until something happens.
     #[must_use]
     pub fn waiting(&self, reason: Reason, message: impl Into<String>, next_at: Option<Timestamp>) -> Self {
-        Self { phase: Phase::Pending, reason, message: message.into(), next_at, ..self.clone() }
+        let findings = Findings::default();
+        Self { phase: Phase::Pending, reason, message: message.into(), next_at, findings, ..self.clone() }
     }
 
     /// This status, ended.
     #[must_use]
-    pub fn ended(&self, phase: Phase, reason: Reason, message: impl Into<String>, at: Timestamp) -> Self {
-        Self { phase, reason, message: message.into(), next_at: None, finished_at: Some(at), ..self.clone() }
+    pub fn ended(
+        &self,
+        phase: Phase,
+        reason: Reason,
+        message: impl Into<String>,
+        findings: Findings,
+        at: Timestamp,
+    ) -> Self {
+        Self { phase, reason, message: message.into(), next_at: None, finished_at: Some(at), findings, ..self.clone() }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::executor::{Executors, Limits, Surroundings};
 use crate::plan::Key;
 use crate::resource::event::Event;
 use crate::store::glance::copy_database;
-use crate::store::{Committed, StateLock, Store, StoreError, database_path, open_read_only, view};
+use crate::store::{Committed, StateLock, Store, StoreError, database_path, events, open_read_only};
 
 /// Steps at most: each pass either changes something or ends, so this only guards against a planner that never comes to rest.
 const STEPS_MAX: usize = 1_000_000;
@@ -50,7 +50,7 @@ pub async fn dry_run(settings: Settings, workspace: PathBuf, only: &[String]) ->
         settle(&core, Loop::Tasks).await?;
     }
     let connection = open_read_only(core.store.path())?;
-    Ok(view::events_after(&connection, known)?.into_iter().map(|(_, event)| event).collect())
+    Ok(events::after(&connection, known)?.into_iter().map(|(_, event)| event).collect())
 }
 
 /// Copies the database, if there is one, and returns the number of its last event.
@@ -60,7 +60,7 @@ fn copy(database: &Path, scratch: &Path) -> Result<i64, StoreError> {
     }
     let connection = open_read_only(database)?;
     copy_database(&connection, &database_path(scratch))?;
-    view::last_event(&connection)
+    events::last_number(&connection)
 }
 
 async fn settle(core: &Core, of: Loop) -> Result<(), ControllerError> {

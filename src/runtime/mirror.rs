@@ -12,7 +12,7 @@ use super::git::head_commit;
 use super::scan::{Listing, ReadFile, list, read_all, relative};
 use crate::manifest::{Place, Problem, Severity};
 use crate::plan::apps::{GONE_ACCEPTED, SOURCE_SUSPECT};
-use crate::plan::mirror::{Change, Declared, Duplicate, FOUND_ON_DISK, Identity, MirrorPlan, ObservedMirror, plan};
+use crate::plan::mirror::{Change, Declared, Duplicate, Identity, MirrorPlan, ObservedMirror, is_found_on_disk, plan};
 use crate::plan::write::ConditionWrite;
 use crate::resource::app_set::MaxDisappear;
 use crate::resource::kind::Kind;
@@ -254,7 +254,7 @@ pub(super) fn observe(files: &[ReadFile], commit: Option<&String>) -> ObservedMi
         if parsed.unreadable || nameless {
             observed.unreadable.insert(file.path.clone());
         }
-        let known = |broken: &crate::manifest::Broken| broken.kind.zip(broken.name.clone());
+        let known = |broken: &crate::manifest::Broken| Some((broken.kind.zip(broken.name.clone())?, file.path.clone()));
         observed.broken.extend(parsed.broken.iter().filter_map(known));
         observed.declared.extend(parsed.documents.iter().map(|document| Declared {
             object: document.object.clone(),
@@ -287,7 +287,7 @@ fn problems(files: &[ReadFile], duplicates: &[Duplicate]) -> Vec<OwnedProblem> {
         .collect();
     for Duplicate { identity, accepted, refused } in duplicates {
         for (here, there, counts) in [(refused, accepted, false), (accepted, refused, true)] {
-            if here.file.starts_with(FOUND_ON_DISK) {
+            if is_found_on_disk(here) {
                 continue;
             }
             let place = places.get(&(here.file.as_str(), here.line)).map(|place| (*place).clone());

@@ -158,7 +158,8 @@ fn found_app(
              VALUES (?1, 'App', ?2, ?3, '{}', ?4, 1, ?5, ?5, ?6, 0, '')
              ON CONFLICT (kind, name) DO UPDATE SET
                  generation = generation + (spec <> excluded.spec), spec = excluded.spec, labels = excluded.labels,
-                 file = excluded.file, line = 0, digest = '', updated_at = excluded.updated_at, removed_at = NULL
+                 annotations = excluded.annotations, file = excluded.file, line = 0, digest = '', git_commit = NULL,
+                 updated_at = excluded.updated_at, removed_at = NULL
              WHERE removed_at IS NOT NULL
              RETURNING uid",
         )?
@@ -199,10 +200,17 @@ fn app_missing(
     name.map_or(Ok(()), |name| wake_waiting_for_app(connection, &name, woken))
 }
 
+/// Tasks that are held and name an app.
+pub(super) const WAITING_FOR_APP: &str =
+    "SELECT uid FROM task WHERE app = ?1 AND phase = 'Pending' AND reason <> 'Queued'";
+
+/// The latest event of an object, if it is the same as this one.
+pub(super) const REPEAT: &str = "UPDATE event SET count = count + 1, last_at = ?4
+     WHERE id = (SELECT max(id) FROM event WHERE uid = ?1) AND reason = ?2 AND message = ?3";
+
 /// Adds the tasks that are held and name this app.
 pub(super) fn wake_waiting_for_app(connection: &Connection, app: &str, woken: &mut Vec<Key>) -> Result<(), StoreError> {
-    let mut statement = connection
-        .prepare_cached("SELECT uid FROM task WHERE app = ?1 AND phase = 'Pending' AND reason <> 'Queued'")?;
+    let mut statement = connection.prepare_cached(WAITING_FOR_APP)?;
     for uid in statement.query_map([app], |row| row.get(0))? {
         woken.push(Key::Task(Uid(uid?)));
     }
@@ -223,12 +231,8 @@ pub(super) fn set_condition(connection: &Connection, write: &ConditionWrite, now
 
 /// Records an event; the same one again only counts up.
 pub(super) fn record(connection: &Connection, event: &EventWrite, now: Timestamp) -> Result<(), StoreError> {
-    let repeated = connection
-        .prepare_cached(
-            "UPDATE event SET count = count + 1, last_at = ?4
-             WHERE id = (SELECT max(id) FROM event WHERE uid = ?1) AND reason = ?2 AND message = ?3",
-        )?
-        .execute(params![event.uid.0, event.reason, event.message, now.0])?;
+    let repeated =
+        connection.prepare_cached(REPEAT)?.execute(params![event.uid.0, event.reason, event.message, now.0])?;
     if repeated == 0 {
         connection
             .prepare_cached(
@@ -248,9 +252,14 @@ pub(super) fn record(connection: &Connection, event: &EventWrite, now: Timestamp
     Ok(())
 }
 
-/// A new uid that sorts by time.
+thread_local! {
+    static UIDS: uuid::ContextV7 = const { uuid::ContextV7::new() };
+}
+
+/// A new uid. They sort by time and, within a millisecond, in the order in which the writer made them: tasks of equal priority and age
+/// run in the order of their manifest.
 pub(super) fn new_uid(now: Timestamp) -> Uid {
     let ms = now.0.max(0).unsigned_abs();
     let nanos = u32::try_from(ms % 1000 * 1_000_000).unwrap_or(0);
-    Uid(uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, ms / 1000, nanos)).to_string())
+    UIDS.with(|uids| Uid(uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uids, ms / 1000, nanos)).to_string()))
 }

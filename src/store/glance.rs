@@ -71,3 +71,30 @@ pub fn occupants(connection: &Connection, analyzer: &str, limit: u32) -> Result<
     }
     Ok(occupants)
 }
+
+/// A running task, for those who watch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunningView {
+    /// The task's name.
+    pub task: String,
+    /// Last reported stage and message.
+    pub doing: String,
+    /// Last reported share, 0.0 to 1.0.
+    pub fraction: Option<f64>,
+}
+
+/// The tasks that run, those that began first first.
+///
+/// # Errors
+/// What the database says.
+pub fn running(connection: &Connection, limit: usize) -> Result<Vec<RunningView>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT t.name, a.stage, a.progress_message, a.fraction FROM attempt a JOIN task t ON t.uid = a.task_uid
+         WHERE a.outcome IS NULL ORDER BY a.opened_at, t.name LIMIT ?1",
+    )?;
+    let running = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+        let (stage, message): (Option<String>, Option<String>) = (row.get(1)?, row.get(2)?);
+        Ok(RunningView { task: row.get(0)?, doing: message.or(stage).unwrap_or_default(), fraction: row.get(3)? })
+    })?;
+    Ok(running.collect::<Result<_, _>>()?)
+}

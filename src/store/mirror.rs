@@ -4,17 +4,16 @@ use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Connection, params};
 
-use super::commit::{new_uid, record, set_condition, wake_waiting_for_app};
+use super::commit::set_condition;
+use super::mirror_write::{apply, write_files, write_problems};
 use super::rows::time_or_none;
 use super::{Store, StoreError};
 use crate::manifest::Problem;
 use crate::plan::Key;
-use crate::plan::mirror::{Change, Declared, Existing, Identity};
-use crate::plan::write::{ConditionWrite, EventWrite};
-use crate::resource::event::EventType;
+use crate::plan::mirror::{Change, Existing, Identity};
+use crate::plan::write::ConditionWrite;
 use crate::resource::kind::Kind;
 use crate::resource::name::Uid;
-use crate::resource::object::Spec;
 use crate::resource::provenance::Provenance;
 use crate::resource::time::Timestamp;
 
@@ -167,7 +166,7 @@ impl Store {
     /// What the database says.
     pub async fn mirrored_count(&self) -> Result<usize, StoreError> {
         self.read(|connection| {
-            let query = "SELECT count(*) FROM object INDEXED BY object_by_file WHERE removed_at IS NULL AND file NOT LIKE 'appset/%'";
+            let query = "SELECT count(*) FROM object INDEXED BY object_by_file WHERE removed_at IS NULL AND line > 0";
             Ok(connection.prepare_cached(query)?.query_row([], |row| row.get(0))?)
         })
         .await
@@ -210,8 +209,8 @@ pub fn existing_objects(
     for (kind, name) in names {
         collect(by_name.query(params![kind.as_str(), name])?, &mut found)?;
     }
-    let mut by_file =
-        connection.prepare_cached(&format!("SELECT {columns} FROM object WHERE file = ?1 AND removed_at IS NULL"))?;
+    let mut by_file = connection
+        .prepare_cached(&format!("SELECT {columns} FROM object WHERE file = ?1 AND removed_at IS NULL AND line > 0"))?;
     for file in files {
         collect(by_file.query([file])?, &mut found)?;
     }
@@ -223,7 +222,7 @@ pub fn existing_objects(
 /// # Errors
 /// What the database says.
 pub fn object_files(connection: &Connection) -> Result<HashSet<String>, StoreError> {
-    let query = "SELECT DISTINCT file FROM object WHERE removed_at IS NULL AND file NOT LIKE 'appset/%'";
+    let query = "SELECT DISTINCT file FROM object WHERE removed_at IS NULL AND line > 0";
     let mut statement = connection.prepare_cached(query)?;
     let files = statement.query_map([], |row| row.get(0))?;
     Ok(files.collect::<Result<_, _>>()?)
@@ -247,192 +246,6 @@ fn collect(mut rows: rusqlite::Rows<'_>, found: &mut HashMap<Identity, Existing>
             removed: time_or_none(row, "removed_at")?.is_some(),
         };
         found.insert((kind, row.get("name")?), existing);
-    }
-    Ok(())
-}
-
-fn apply(
-    connection: &Connection,
-    change: &Change,
-    now: Timestamp,
-    outcome: &mut MirrorOutcome,
-) -> Result<(), StoreError> {
-    match change {
-        Change::Create(declared) => {
-            let uid = new_uid(now);
-            write_object(connection, &uid, declared, 1, now)?;
-            outcome.created += 1;
-            let message = format!("{}:{}", declared.provenance.file, declared.provenance.line);
-            tell(connection, &uid, declared, "Created", message, now)?;
-            wake(connection, &uid, declared, false, &mut outcome.woken)
-        }
-        Change::Update { uid, declared, difference, generation } => {
-            write_object(connection, uid, declared, *generation, now)?;
-            outcome.updated += 1;
-            let at = format!("{}:{}", declared.provenance.file, declared.provenance.line);
-            if difference.restored {
-                tell(connection, uid, declared, "Restored", format!("its manifest came back at {at}"), now)?;
-            } else if difference.spec {
-                tell(connection, uid, declared, "SpecChanged", format!("generation {generation}, {at}"), now)?;
-            }
-            if difference.spec || difference.restored {
-                wake(connection, uid, declared, true, &mut outcome.woken)?;
-            }
-            Ok(())
-        }
-        Change::Remove { uid, identity, provenance } => {
-            connection
-                .prepare_cached("UPDATE object SET removed_at = ?2 WHERE uid = ?1")?
-                .execute(params![uid.0, now.0])?;
-            connection.prepare_cached("UPDATE task SET removed = 1 WHERE uid = ?1")?.execute([&uid.0])?;
-            outcome.removed += 1;
-            let (kind, name) = identity.clone();
-            let event = EventWrite {
-                uid: uid.clone(),
-                kind,
-                name,
-                event_type: EventType::Normal,
-                reason: "Removed",
-                message: format!("no longer declared in {}", provenance.file),
-            };
-            record(connection, &event, now)?;
-            if kind == Kind::Task {
-                outcome.woken.push(Key::Task(uid.clone()));
-            }
-            Ok(())
-        }
-    }
-}
-
-fn tell(
-    connection: &Connection,
-    uid: &Uid,
-    declared: &Declared,
-    reason: &'static str,
-    message: String,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let event = EventWrite {
-        uid: uid.clone(),
-        kind: declared.object.kind(),
-        name: declared.object.metadata.name.clone(),
-        event_type: EventType::Normal,
-        reason,
-        message,
-    };
-    record(connection, &event, now)
-}
-
-fn write_object(
-    connection: &Connection,
-    uid: &Uid,
-    declared: &Declared,
-    generation: i64,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let json = |value: &std::collections::BTreeMap<String, String>| serde_json::to_string(value).unwrap_or_default();
-    let (object, place) = (&declared.object, &declared.provenance);
-    connection
-        .prepare_cached(
-            "INSERT INTO object (uid, kind, name, labels, annotations, spec, generation, created_at, updated_at, file, line, digest, git_commit)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12)
-             ON CONFLICT (uid) DO UPDATE SET labels = excluded.labels, annotations = excluded.annotations,
-                 spec = excluded.spec, generation = excluded.generation, updated_at = excluded.updated_at, removed_at = NULL,
-                 file = excluded.file, line = excluded.line, digest = excluded.digest, git_commit = excluded.git_commit",
-        )?
-        .execute(params![
-            uid.0,
-            object.kind().as_str(),
-            object.metadata.name,
-            json(&object.metadata.labels),
-            json(&object.metadata.annotations),
-            object.spec.to_value().to_string(),
-            generation,
-            now.0,
-            place.file,
-            place.line,
-            place.digest,
-            place.commit,
-        ])?;
-    match &object.spec {
-        Spec::Task(spec) => {
-            connection
-                .prepare_cached(
-                    "INSERT INTO task (uid, name, app, analyzer, priority, created_at, generation) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-                     ON CONFLICT (uid) DO UPDATE SET app = excluded.app, analyzer = excluded.analyzer,
-                         priority = excluded.priority, generation = excluded.generation, removed = 0",
-                )?
-                .execute(params![uid.0, object.metadata.name, spec.app, spec.analyzer, spec.priority, now.0, generation])?;
-        }
-        Spec::App(_) => {
-            connection
-                .prepare_cached("INSERT INTO app (uid) VALUES (?1) ON CONFLICT (uid) DO UPDATE SET app_set = NULL")?
-                .execute([&uid.0])?;
-        }
-        Spec::Analyzer(_) | Spec::AppSet(_) => {}
-    }
-    Ok(())
-}
-
-/// The keys that a changed object concerns: itself, and the tasks that are held because of it.
-fn wake(
-    connection: &Connection,
-    uid: &Uid,
-    declared: &Declared,
-    known: bool,
-    woken: &mut Vec<Key>,
-) -> Result<(), StoreError> {
-    let name = &declared.object.metadata.name;
-    match &declared.object.spec {
-        Spec::Task(spec) => {
-            if known {
-                woken.push(Key::Task(uid.clone()));
-            }
-            woken.push(Key::Lane(spec.analyzer.clone()));
-        }
-        Spec::Analyzer(_) => {
-            woken.push(Key::Lane(name.clone()));
-            let mut statement = connection.prepare_cached(
-                "SELECT uid FROM task WHERE phase = 'Pending' AND reason IN ('AnalyzerNotFound', 'AppNotAddressable') AND analyzer = ?1",
-            )?;
-            for uid in statement.query_map([name], |row| row.get(0))? {
-                woken.push(Key::Task(Uid(uid?)));
-            }
-        }
-        Spec::App(_) => {
-            woken.push(Key::Apps);
-            wake_waiting_for_app(connection, name, woken)?;
-        }
-        Spec::AppSet(_) => woken.push(Key::Apps),
-    }
-    Ok(())
-}
-
-fn write_files(connection: &Connection, batch: &MirrorCommit) -> Result<(), StoreError> {
-    let mut insert = connection.prepare_cached(
-        "INSERT OR REPLACE INTO file (path, size, mtime_ns, inode, digest) VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?;
-    for file in &batch.files {
-        let stat = &file.stat;
-        insert.execute(params![file.path, stat.size, stat.mtime_ns, stat.inode.cast_signed(), file.digest])?;
-    }
-    let mut delete = connection.prepare_cached("DELETE FROM file WHERE path = ?1")?;
-    for path in &batch.gone {
-        delete.execute([path])?;
-    }
-    Ok(())
-}
-
-fn write_problems(connection: &Connection, batch: &MirrorCommit) -> Result<(), StoreError> {
-    let mut delete = connection.prepare_cached("DELETE FROM problem WHERE owner = ?1")?;
-    for path in batch.judged.iter().chain(&batch.gone) {
-        delete.execute([path])?;
-    }
-    let mut insert =
-        connection.prepare_cached("INSERT INTO problem (owner, file, line, code, body) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    for OwnedProblem { owner, problem } in &batch.problems {
-        let body = serde_json::to_string(problem).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        insert.execute(params![owner, problem.file, problem.place.line, problem.code, body])?;
     }
     Ok(())
 }

@@ -4,11 +4,15 @@
 
 mod commit;
 pub mod error;
+pub mod events;
 pub mod glance;
 pub mod lock;
 mod mirror;
+mod mirror_write;
 mod observe;
 mod open;
+#[cfg(test)]
+mod query_plans;
 mod readers;
 mod report;
 pub mod request;

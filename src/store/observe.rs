@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::rows::{app_facts, findings, json_column, task_status, time, word, word_or_none};
 use super::{Store, StoreError};
-use crate::plan::apps::{KnownApp, ObservedSet, SOURCE_SUSPECT};
+use crate::plan::apps::{GONE_ACCEPTED, KnownApp, NAME_TAKEN, ObservedSet, SOURCE_SUSPECT};
 use crate::plan::budgets::Budgets;
 use crate::plan::lane::{Candidate, ObservedLane};
 use crate::plan::task::{AttemptFacts, Carried, EndedAttempt, ObservedTask};
@@ -25,6 +25,42 @@ type Occupied = (Vec<(String, u32)>, Option<Timestamp>);
 /// Pending tasks that one pass looks at, beyond the free slots: so many may be held back without another pass.
 const CANDIDATES_EXTRA: usize = 64;
 
+/// Attempts that one pass opens at most; an analyzer with more free slots gets another pass at once.
+const OPENINGS_MAX: usize = 1024;
+
+/// One task with its references.
+pub(super) const TASK: &str = "SELECT t.*, o.spec AS spec, a.spec AS app_spec, p.missing_since, z.spec AS analyzer_spec
+     FROM task t
+     JOIN object o ON o.uid = t.uid
+     LEFT JOIN object a ON a.kind = 'App' AND a.name = t.app AND a.removed_at IS NULL
+     LEFT JOIN app p ON p.uid = a.uid
+     LEFT JOIN object z ON z.kind = 'Analyzer' AND z.name = t.analyzer AND z.removed_at IS NULL
+     WHERE t.uid = ?1";
+
+/// The attempts of one round of a task.
+pub(super) const ATTEMPTS: &str = "SELECT * FROM attempt WHERE task_uid = ?1 AND round = ?2 ORDER BY number";
+
+/// Slots of an analyzer that open attempts occupy. Without the hint SQLite reads every attempt that the analyzer ever had.
+pub(super) const OPEN: &str =
+    "SELECT replica FROM attempt INDEXED BY attempt_slot WHERE analyzer = ?1 AND outcome IS NULL";
+
+/// Slots that attempts occupy which have ended, while the other side may still be working.
+pub(super) const DRAINING: &str =
+    "SELECT replica, slot_until FROM attempt INDEXED BY attempt_draining WHERE analyzer = ?1 AND slot_until > ?2";
+
+/// The head of an analyzer's queue.
+pub(super) const CANDIDATES: &str = "SELECT t.*, o.spec AS spec, a.spec AS app_spec, p.missing_since
+     FROM (SELECT * FROM task WHERE analyzer = ?1 AND phase = 'Pending' AND reason = 'Queued'
+           ORDER BY priority DESC, created_at, uid LIMIT ?2) t
+     JOIN object o ON o.uid = t.uid
+     LEFT JOIN object a ON a.kind = 'App' AND a.name = t.app AND a.removed_at IS NULL
+     LEFT JOIN app p ON p.uid = a.uid
+     ORDER BY t.priority DESC, t.created_at, t.uid";
+
+/// The latest openings of an analyzer, for its rate.
+pub(super) const OPENED: &str =
+    "SELECT opened_at FROM attempt WHERE analyzer = ?1 AND opened_at > ?2 ORDER BY opened_at DESC LIMIT ?3";
+
 impl Store {
     /// What a task plan looks at; `None` when there is no such task.
     ///
@@ -37,15 +73,7 @@ impl Store {
         budgets: Budgets,
     ) -> Result<Option<ObservedTask>, StoreError> {
         self.read(move |connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT t.*, o.spec AS spec, a.spec AS app_spec, p.missing_since, z.spec AS analyzer_spec
-                 FROM task t
-                 JOIN object o ON o.uid = t.uid
-                 LEFT JOIN object a ON a.kind = 'App' AND a.name = t.app AND a.removed_at IS NULL
-                 LEFT JOIN app p ON p.uid = a.uid
-                 LEFT JOIN object z ON z.kind = 'Analyzer' AND z.name = t.analyzer AND z.removed_at IS NULL
-                 WHERE t.uid = ?1",
-            )?;
+            let mut statement = connection.prepare_cached(TASK)?;
             let mut rows = statement.query([&uid.0])?;
             let Some(row) = rows.next()? else { return Ok(None) };
             let status = task_status(row)?;
@@ -57,7 +85,9 @@ impl Store {
                 spec: json_column(row, "spec")?,
                 version: row.get("version")?,
                 cancel_round: row.get("cancel_round")?,
+                cancel_generation: row.get("cancel_generation")?,
                 retry_round: row.get("retry_round")?,
+                hurry_attempt: row.get("hurry_attempt")?,
                 attempts: attempts(connection, &uid, status.round, &held)?,
                 app: app_facts(row)?,
                 analyzer: analyzer.map(|spec| super::rows::json(&spec)).transpose()?,
@@ -88,7 +118,7 @@ impl Store {
             let (occupied, slot_free_at) = occupied(connection, &analyzer, now)?;
             let total = spec.as_ref().map_or(0, |spec| spec.replicas().len() * spec.capacity as usize);
             let used: usize = occupied.iter().map(|(_, used)| *used as usize).sum();
-            let limit = total.saturating_sub(used) + CANDIDATES_EXTRA;
+            let limit = total.saturating_sub(used).min(OPENINGS_MAX) + CANDIDATES_EXTRA;
             let mut candidates = candidates(connection, &analyzer, limit + 1)?;
             let more = candidates.len() > limit;
             candidates.truncate(limit);
@@ -111,8 +141,7 @@ impl Store {
 }
 
 fn attempts(connection: &Connection, uid: &Uid, round: i64, held: &Held) -> Result<Vec<AttemptFacts>, StoreError> {
-    let mut statement =
-        connection.prepare_cached("SELECT * FROM attempt WHERE task_uid = ?1 AND round = ?2 ORDER BY number")?;
+    let mut statement = connection.prepare_cached(ATTEMPTS)?;
     let mut rows = statement.query(params![uid.0, round])?;
     let mut attempts = Vec::new();
     while let Some(row) = rows.next()? {
@@ -148,13 +177,12 @@ fn attempt(row: &Row<'_>, uid: &Uid, held: &Held) -> Result<AttemptFacts, StoreE
 
 fn occupied(connection: &Connection, analyzer: &str, now: Timestamp) -> Result<Occupied, StoreError> {
     let mut used: HashMap<String, u32> = HashMap::new();
-    let mut open = connection.prepare_cached("SELECT replica FROM attempt WHERE analyzer = ?1 AND outcome IS NULL")?;
+    let mut open = connection.prepare_cached(OPEN)?;
     for replica in open.query_map([analyzer], |row| row.get::<_, String>(0))? {
         *used.entry(replica?).or_default() += 1;
     }
     let mut free_at: Option<Timestamp> = None;
-    let mut draining =
-        connection.prepare_cached("SELECT replica, slot_until FROM attempt WHERE analyzer = ?1 AND slot_until > ?2")?;
+    let mut draining = connection.prepare_cached(DRAINING)?;
     for row in draining.query_map(params![analyzer, now.0], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))? {
         let (replica, until) = row?;
         *used.entry(replica).or_default() += 1;
@@ -166,15 +194,7 @@ fn occupied(connection: &Connection, analyzer: &str, now: Timestamp) -> Result<O
 }
 
 fn candidates(connection: &Connection, analyzer: &str, limit: usize) -> Result<Vec<Candidate>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT t.*, o.spec AS spec, a.spec AS app_spec, p.missing_since
-         FROM (SELECT * FROM task WHERE analyzer = ?1 AND phase = 'Pending' AND reason = 'Queued'
-               ORDER BY priority DESC, created_at, uid LIMIT ?2) t
-         JOIN object o ON o.uid = t.uid
-         LEFT JOIN object a ON a.kind = 'App' AND a.name = t.app AND a.removed_at IS NULL
-         LEFT JOIN app p ON p.uid = a.uid
-         ORDER BY t.priority DESC, t.created_at, t.uid",
-    )?;
+    let mut statement = connection.prepare_cached(CANDIDATES)?;
     let mut rows = statement.query(params![analyzer, i64::try_from(limit).unwrap_or(i64::MAX)])?;
     let mut candidates = Vec::new();
     while let Some(row) = rows.next()? {
@@ -195,21 +215,21 @@ fn candidates(connection: &Connection, analyzer: &str, limit: usize) -> Result<V
 }
 
 fn opened(connection: &Connection, analyzer: &str, since: Timestamp, limit: u32) -> Result<Vec<Timestamp>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT opened_at FROM attempt WHERE analyzer = ?1 AND opened_at > ?2 ORDER BY opened_at DESC LIMIT ?3",
-    )?;
+    let mut statement = connection.prepare_cached(OPENED)?;
     let times = statement.query_map(params![analyzer, since.0, limit], |row| row.get(0).map(Timestamp))?;
     Ok(times.collect::<Result<_, _>>()?)
 }
 
 fn app_sets(connection: &Connection) -> Result<Vec<(ObservedSet, AppSetSpec)>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT o.uid, o.name, o.spec, c.message AS suspect,
-                EXISTS (SELECT 1 FROM condition k WHERE k.uid = o.uid AND k.type = 'GoneAccepted' AND k.holds = 1) AS accepted
-         FROM object o LEFT JOIN condition c ON c.uid = o.uid AND c.type = ?1 AND c.holds = 1
+        "SELECT o.uid, o.name, o.spec, s.message AS suspect, t.message AS taken, a.uid IS NOT NULL AS accepted
+         FROM object o
+         LEFT JOIN condition s ON s.uid = o.uid AND s.type = ?1 AND s.holds = 1
+         LEFT JOIN condition t ON t.uid = o.uid AND t.type = ?2 AND t.holds = 1
+         LEFT JOIN condition a ON a.uid = o.uid AND a.type = ?3 AND a.holds = 1
          WHERE o.kind = 'AppSet' AND o.removed_at IS NULL ORDER BY o.name",
     )?;
-    let mut rows = statement.query([SOURCE_SUSPECT])?;
+    let mut rows = statement.query([SOURCE_SUSPECT, NAME_TAKEN, GONE_ACCEPTED])?;
     let mut sets = Vec::new();
     while let Some(row) = rows.next()? {
         let spec: AppSetSpec = json_column(row, "spec")?;
@@ -218,6 +238,7 @@ fn app_sets(connection: &Connection) -> Result<Vec<(ObservedSet, AppSetSpec)>, S
             name: row.get("name")?,
             max_disappear: spec.max_disappear,
             suspect: row.get("suspect")?,
+            taken: row.get("taken")?,
             accepted: row.get("accepted")?,
             scan: Err("not scanned yet".into()),
         };
@@ -228,8 +249,11 @@ fn app_sets(connection: &Connection) -> Result<Vec<(ObservedSet, AppSetSpec)>, S
 
 fn known_apps(connection: &Connection) -> Result<Vec<KnownApp>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT o.uid, o.name, o.spec ->> 'path' AS path, p.app_set, p.missing_since
-         FROM object o JOIN app p ON p.uid = o.uid WHERE o.kind = 'App' AND o.removed_at IS NULL ORDER BY o.name",
+        // An App whose AppSet is gone belongs to nobody: it is looked at by itself, like one that was written by hand.
+        "SELECT o.uid, o.name, o.spec ->> 'path' AS path, s.name AS app_set, p.missing_since
+         FROM object o JOIN app p ON p.uid = o.uid
+         LEFT JOIN object s ON s.kind = 'AppSet' AND s.name = p.app_set AND s.removed_at IS NULL
+         WHERE o.kind = 'App' AND o.removed_at IS NULL ORDER BY o.name",
     )?;
     let apps = statement.query_map([], |row| {
         Ok(KnownApp {

@@ -1,6 +1,6 @@
 //! Opening the database: pragmas on every connection, migrations in one go after a backup, refusal of a newer one.
 
-use std::fs::OpenOptions;
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -34,26 +34,52 @@ pub fn database_path(state: &Path) -> PathBuf {
 
 /// Opens the one write connection. Returns it with the state directory's id.
 pub(super) fn open(path: &Path) -> Result<(Connection, String), StoreError> {
+    open_at(path, &MIGRATIONS, SCHEMA_VERSION)
+}
+
+fn open_at(path: &Path, migrations: &Migrations<'_>, known: usize) -> Result<(Connection, String), StoreError> {
     let io = |source| StoreError::Io { path: path.to_owned(), source };
     // Created by us first, so that its mode does not depend on the umask; SQLite gives -wal and -shm the same one.
-    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(io)?;
+    create_private(path).map_err(io)?;
     let mut connection = Connection::open(path)?;
     configure(&connection)?;
     let found: usize = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if found > SCHEMA_VERSION {
-        return Err(StoreError::Newer { path: path.to_owned(), found, known: SCHEMA_VERSION });
+    if found > known {
+        return Err(StoreError::Newer { path: path.to_owned(), found, known });
     }
-    if found > 0 && found < SCHEMA_VERSION {
-        let copy = path.with_extension(format!("v{found}.backup.db"));
-        connection.execute("VACUUM INTO ?1", [copy.to_string_lossy()])?;
-        tracing::info!(from = found, to = SCHEMA_VERSION, backup = %copy.display(), "upgrading the database");
+    if found > 0 && found < known {
+        let copy = back_up(&connection, path, found)?;
+        tracing::info!(from = found, to = known, backup = %copy.display(), "upgrading the database");
     }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     // The log is folded in by the writer between groups; see writer.rs.
-    MIGRATIONS.to_latest(&mut connection)?;
+    migrations.to_latest(&mut connection)?;
     let id = state_id(&connection)?;
     Ok((connection, id))
+}
+
+/// Creates a file for its owner alone, if it is not there; SQLite takes an empty file for an empty database.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map(drop)
+}
+
+/// Copies the database before an upgrade, under another name until the copy is whole and on disk. An upgrade that was interrupted makes
+/// it again.
+fn back_up(connection: &Connection, path: &Path, version: usize) -> Result<PathBuf, StoreError> {
+    let copy = path.with_extension(format!("v{version}.backup.db"));
+    let part = path.with_extension(format!("v{version}.backup.part"));
+    let io = |source| StoreError::Io { path: part.clone(), source };
+    match fs::remove_file(&part) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+        _ => create_private(&part).map_err(io)?,
+    }
+    connection.execute("VACUUM INTO ?1", [part.to_string_lossy()])?;
+    File::open(&part).and_then(|file| file.sync_all()).map_err(io)?;
+    fs::rename(&part, &copy).map_err(io)?;
+    let directory = copy.parent().unwrap_or(Path::new("."));
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)?;
+    Ok(copy)
 }
 
 /// Opens a read-only connection to an existing database, with or without a daemon running.
@@ -99,12 +125,57 @@ fn state_id(connection: &Connection) -> Result<String, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite_migration::M;
+
     use super::*;
 
     #[test]
     fn the_schema_version_is_the_number_of_migrations() {
         MIGRATIONS.validate().unwrap();
         assert_eq!(MIGRATION_FILES.dirs().count(), SCHEMA_VERSION);
+    }
+
+    #[test]
+    fn an_upgrade_makes_a_whole_private_backup_first_even_after_one_that_was_interrupted() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = database_path(directory.path());
+        let (connection, id) = open(&path).unwrap();
+        drop(connection);
+        // What an upgrade that was killed may have left: a whole copy, and a part of one.
+        let copy = directory.path().join("manifestd.v1.backup.db");
+        let part = directory.path().join("manifestd.v1.backup.part");
+        fs::write(&copy, "from the last try").unwrap();
+        fs::write(&part, "half of a").unwrap();
+        let first = MIGRATION_FILES.get_file("01-first/up.sql").unwrap().contents_utf8().unwrap();
+        let next = [M::up(first), M::up("ALTER TABLE meta ADD COLUMN more TEXT; UPDATE meta SET more = 'new';")];
+        let (connection, same) = open_at(&path, &Migrations::from_slice(&next), 2).unwrap();
+        assert_eq!(same, id);
+        let version: usize = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        assert_eq!(version, 2);
+        assert!(!part.exists());
+        assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+        let old = Connection::open(&copy).unwrap();
+        let kept: (usize, String) = old
+            .query_row("SELECT user_version, value FROM pragma_user_version, meta WHERE key = 'state_id'", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .unwrap();
+        assert_eq!(kept, (1, id));
+        drop(connection);
+        // This program is the older one now.
+        assert!(matches!(open(&path), Err(StoreError::Newer { found: 2, known: SCHEMA_VERSION, .. })));
+    }
+
+    #[test]
+    fn an_upgrade_that_fails_leaves_the_database_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = database_path(directory.path());
+        drop(open(&path).unwrap());
+        let first = MIGRATION_FILES.get_file("01-first/up.sql").unwrap().contents_utf8().unwrap();
+        let broken = [M::up(first), M::up("DELETE FROM meta; SELECT * FROM no_such_table;")];
+        assert!(matches!(open_at(&path, &Migrations::from_slice(&broken), 2), Err(StoreError::Migration(_))));
+        open(&path).unwrap();
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub struct Requested {
     pub key: Key,
     /// The phase it was in.
     pub phase: Phase,
-    /// Whether anything is going to happen: cancelling a finished task does nothing.
+    /// Whether anything is going to happen: cancelling a finished task does nothing, nor does retrying one that runs anyway.
     pub effective: bool,
 }
 
@@ -24,23 +24,29 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn request_cancel(&self, name: String) -> Result<Option<Requested>, StoreError> {
-        self.request(name, "UPDATE task SET cancel_round = round WHERE uid = ?1", |phase| !phase.is_terminal()).await
+        self.request(
+            name,
+            "UPDATE task SET cancel_round = round, cancel_generation = generation WHERE uid = ?1 AND finished_at IS NULL",
+        )
+        .await
     }
 
-    /// Asks for another run of a finished task, or for the next try of a waiting one now. `None` when there is no such task.
+    /// Asks for another run of a finished task, or for the next try now of one that waits for its time. `None` when there is no such task.
     ///
     /// # Errors
     /// What the database says.
     pub async fn request_retry(&self, name: String) -> Result<Option<Requested>, StoreError> {
-        self.request(name, "UPDATE task SET retry_round = round WHERE uid = ?1", |phase| phase != Phase::Running).await
+        self.request(
+            name,
+            "UPDATE task SET
+                 retry_round = iif(finished_at IS NOT NULL, round, retry_round),
+                 hurry_attempt = iif(finished_at IS NULL, attempt, hurry_attempt)
+             WHERE uid = ?1 AND removed = 0 AND (finished_at IS NOT NULL OR (phase = 'Pending' AND next_at IS NOT NULL))",
+        )
+        .await
     }
 
-    async fn request(
-        &self,
-        name: String,
-        update: &'static str,
-        is_effective: fn(Phase) -> bool,
-    ) -> Result<Option<Requested>, StoreError> {
+    async fn request(&self, name: String, update: &'static str) -> Result<Option<Requested>, StoreError> {
         self.write(move |connection| {
             let found: Option<(String, String)> = connection
                 .prepare_cached("SELECT uid, phase FROM task WHERE name = ?1")?
@@ -48,10 +54,7 @@ impl Store {
                 .optional()?;
             let Some((uid, phase)) = found else { return Ok(None) };
             let phase: Phase = phase.parse().map_err(|error| StoreError::Corrupt(format!("{error}")))?;
-            let effective = is_effective(phase);
-            if effective {
-                connection.prepare_cached(update)?.execute(params![uid])?;
-            }
+            let effective = connection.prepare_cached(update)?.execute(params![uid])? == 1;
             Ok(Some(Requested { key: Key::Task(Uid(uid)), phase, effective }))
         })
         .await

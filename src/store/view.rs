@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -10,7 +10,6 @@ use super::StoreError;
 use super::rows::{findings, json_column, task_status, time, time_or_none, word, word_or_none};
 use crate::manifest::Problem;
 use crate::plan::write::TaskStatus;
-use crate::resource::event::Event;
 use crate::resource::findings::Findings;
 use crate::resource::kind::Kind;
 use crate::resource::outcome::{Outcome, ToolReport};
@@ -18,6 +17,18 @@ use crate::resource::phase::Phase;
 use crate::resource::provenance::Provenance;
 use crate::resource::reason::Reason;
 use crate::resource::time::Timestamp;
+
+/// How many tasks are in each phase.
+pub(super) const PHASES: &str = "SELECT phase, count(*) FROM task WHERE removed = 0 GROUP BY phase";
+
+/// How many tasks of a queue come before one of it.
+pub(super) const AHEAD: &str = "SELECT count(*) FROM task t JOIN task me ON me.uid = ?1
+     WHERE t.analyzer = me.analyzer AND t.phase = 'Pending' AND t.reason = 'Queued'
+       AND (t.priority > me.priority OR (t.priority = me.priority AND (t.created_at, t.uid) < (me.created_at, me.uid)))";
+
+/// Slots in use: open, and draining.
+pub(super) const SLOTS: &str = "SELECT analyzer, 1, 0 FROM attempt INDEXED BY attempt_slot WHERE outcome IS NULL
+     UNION ALL SELECT analyzer, 0, 1 FROM attempt INDEXED BY attempt_draining WHERE slot_until > ?1";
 
 /// A stored object of any kind.
 #[derive(Debug, Clone, PartialEq)]
@@ -271,96 +282,6 @@ pub fn directory_conditions(connection: &Connection) -> Result<Vec<ConditionView
     conditions(connection, "")
 }
 
-/// The latest events, oldest first: of one object, or of all.
-///
-/// # Errors
-/// What the database says.
-pub fn events(connection: &Connection, of: Option<(Kind, &str)>, limit: usize) -> Result<Vec<Event>, StoreError> {
-    let uid: Option<String> = match of {
-        None => None,
-        Some((kind, name)) => connection
-            .prepare_cached("SELECT uid FROM object WHERE kind = ?1 AND name = ?2")?
-            .query_row(params![kind.as_str(), name], |row| row.get(0))
-            .optional()?,
-    };
-    if of.is_some() && uid.is_none() {
-        return Ok(Vec::new());
-    }
-    let mut statement = connection.prepare_cached(match uid {
-        Some(_) => "SELECT * FROM event WHERE uid = ?1 ORDER BY id DESC LIMIT ?2",
-        None => "SELECT * FROM event WHERE ?1 IS NULL ORDER BY id DESC LIMIT ?2",
-    })?;
-    let mut rows = statement.query(params![uid, i64::try_from(limit).unwrap_or(i64::MAX)])?;
-    let mut events = Vec::new();
-    while let Some(row) = rows.next()? {
-        events.push(event(row)?);
-    }
-    events.reverse();
-    Ok(events)
-}
-
-fn event(row: &Row<'_>) -> Result<Event, StoreError> {
-    Ok(Event {
-        kind: word(row, "kind")?,
-        name: row.get("name")?,
-        event_type: word(row, "type")?,
-        reason: row.get("reason")?,
-        message: row.get("message")?,
-        first_at: time(row, "first_at")?,
-        last_at: time(row, "last_at")?,
-        count: row.get("count")?,
-    })
-}
-
-/// Events that were first recorded after the one with number `after`, oldest first, with their numbers.
-///
-/// # Errors
-/// What the database says.
-pub fn events_after(connection: &Connection, after: i64) -> Result<Vec<(i64, Event)>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT * FROM event WHERE id > ?1 ORDER BY id")?;
-    let mut rows = statement.query([after])?;
-    let mut events = Vec::new();
-    while let Some(row) = rows.next()? {
-        events.push((row.get("id")?, event(row)?));
-    }
-    Ok(events)
-}
-
-/// The number of the last event; 0 when there is none.
-///
-/// # Errors
-/// What the database says.
-pub fn last_event(connection: &Connection) -> Result<i64, StoreError> {
-    Ok(connection.prepare_cached("SELECT coalesce(max(id), 0) FROM event")?.query_row([], |row| row.get(0))?)
-}
-
-/// A running task, for those who watch.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RunningView {
-    /// The task's name.
-    pub task: String,
-    /// Last reported stage and message.
-    pub doing: String,
-    /// Last reported share, 0.0 to 1.0.
-    pub fraction: Option<f64>,
-}
-
-/// The tasks that run, those that began first first.
-///
-/// # Errors
-/// What the database says.
-pub fn running(connection: &Connection, limit: usize) -> Result<Vec<RunningView>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT t.name, a.stage, a.progress_message, a.fraction FROM attempt a JOIN task t ON t.uid = a.task_uid
-         WHERE a.outcome IS NULL ORDER BY a.opened_at, t.name LIMIT ?1",
-    )?;
-    let running = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-        let (stage, message): (Option<String>, Option<String>) = (row.get(1)?, row.get(2)?);
-        Ok(RunningView { task: row.get(0)?, doing: message.or(stage).unwrap_or_default(), fraction: row.get(3)? })
-    })?;
-    Ok(running.collect::<Result<_, _>>()?)
-}
-
 /// What is wrong with the manifests as they are.
 ///
 /// # Errors
@@ -380,7 +301,7 @@ pub fn problems(connection: &Connection) -> Result<Vec<Problem>, StoreError> {
 /// # Errors
 /// What the database says.
 pub fn phase_counts(connection: &Connection) -> Result<BTreeMap<Phase, u64>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT phase, count(*) FROM task GROUP BY phase")?;
+    let mut statement = connection.prepare_cached(PHASES)?;
     let mut rows = statement.query([])?;
     let mut counts = BTreeMap::new();
     while let Some(row) = rows.next()? {
@@ -394,10 +315,7 @@ pub fn phase_counts(connection: &Connection) -> Result<BTreeMap<Phase, u64>, Sto
 /// # Errors
 /// What the database says.
 pub fn ahead_in_queue(connection: &Connection, uid: &str) -> Result<u64, StoreError> {
-    let query = "SELECT count(*) FROM task t JOIN task me ON me.uid = ?1
-         WHERE t.analyzer = me.analyzer AND t.phase = 'Pending' AND t.reason = 'Queued'
-           AND (t.priority > me.priority OR (t.priority = me.priority AND (t.created_at, t.uid) < (me.created_at, me.uid)))";
-    Ok(connection.prepare_cached(query)?.query_row([uid], |row| row.get(0))?)
+    Ok(connection.prepare_cached(AHEAD)?.query_row([uid], |row| row.get(0))?)
 }
 
 /// Open attempts, and slots that abandoned attempts still occupy at `now`, by analyzer.
@@ -405,10 +323,7 @@ pub fn ahead_in_queue(connection: &Connection, uid: &str) -> Result<u64, StoreEr
 /// # Errors
 /// What the database says.
 pub fn slots_in_use(connection: &Connection, now: Timestamp) -> Result<BTreeMap<String, (u64, u64)>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT analyzer, 1, 0 FROM attempt WHERE outcome IS NULL
-         UNION ALL SELECT analyzer, 0, 1 FROM attempt WHERE slot_until > ?1",
-    )?;
+    let mut statement = connection.prepare_cached(SLOTS)?;
     let mut rows = statement.query([now.0])?;
     let mut slots: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     while let Some(row) = rows.next()? {

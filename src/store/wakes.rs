@@ -11,6 +11,32 @@ use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
 use crate::resource::time::Timestamp;
 
+/// Analyzers with a queue. The loose index scan jumps from one to the next instead of reading the whole queue.
+pub(super) const LANES: &str = "WITH RECURSIVE lane (analyzer) AS (
+         SELECT min(analyzer) FROM task WHERE phase = 'Pending' AND reason = 'Queued'
+         UNION ALL
+         SELECT (SELECT min(analyzer) FROM task WHERE phase = 'Pending' AND reason = 'Queued' AND analyzer > lane.analyzer)
+         FROM lane WHERE analyzer IS NOT NULL
+     ) SELECT analyzer FROM lane WHERE analyzer IS NOT NULL";
+
+/// Tasks with an open attempt, or with an ending that nothing was made of yet.
+pub(super) const RUNNING: &str = "SELECT uid, NULL FROM task WHERE phase = 'Running'";
+
+/// Tasks that wait for their time, or for an event.
+pub(super) const HELD: &str = "SELECT uid, next_at FROM task WHERE phase = 'Pending' AND reason <> 'Queued'";
+
+/// The condition of the index task_unsettled, word by word: SQLite uses a partial index only if it recognises it.
+pub(super) const UNSETTLED: &str = "SELECT uid, NULL FROM task WHERE
+     (finished_at IS NOT NULL AND removed = 0
+         AND (generation > observed_generation OR retry_round >= round OR (phase = 'Cancelled' AND reason = 'ManifestRemoved')))
+     OR (phase = 'Pending'
+         AND (removed = 1 OR cancel_round >= round
+             OR (next_at IS NOT NULL AND (generation > observed_generation OR hurry_attempt >= attempt))))";
+
+/// What happens later by itself.
+pub(super) const DUE: &str = "SELECT name, reason, next_at FROM task
+     WHERE phase = 'Pending' AND reason <> 'Queued' AND next_at IS NOT NULL ORDER BY next_at LIMIT ?1";
+
 /// A key and when to look at it: at once, or at a stored time.
 pub type Wake = (Key, Option<Timestamp>);
 
@@ -22,18 +48,8 @@ impl Store {
     pub async fn unsettled(&self) -> Result<Vec<Wake>, StoreError> {
         self.read(|connection| {
             let mut wakes = Vec::new();
-            // The loose index scan jumps from analyzer to analyzer instead of reading the whole queue.
             lanes(connection, &mut wakes)?;
-            for query in [
-                "SELECT uid, NULL FROM task WHERE phase = 'Running'",
-                "SELECT uid, next_at FROM task WHERE phase = 'Pending' AND reason <> 'Queued'",
-                "SELECT uid, NULL FROM task WHERE
-                     (generation > observed_generation AND phase NOT IN ('Pending'))
-                     OR (removed = 1 AND phase IN ('Pending', 'Running'))
-                     OR (removed = 0 AND phase = 'Cancelled' AND reason = 'ManifestRemoved')
-                     OR (cancel_round >= round AND phase IN ('Pending', 'Running'))
-                     OR (retry_round >= round AND phase NOT IN ('Running'))",
-            ] {
+            for query in [RUNNING, HELD, UNSETTLED] {
                 let mut statement = connection.prepare_cached(query)?;
                 for row in statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)))? {
                     let (uid, at) = row?;
@@ -53,10 +69,7 @@ impl Store {
     /// What the database says.
     pub async fn due(&self, limit: usize) -> Result<Vec<(String, String, Timestamp)>, StoreError> {
         self.read(move |connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT name, reason, next_at FROM task
-                 WHERE phase = 'Pending' AND reason <> 'Queued' AND next_at IS NOT NULL ORDER BY next_at LIMIT ?1",
-            )?;
+            let mut statement = connection.prepare_cached(DUE)?;
             let due = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
                 Ok((row.get(0)?, row.get(1)?, Timestamp(row.get(2)?)))
             })?;
@@ -75,15 +88,7 @@ impl Store {
 }
 
 fn lanes(connection: &Connection, wakes: &mut Vec<Wake>) -> Result<(), StoreError> {
-    let mut statement = connection.prepare_cached(
-        "WITH RECURSIVE lane (analyzer) AS (
-             SELECT min(analyzer) FROM task WHERE phase = 'Pending' AND reason = 'Queued'
-             UNION ALL
-             SELECT (SELECT min(analyzer) FROM task
-                     WHERE phase = 'Pending' AND reason = 'Queued' AND analyzer > lane.analyzer)
-             FROM lane WHERE analyzer IS NOT NULL
-         ) SELECT analyzer FROM lane WHERE analyzer IS NOT NULL",
-    )?;
+    let mut statement = connection.prepare_cached(LANES)?;
     for analyzer in statement.query_map([], |row| row.get(0))? {
         wakes.push((Key::Lane(analyzer?), None));
     }

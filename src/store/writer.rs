@@ -83,10 +83,17 @@ fn commit(connection: &Connection, group: Vec<Job>) {
         }
         return;
     }
-    let answers: Vec<Answer> = group.into_iter().map(|job| job(Ok(connection))).collect();
+    let answers: Vec<Answer> = group
+        .into_iter()
+        .map(|job| {
+            // A full disk or a broken one makes SQLite roll back by itself. What came later would then be committed on its own.
+            job(if connection.is_autocommit() { Err(lost()) } else { Ok(connection) })
+        })
+        .collect();
     let committed = connection.execute_batch("COMMIT");
     if let Err(error) = &committed {
         tracing::error!(%error, "a group could not be committed");
+        // Fails when SQLite has rolled back by itself, which is as good.
         let _ = connection.execute_batch("ROLLBACK");
     }
     for answer in answers {
@@ -95,6 +102,13 @@ fn commit(connection: &Connection, group: Vec<Job>) {
             Err(error) => Err(copy_of(error)),
         });
     }
+}
+
+/// Why a job could not run: the transaction of its group was rolled back while an earlier job ran.
+fn lost() -> StoreError {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT_ROLLBACK);
+    rusqlite::Error::SqliteFailure(code, Some("the group's transaction was rolled back by an earlier failure".into()))
+        .into()
 }
 
 /// The same failure for each caller of the group; `rusqlite::Error` cannot be cloned.
@@ -116,4 +130,60 @@ fn in_savepoint<T>(
     }
     connection.prepare_cached("RELEASE job")?.execute([])?;
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    type Seen = Arc<Mutex<Vec<Result<(), String>>>>;
+
+    fn job(statement: &'static str, seen: &Seen) -> Job {
+        let seen = Arc::clone(seen);
+        Box::new(move |begun| {
+            let run = |connection: &Connection| connection.execute_batch(statement).map_err(StoreError::from);
+            let result = begun.and_then(|connection| in_savepoint(connection, run));
+            Box::new(move |committed| {
+                seen.lock().unwrap().push(committed.and(result).map_err(|error| error.to_string()));
+            })
+        })
+    }
+
+    fn rows(connection: &Connection) -> i64 {
+        connection.query_row("SELECT total(x) FROM t", [], |row| row.get::<_, f64>(0)).unwrap() as i64
+    }
+
+    #[test]
+    fn a_job_that_fails_takes_back_only_what_it_wrote() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE t (x INTEGER CHECK (x < 100))").unwrap();
+        let seen = Seen::default();
+        let jobs = [
+            "INSERT INTO t VALUES (1)",
+            "INSERT INTO t VALUES (2); INSERT INTO t VALUES (100)",
+            "INSERT INTO t VALUES (4)",
+        ];
+        commit(&connection, jobs.into_iter().map(|statement| job(statement, &seen)).collect());
+        let answers: Vec<bool> = seen.lock().unwrap().iter().map(Result::is_ok).collect();
+        assert_eq!((answers, rows(&connection)), (vec![true, false, true], 5));
+        assert!(connection.is_autocommit());
+    }
+
+    #[test]
+    fn when_the_transaction_is_lost_nobody_of_the_group_is_told_that_it_was_committed() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE t (x INTEGER)").unwrap();
+        let seen = Seen::default();
+        // As SQLite does by itself when the disk is full.
+        let jobs = ["INSERT INTO t VALUES (1)", "ROLLBACK", "INSERT INTO t VALUES (2)"];
+        commit(&connection, jobs.into_iter().map(|statement| job(statement, &seen)).collect());
+        assert!(seen.lock().unwrap().iter().all(Result::is_err), "{seen:?}");
+        assert_eq!(rows(&connection), 0);
+        // And the next group is as good as ever.
+        seen.lock().unwrap().clear();
+        commit(&connection, vec![job("INSERT INTO t VALUES (3)", &seen)]);
+        assert_eq!((seen.lock().unwrap().as_slice(), rows(&connection)), (&[Ok(())][..], 3));
+    }
 }

@@ -1,0 +1,219 @@
+//! Writing what one batch of a scan changes: objects, files and problems, each with the keys that it concerns.
+
+use rusqlite::{Connection, params};
+
+use super::commit::{new_uid, record, wake_waiting_for_app};
+use super::{MirrorCommit, MirrorOutcome, OwnedProblem, StoreError};
+use crate::plan::Key;
+use crate::plan::mirror::{Change, Declared, Identity};
+use crate::plan::write::EventWrite;
+use crate::resource::event::EventType;
+use crate::resource::kind::Kind;
+use crate::resource::name::Uid;
+use crate::resource::object::Spec;
+use crate::resource::provenance::Provenance;
+use crate::resource::time::Timestamp;
+
+/// Writes one creation, update or removal.
+pub(super) fn apply(
+    connection: &Connection,
+    change: &Change,
+    now: Timestamp,
+    outcome: &mut MirrorOutcome,
+) -> Result<(), StoreError> {
+    match change {
+        Change::Create(declared) => {
+            let uid = new_uid(now);
+            write_object(connection, &uid, declared, 1, now)?;
+            outcome.created += 1;
+            let message = format!("{}:{}", declared.provenance.file, declared.provenance.line);
+            tell(connection, &uid, declared, "Created", message, now)?;
+            wake(connection, &uid, declared, false, &mut outcome.woken)
+        }
+        Change::Update { uid, declared, difference, generation } => {
+            write_object(connection, uid, declared, *generation, now)?;
+            outcome.updated += 1;
+            let at = format!("{}:{}", declared.provenance.file, declared.provenance.line);
+            if difference.restored {
+                tell(connection, uid, declared, "Restored", format!("its manifest came back at {at}"), now)?;
+            } else if difference.spec {
+                tell(connection, uid, declared, "SpecChanged", format!("generation {generation}, {at}"), now)?;
+            }
+            if difference.spec || difference.restored {
+                wake(connection, uid, declared, true, &mut outcome.woken)?;
+            }
+            Ok(())
+        }
+        Change::Remove { uid, identity, provenance } => remove(connection, uid, identity, provenance, now, outcome),
+    }
+}
+
+/// Marks an object as removed, unless it was declared elsewhere or removed since that was decided.
+fn remove(
+    connection: &Connection,
+    uid: &Uid,
+    (kind, name): &Identity,
+    provenance: &Provenance,
+    now: Timestamp,
+    outcome: &mut MirrorOutcome,
+) -> Result<(), StoreError> {
+    let removed = connection
+        .prepare_cached("UPDATE object SET removed_at = ?2 WHERE uid = ?1 AND file = ?3 AND removed_at IS NULL")?
+        .execute(params![uid.0, now.0, provenance.file])?;
+    if removed == 0 {
+        return Ok(());
+    }
+    connection.prepare_cached("UPDATE task SET removed = 1 WHERE uid = ?1")?.execute([&uid.0])?;
+    outcome.removed += 1;
+    let event = EventWrite {
+        uid: uid.clone(),
+        kind: *kind,
+        name: name.clone(),
+        event_type: EventType::Normal,
+        reason: "Removed",
+        message: format!("no longer declared in {}", provenance.file),
+    };
+    record(connection, &event, now)?;
+    outcome.woken.push(match kind {
+        Kind::Task => Key::Task(uid.clone()),
+        Kind::Analyzer => Key::Lane(name.clone()),
+        // An AppSet may find by itself what was declared by hand.
+        Kind::App | Kind::AppSet => Key::Apps,
+    });
+    Ok(())
+}
+
+fn tell(
+    connection: &Connection,
+    uid: &Uid,
+    declared: &Declared,
+    reason: &'static str,
+    message: String,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let event = EventWrite {
+        uid: uid.clone(),
+        kind: declared.object.kind(),
+        name: declared.object.metadata.name.clone(),
+        event_type: EventType::Normal,
+        reason,
+        message,
+    };
+    record(connection, &event, now)
+}
+
+fn write_object(
+    connection: &Connection,
+    uid: &Uid,
+    declared: &Declared,
+    generation: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let json = |value: &std::collections::BTreeMap<String, String>| serde_json::to_string(value).unwrap_or_default();
+    let (object, place) = (&declared.object, &declared.provenance);
+    connection
+        .prepare_cached(
+            "INSERT INTO object (uid, kind, name, labels, annotations, spec, generation, created_at, updated_at, file, line, digest, git_commit)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12)
+             ON CONFLICT (uid) DO UPDATE SET labels = excluded.labels, annotations = excluded.annotations,
+                 spec = excluded.spec, generation = excluded.generation, updated_at = excluded.updated_at, removed_at = NULL,
+                 file = excluded.file, line = excluded.line, digest = excluded.digest, git_commit = excluded.git_commit",
+        )?
+        .execute(params![
+            uid.0,
+            object.kind().as_str(),
+            object.metadata.name,
+            json(&object.metadata.labels),
+            json(&object.metadata.annotations),
+            object.spec.to_value().to_string(),
+            generation,
+            now.0,
+            place.file,
+            place.line,
+            place.digest,
+            place.commit,
+        ])?;
+    match &object.spec {
+        Spec::Task(spec) => {
+            connection
+                .prepare_cached(
+                    "INSERT INTO task (uid, name, app, analyzer, priority, created_at, generation) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                     ON CONFLICT (uid) DO UPDATE SET app = excluded.app, analyzer = excluded.analyzer,
+                         priority = excluded.priority, generation = excluded.generation, removed = 0",
+                )?
+                .execute(params![uid.0, object.metadata.name, spec.app, spec.analyzer, spec.priority, now.0, generation])?;
+        }
+        Spec::App(_) => {
+            connection
+                .prepare_cached("INSERT INTO app (uid) VALUES (?1) ON CONFLICT (uid) DO UPDATE SET app_set = NULL")?
+                .execute([&uid.0])?;
+        }
+        Spec::Analyzer(_) | Spec::AppSet(_) => {}
+    }
+    Ok(())
+}
+
+/// The keys that a changed object concerns: itself, and the tasks that are held because of it.
+fn wake(
+    connection: &Connection,
+    uid: &Uid,
+    declared: &Declared,
+    known: bool,
+    woken: &mut Vec<Key>,
+) -> Result<(), StoreError> {
+    let name = &declared.object.metadata.name;
+    match &declared.object.spec {
+        Spec::Task(spec) => {
+            if known {
+                woken.push(Key::Task(uid.clone()));
+            }
+            woken.push(Key::Lane(spec.analyzer.clone()));
+        }
+        Spec::Analyzer(_) => {
+            woken.push(Key::Lane(name.clone()));
+            let mut statement = connection.prepare_cached(
+                "SELECT uid FROM task WHERE phase = 'Pending' AND reason IN ('AnalyzerNotFound', 'AppNotAddressable') AND analyzer = ?1",
+            )?;
+            for uid in statement.query_map([name], |row| row.get(0))? {
+                woken.push(Key::Task(Uid(uid?)));
+            }
+        }
+        Spec::App(_) => {
+            woken.push(Key::Apps);
+            wake_waiting_for_app(connection, name, woken)?;
+        }
+        Spec::AppSet(_) => woken.push(Key::Apps),
+    }
+    Ok(())
+}
+
+/// Remembers the files that were read, and forgets those that are gone.
+pub(super) fn write_files(connection: &Connection, batch: &MirrorCommit) -> Result<(), StoreError> {
+    let mut insert = connection.prepare_cached(
+        "INSERT OR REPLACE INTO file (path, size, mtime_ns, inode, digest) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    for file in &batch.files {
+        let stat = &file.stat;
+        insert.execute(params![file.path, stat.size, stat.mtime_ns, stat.inode.cast_signed(), file.digest])?;
+    }
+    let mut delete = connection.prepare_cached("DELETE FROM file WHERE path = ?1")?;
+    for path in &batch.gone {
+        delete.execute([path])?;
+    }
+    Ok(())
+}
+
+/// Replaces the problems of the files that were judged or are gone.
+pub(super) fn write_problems(connection: &Connection, batch: &MirrorCommit) -> Result<(), StoreError> {
+    let mut delete = connection.prepare_cached("DELETE FROM problem WHERE owner = ?1")?;
+    for path in batch.judged.iter().chain(&batch.gone) {
+        delete.execute([path])?;
+    }
+    let mut insert =
+        connection.prepare_cached("INSERT INTO problem (owner, file, line, code, body) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for OwnedProblem { owner, problem } in &batch.problems {
+        let body = serde_json::to_string(problem).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        insert.execute(params![owner, problem.file, problem.place.line, problem.code, body])?;
+    }
+    Ok(())
+}

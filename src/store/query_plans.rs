@@ -1,0 +1,113 @@
+//! Tests of the hot queries: which index each one uses, and that its work does not grow with finished history.
+
+use rusqlite::{Connection, StatementStatus, ToSql};
+
+use super::{commit, observe, open, view, wakes};
+
+/// Finished tasks behind the few that are not.
+const HISTORY: usize = 100_000;
+
+fn database() -> (tempfile::TempDir, Connection) {
+    let directory = tempfile::tempdir().unwrap();
+    let (connection, _) = open::open(&open::database_path(directory.path())).unwrap();
+    (directory, connection)
+}
+
+/// SQLite's own words on how it runs a query.
+fn explain(connection: &Connection, query: &str) -> Vec<String> {
+    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
+    let parameters = statement.parameter_count();
+    let nothing: Vec<&dyn ToSql> = (0..parameters).map(|_| &rusqlite::types::Null as &dyn ToSql).collect();
+    let steps = statement.query_map(nothing.as_slice(), |row| row.get(3)).unwrap();
+    steps.collect::<Result<_, _>>().unwrap()
+}
+
+/// Every hot query with its parameters, and the index it stands on.
+fn hot() -> Vec<(&'static str, &'static str, Vec<&'static dyn ToSql>)> {
+    vec![
+        ("task_queue", wakes::LANES, vec![]),
+        ("task_running", wakes::RUNNING, vec![]),
+        ("task_held", wakes::HELD, vec![]),
+        ("task_unsettled", wakes::UNSETTLED, vec![]),
+        ("task_held", wakes::DUE, vec![&10]),
+        ("PRIMARY KEY", observe::TASK, vec![&"uid-1"]),
+        ("PRIMARY KEY", observe::ATTEMPTS, vec![&"uid-1", &1]),
+        ("attempt_slot", observe::OPEN, vec![&"lint"]),
+        ("attempt_draining", observe::DRAINING, vec![&"lint", &2_000_000]),
+        ("task_queue", observe::CANDIDATES, vec![&"lint", &3]),
+        ("attempt_opened", observe::OPENED, vec![&"lint", &2_000_000, &60]),
+        ("task_held", commit::WAITING_FOR_APP, vec![&"demo"]),
+        ("event_by_object", commit::REPEAT, vec![&"uid-1", &"r", &"m", &1]),
+        ("task_queue", view::AHEAD, vec![&"queued-1"]),
+        ("attempt_slot", view::SLOTS, vec![&2_000_000]),
+    ]
+}
+
+#[test]
+fn every_hot_query_stands_on_its_index_and_scans_no_table() {
+    let (_directory, connection) = database();
+    for (index, query, _) in hot() {
+        let steps = explain(&connection, query);
+        assert!(steps.iter().any(|step| step.contains(index)), "{index} is not used:\n{query}\n{steps:#?}");
+        for step in &steps {
+            // A scan is fine over a partial index, and over what an earlier step made.
+            let over_a_table = step.starts_with("SCAN") && !step.contains("USING") && !step.contains("CONSTANT");
+            let made = ["SCAN t", "SCAN lane"].contains(&step.as_str());
+            assert!(!over_a_table || made, "{step}:\n{query}\n{steps:#?}");
+        }
+    }
+    let steps = explain(&connection, view::PHASES);
+    assert!(steps.iter().all(|step| step.contains("COVERING INDEX task_by_phase")), "{steps:#?}");
+}
+
+/// Puts a few tasks that wait or run, and as many finished ones as asked, each with an attempt and an event.
+fn fill(connection: &Connection, finished: usize) {
+    let many = format!("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {finished})");
+    let object = "INSERT INTO object (uid, kind, name, labels, annotations, spec, generation, created_at, updated_at, file, line, digest)";
+    let few = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20)";
+    connection
+        .execute_batch(&format!(
+            "BEGIN;
+             {object} {many} SELECT 'uid-' || i, 'Task', 'name-' || i, '{{}}', '{{}}', '{{}}', 1, i, i, 'a.yaml', i, '' FROM n WHERE i <= {finished};
+             {object} {few} SELECT 'queued-' || i, 'Task', 'queued-' || i, '{{}}', '{{}}', '{{}}', 1, i, i, 'b.yaml', i, '' FROM n;
+             INSERT INTO task (uid, name, app, analyzer, priority, created_at, generation, observed_generation, phase, reason, attempt, finished_at)
+                 {many} SELECT 'uid-' || i, 'name-' || i, 'demo', 'lint', 100, i, 1, 1,
+                     CASE i % 3 WHEN 0 THEN 'Failed' WHEN 1 THEN 'Completed' ELSE 'Cancelled' END, 'AllToolsRan', 1, i FROM n WHERE i <= {finished};
+             INSERT INTO task (uid, name, app, analyzer, priority, created_at, generation, phase, reason)
+                 {few} SELECT 'queued-' || i, 'queued-' || i, 'demo', 'lint', 100, i, 1,
+                     CASE WHEN i > 18 THEN 'Running' ELSE 'Pending' END, CASE WHEN i > 15 THEN 'Suspended' ELSE 'Queued' END FROM n;
+             INSERT INTO attempt (task_uid, number, round, generation, analyzer, replica, opened_at, deadline_at, ended_at, outcome, slot_until)
+                 {many} SELECT 'uid-' || i, 1, 1, 1, 'lint', 'ws://one', i, i, i, 'Interrupted', i FROM n WHERE i <= {finished};
+             INSERT INTO event (uid, kind, name, type, reason, message, first_at, last_at)
+                 {many} SELECT 'uid-' || i, 'Task', 'name-' || i, 'Normal', 'r', 'm', i, i FROM n WHERE i <= {finished};
+             COMMIT;"
+        ))
+        .unwrap();
+}
+
+/// Steps of SQLite's machine that each hot query takes.
+fn work(connection: &Connection) -> Vec<(&'static str, i32)> {
+    let count = |(_, query, parameters): (&str, &'static str, Vec<&dyn ToSql>)| {
+        let mut statement = connection.prepare(query).unwrap();
+        if statement.column_count() == 0 {
+            statement.execute(parameters.as_slice()).unwrap();
+        } else {
+            let mut rows = statement.query(parameters.as_slice()).unwrap();
+            while rows.next().unwrap().is_some() {}
+        }
+        (query, statement.get_status(StatementStatus::VmStep))
+    };
+    hot().into_iter().map(count).collect()
+}
+
+#[test]
+fn the_work_of_a_pass_does_not_grow_with_finished_history() {
+    let (_small, small) = database();
+    let (_large, large) = database();
+    fill(&small, 10);
+    fill(&large, HISTORY);
+    for ((query, little), (_, much)) in work(&small).into_iter().zip(work(&large)) {
+        // Ten finished ones may cost what they cost; a hundred thousand may not cost more.
+        assert!(much <= little + 20, "{little} steps before, {much} with history:\n{query}");
+    }
+}

@@ -1,0 +1,162 @@
+//! Carries out plans on observations, as the store and the runtime do on rows and processes: for planning again.
+
+use std::collections::BTreeMap;
+
+use manifestd::plan::apps::{GONE_ACCEPTED, KnownApp, NAME_TAKEN, ObservedApps, SOURCE_SUSPECT};
+use manifestd::plan::lane::ObservedLane;
+use manifestd::plan::mirror::{Change, Existing, Identity, MirrorPlan, ObservedMirror};
+use manifestd::plan::task::{Carried, EndedAttempt, ObservedTask};
+use manifestd::plan::write::{CloseAttempt, ConditionWrite, TaskWrite};
+use manifestd::plan::{Effect, Plan, Write};
+use manifestd::resource::name::Uid;
+use manifestd::resource::time::Timestamp;
+
+/// Writes and effects of a task's plan.
+pub(crate) fn on_task(task: &mut ObservedTask, plan: &Plan, now: Timestamp) {
+    for write in &plan.writes {
+        match write {
+            Write::Task(write) => set_task(task, write),
+            Write::CloseAttempt(close) => close_attempt(task, close),
+            Write::Event(_) => {}
+            other => panic!("a task's plan never writes {other:?}"),
+        }
+    }
+    for effect in &plan.effects {
+        let (Effect::Stop { id, .. } | Effect::Reap { id, .. }) = effect else {
+            panic!("a task's plan starts nothing")
+        };
+        let attempt = task.attempts.iter_mut().find(|attempt| attempt.id == *id).expect("an effect on a seen attempt");
+        let stops = matches!(effect, Effect::Stop { .. });
+        assert_eq!(stops, attempt.carried.is_some(), "what is carried is stopped, what nobody carries is reaped");
+        let alive_at = attempt.carried.map_or(now, |carried| carried.alive_at);
+        attempt.carried = Some(Carried { alive_at, stopping: true });
+    }
+}
+
+fn set_task(task: &mut ObservedTask, write: &TaskWrite) {
+    let (before, after) = (&task.status, &write.status);
+    assert_eq!(write.version, task.version, "a write carries the version that was seen");
+    assert!(after.observed_generation <= task.generation, "a status is about a spec that exists");
+    assert!(after.round >= before.round && after.attempt >= before.attempt, "rounds and attempts only rise");
+    assert_eq!(after.phase.is_terminal(), after.finished_at.is_some(), "finished_at belongs to terminal phases");
+    if before.phase.is_terminal() && after.round == before.round {
+        assert_eq!((before.phase, before.reason), (after.phase, after.reason), "a terminal phase never changes");
+    }
+    if after.round > before.round {
+        task.attempts.clear();
+    }
+    task.status = after.clone();
+    task.version += 1;
+}
+
+fn close_attempt(task: &mut ObservedTask, close: &CloseAttempt) {
+    let attempt = task.attempts.iter_mut().find(|attempt| attempt.id == close.id).expect("a seen attempt is closed");
+    assert!(attempt.ended.is_none(), "an attempt ends once");
+    let verdict = close.verdict.clone();
+    attempt.ended = Some(EndedAttempt {
+        outcome: verdict.outcome,
+        reason: verdict.reason,
+        message: verdict.message,
+        at: close.at,
+        findings: verdict.findings,
+    });
+}
+
+/// Writes of a lane's plan: what was moved leaves the queue, what was opened takes a slot.
+pub(crate) fn on_lane(lane: &mut ObservedLane, plan: &Plan, _: Timestamp) {
+    for write in &plan.writes {
+        match write {
+            Write::Task(write) => {
+                let at = lane.candidates.iter().position(|candidate| candidate.uid == write.uid);
+                let candidate = lane.candidates.remove(at.expect("only candidates are moved, and once"));
+                assert_eq!(candidate.version, write.version);
+            }
+            Write::OpenAttempt(open) => {
+                match lane.occupied.iter_mut().find(|(replica, _)| *replica == open.replica) {
+                    Some((_, used)) => *used += 1,
+                    None => lane.occupied.push((open.replica.clone(), 1)),
+                }
+                lane.opened.insert(0, open.opened_at);
+            }
+            Write::Event(_) => {}
+            other => panic!("a lane's plan never writes {other:?}"),
+        }
+    }
+    if let Some(rate) = lane.spec.as_ref().and_then(|spec| spec.rate) {
+        lane.opened.truncate(rate.limit as usize);
+    }
+}
+
+/// Writes of the plan for the apps on disk.
+pub(crate) fn on_apps(apps: &mut ObservedApps, plan: &Plan, _: Timestamp) {
+    for write in &plan.writes {
+        match write {
+            Write::FoundApp(found) => {
+                assert!(apps.apps.iter().all(|app| app.name != found.name), "a name that is taken is not found again");
+                let spec: serde_json::Value = serde_json::from_str(&found.spec).expect("the spec is JSON");
+                apps.apps.push(KnownApp {
+                    uid: Uid(format!("uid-{}", found.name)),
+                    name: found.name.clone(),
+                    path: spec["path"].as_str().expect("a path").to_owned(),
+                    set: Some(found.app_set.clone()),
+                    missing_since: None,
+                    present: None,
+                });
+            }
+            Write::AppMissing { uid, since } => {
+                let app = apps.apps.iter_mut().find(|app| app.uid == *uid).expect("a known app");
+                app.missing_since = *since;
+            }
+            Write::Condition(condition) => set_condition(apps, condition),
+            Write::Event(_) => {}
+            other => panic!("a plan for apps never writes {other:?}"),
+        }
+    }
+}
+
+fn set_condition(apps: &mut ObservedApps, write: &ConditionWrite) {
+    let set = apps.sets.iter_mut().find(|set| set.uid == write.uid).expect("a condition of a seen set");
+    let message = write.holds.then(|| write.message.clone());
+    match write.condition {
+        SOURCE_SUSPECT => set.suspect = message,
+        NAME_TAKEN => set.taken = message,
+        GONE_ACCEPTED => set.accepted = write.holds,
+        other => panic!("unknown condition {other}"),
+    }
+}
+
+/// Changes and removals of a mirror's plan.
+pub(crate) fn on_mirror(mirror: &mut ObservedMirror, plan: &MirrorPlan) {
+    for change in plan.changes.iter().chain(&plan.removals) {
+        match change {
+            Change::Create(declared) => {
+                let uid = Uid(format!("uid-{}", declared.object.metadata.name));
+                let (identity, existing) = stored(declared, uid, 1);
+                assert!(mirror.existing.insert(identity, existing).is_none(), "only what is not there is created");
+            }
+            Change::Update { uid, declared, generation, .. } => {
+                let (identity, existing) = stored(declared, uid.clone(), *generation);
+                assert!(mirror.existing.insert(identity, existing).is_some(), "only what is there is updated");
+            }
+            Change::Remove { identity, .. } => {
+                mirror.existing.get_mut(identity).expect("only what is there is removed").removed = true;
+            }
+        }
+    }
+}
+
+/// A declared object as it is stored.
+pub(crate) fn stored(declared: &manifestd::plan::mirror::Declared, uid: Uid, generation: i64) -> (Identity, Existing) {
+    let metadata = &declared.object.metadata;
+    let json = |map: &BTreeMap<String, String>| serde_json::to_string(map).expect("strings are JSON");
+    let existing = Existing {
+        uid,
+        generation,
+        spec: declared.object.spec.to_value().to_string(),
+        labels: json(&metadata.labels),
+        annotations: json(&metadata.annotations),
+        provenance: declared.provenance.clone(),
+        removed: false,
+    };
+    ((declared.object.kind(), metadata.name.clone()), existing)
+}

@@ -1,0 +1,21 @@
+//! The store through its public door: guards of commits, groups, what a scan writes, what a resync finds, what people read, and what is
+//! left when the power goes at any moment.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like the tests themselves")]
+
+#[path = "store/apps.rs"]
+mod apps;
+#[path = "store/commits.rs"]
+mod commits;
+#[path = "store/crash.rs"]
+mod crash;
+#[path = "store/fixture.rs"]
+mod fixture;
+#[path = "store/groups.rs"]
+mod groups;
+#[path = "store/mirroring.rs"]
+mod mirroring;
+#[path = "store/reads.rs"]
+mod reads;
+#[path = "store/unsettled.rs"]
+mod unsettled;
