@@ -139,7 +139,9 @@ fn pending(task: &ObservedTask, now: Timestamp, plan: &mut Plan) {
     let status = &task.status;
     if let Some(reason) = task.unwanted() {
         let message = cancelled_message(reason);
-        return turn(task, status.ended(Phase::Cancelled, reason, message, now), plan);
+        // It is the spec as it is now that is not wanted: only a later change makes it run.
+        let seen = TaskStatus { observed_generation: task.generation, ..status.clone() };
+        return turn(task, seen.ended(Phase::Cancelled, reason, message, now), plan);
     }
     if task.attempts.last().is_some_and(|attempt| task.spec_changed_since(attempt.generation)) {
         return turn(task, again(task, Reason::SpecChanged), plan);

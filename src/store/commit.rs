@@ -1,6 +1,9 @@
 //! Committing a plan: all of its writes or none, each guarded by what the plan saw.
 
+use std::sync::Mutex;
+
 use rusqlite::{Connection, OptionalExtension, params};
+use uuid::{ContextV7, Uuid};
 
 use super::{Store, StoreError};
 use crate::plan::Key;
@@ -248,9 +251,23 @@ pub(super) fn record(connection: &Connection, event: &EventWrite, now: Timestamp
     Ok(())
 }
 
-/// A new uid that sorts by time.
+/// Counts within a millisecond, so that what one file declares keeps its order in every queue.
+static WITHIN_A_MILLISECOND: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+
+/// A new uid that sorts by time, and after every earlier one of this process.
 pub(super) fn new_uid(now: Timestamp) -> Uid {
     let ms = now.0.max(0).unsigned_abs();
     let nanos = u32::try_from(ms % 1000 * 1_000_000).unwrap_or(0);
-    Uid(uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, ms / 1000, nanos)).to_string())
+    Uid(Uuid::new_v7(uuid::Timestamp::from_unix(&WITHIN_A_MILLISECOND, ms / 1000, nanos)).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uids_of_one_millisecond_sort_in_the_order_of_their_making() {
+        let uids: Vec<Uid> = (0..1000).map(|_| new_uid(Timestamp(1_767_600_000_123))).collect();
+        assert!(uids.is_sorted(), "{uids:?}");
+    }
 }

@@ -164,7 +164,10 @@ fn every_state_is_explained_by_get_describe_why_and_events() {
         let line = home.run(&["get", "task", name, "--no-headers"]).ok();
         assert!(line.contains(name) && line.contains(phase.as_str()), "{line}");
         let json = home.run(&["get", "task", name, "-o", "json"]).json();
-        assert_eq!((&json["status"]["phase"], &json["status"]["reason"]), (&phase.as_str().into(), &reason.as_str().into()));
+        assert_eq!(
+            (&json["status"]["phase"], &json["status"]["reason"]),
+            (&phase.as_str().into(), &reason.as_str().into())
+        );
         let described = home.run(&["describe", "task", name]).ok();
         assert!(described.contains(phase.as_str()) && described.contains(reason.as_str()), "{described}");
         assert!(described.contains("tasks.yaml"), "it does not say where the task is declared: {described}");

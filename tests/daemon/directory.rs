@@ -189,7 +189,9 @@ fn a_task_knows_the_commit_that_it_came_with() {
     home.drop_in("t.yaml", &task("t", "app1", "quick", "priority: 7,"));
     git(&["commit", "-q", "-a", "-m", "two"]);
     git(&["checkout", "-q", &first]);
-    home.until_task("t", "to have run twice or thrice", |task| task.status.phase == Phase::Completed && task.status.attempt > 1);
+    home.until_task("t", "to have run twice or thrice", |task| {
+        task.status.phase == Phase::Completed && task.status.attempt > 1
+    });
     daemon.stop();
 }
 

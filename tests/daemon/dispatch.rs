@@ -21,16 +21,12 @@ fn higher_priorities_run_first_and_equal_ones_by_age() {
         home.until_reason(name, Phase::Pending, Reason::Queued);
     }
     home.open_gate("first");
-    for (name, _) in gates {
-        home.open_gate(name);
-    }
-    let mut opened: Vec<_> = gates
-        .iter()
-        .map(|(name, _)| {
-            home.until_phase(name, Phase::Completed);
-            (home.attempts(name)[0].opened_at, *name)
-        })
-        .collect();
+    std::thread::scope(|scope| gates.iter().for_each(|(name, _)| drop(scope.spawn(|| home.open_gate(name)))));
+    let completed = |(name, _): &(&'static str, i32)| {
+        home.until_phase(name, Phase::Completed);
+        (home.attempts(name)[0].opened_at, *name)
+    };
+    let mut opened: Vec<_> = gates.iter().map(completed).collect();
     opened.sort();
     let order: String = opened.iter().map(|(_, name)| *name).collect();
     assert_eq!(order, "aedcb", "{}", home.dump());

@@ -21,6 +21,10 @@ use tokio::time::Instant;
 /// No wait takes longer. Far more than anything needs, since other tests use the processors too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
+/// The first look after an event: a commit can be seen only some milliseconds after the event of its writing. Each further look waits twice
+/// as long, up to [`TICK`].
+const SOON: Duration = Duration::from_millis(5);
+
 /// A change that no event told is looked for so often.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -160,21 +164,24 @@ impl Home {
     /// Waits until `look` finds what is waited for in the database.
     pub(crate) fn until<T>(&self, what: &str, mut look: impl FnMut(&Connection) -> Option<T>) -> T {
         let (changed, changes) = mpsc::channel();
-        let mut watcher = notify::recommended_watcher(move |_| {
-            // Whoever waited may have what it wanted.
-            let _ = changed.send(());
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Looking is an access too.
+            if !event.is_ok_and(|event| event.kind.is_access()) {
+                // Whoever waited may have what it wanted.
+                let _ = changed.send(());
+            }
         })
         .expect("a watcher");
         watcher.watch(&self.state(), RecursiveMode::NonRecursive).expect("a watch on the state directory");
-        let (connection, end) = (self.database(), Instant::now() + PATIENCE);
+        let (connection, end, mut pause) = (self.database(), Instant::now() + PATIENCE, SOON);
         loop {
             if let Some(found) = look(&connection) {
                 return found;
             }
             let left = end.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "waited {PATIENCE:?} for: {what}\n{}", self.dump());
-            // Whether it was told or the tick is over, it looks.
-            let _ = changes.recv_timeout(left.min(TICK));
+            let was_told = changes.recv_timeout(left.min(pause)).is_ok();
+            pause = if was_told { SOON } else { (pause * 2).min(TICK) };
             while changes.try_recv().is_ok() {}
         }
     }
@@ -225,7 +232,8 @@ impl Home {
         let mut text = format!("--- log\n{}\n", self.log.text());
         if let Ok(connection) = open_read_only(&database_path(&self.state())) {
             text.push_str("--- tasks\n");
-            for task in view::objects(&connection, Kind::Task, &Filter { name: None, removed: true }).unwrap_or_default()
+            for task in
+                view::objects(&connection, Kind::Task, &Filter { name: None, removed: true }).unwrap_or_default()
             {
                 text.push_str(&format!("{} removed={:?} {:?}\n", task.name, task.removed_at, task.task));
             }
