@@ -117,11 +117,11 @@ fn cancel_and_retry_work_without_a_controller() {
     world.end("static-demo", Phase::Failed, Reason::ToolNotRun, verdict, None);
     let ran = world.run(&["cancel", "lost", "task/lint-demo"]).ok().says(&["no controller is running"]);
     assert_eq!(ran.out, "task/lost cancellation requested\ntask/lint-demo cancellation requested\n");
-    world.run(&["why", "lost"]).ok().says(&["a person asked to cancel it"]);
+    world.run(&["why", "lost"]).ok().says(&["cancelled on request"]);
     world.run(&["cancel", "static-demo"]).with(1).says(&["is Failed already: there is nothing to cancel"]);
     world.run(&["cancel", "nobody", "lost"]).with(1).says(&["no task is called"]);
     assert_eq!(world.run(&["retry", "--all-failed"]).ok().out, "task/static-demo another run requested\n");
-    world.run(&["why", "static-demo"]).ok().says(&["another run was requested"]);
+    world.run(&["why", "static-demo"]).ok().says(&["is Pending (Queued)", "no controller is running"]);
     assert_eq!(
         world.run(&["retry", "-l", "team=red"]).ok().out,
         "task/lint-demo is Pending and starts by itself as soon as it can\n"
