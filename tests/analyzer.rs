@@ -12,6 +12,7 @@ use std::os::unix::fs::symlink;
 use client::{Running, assert_sarif, built_ins, close_of, request};
 use futures_util::SinkExt;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
@@ -147,4 +148,33 @@ async fn a_config_that_is_no_object_is_an_error_then_a_close() {
         assert_eq!((frames.len(), &frames[0]["type"]), (1, &json!("error")));
         assert_eq!(close_of(end), (1000, "Analysis complete".into()));
     }
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_closes_with_1009() {
+    let running = Running::start(built_ins(), 2).await;
+    let mut client = running.client().await;
+    // The header of a masked binary frame of 101 MiB; its length alone is too much.
+    let mut header = vec![0x82, 0xff];
+    header.extend((101_u64 << 20).to_be_bytes());
+    header.extend([0; 4]);
+    client.0.get_mut().write_all(&header).await.unwrap();
+    let (frames, end) = client.rest().await;
+    assert_eq!((frames.len(), close_of(end).0), (0, 1009));
+}
+
+#[tokio::test]
+async fn thousands_of_noops_are_answered_side_by_side() {
+    let running = Running::start(built_ins(), 8).await;
+    running.app("m/app1", &[]);
+    let started = tokio::time::Instant::now();
+    let lanes = (0..16).map(|_| async {
+        for _ in 0..128 {
+            let (frames, end) = running.ask(request(json!(["noop"]))).await;
+            assert_eq!(frames.last().unwrap()["analysis"]["summary"]["analysis_status"], "completed");
+            assert_eq!(close_of(end).0, 1000);
+        }
+    });
+    futures_util::future::join_all(lanes).await;
+    println!("{:.0} requests/s", 2048.0 / started.elapsed().as_secs_f64());
 }

@@ -20,6 +20,9 @@ use super::request::{Analyze, Request};
 use super::serve::Service;
 use super::{analysis, frames};
 
+/// Bytes that are read at once. The default of 128 KiB would be most of the memory of a service with many connections.
+const BUFFER_BYTES: usize = 16 * 1024;
+
 /// The largest incoming message, as in the existing services.
 const INCOMING_BYTES_MAX: usize = 100 * 1024 * 1024;
 
@@ -50,8 +53,11 @@ struct Gone;
 pub(super) async fn converse(stream: TcpStream, service: &Service, shutdown: &CancellationToken) {
     // Frames are small and each is waited for.
     let _ = stream.set_nodelay(true);
-    let limits =
-        WebSocketConfig::default().max_message_size(Some(INCOMING_BYTES_MAX)).max_frame_size(Some(INCOMING_BYTES_MAX));
+    let limits = WebSocketConfig::default()
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_message_size(Some(INCOMING_BYTES_MAX))
+        .max_frame_size(Some(INCOMING_BYTES_MAX));
     let accepted = tokio::select! {
         accepted = timeout(HANDSHAKE, accept_async_with_config(stream, Some(limits))) => accepted,
         () = shutdown.cancelled() => return,
@@ -133,8 +139,6 @@ async fn analyse(
     let mut running = pin!(analysis::analyse(service, request, &progress, &cancel));
     let text = loop {
         tokio::select! {
-            // In this order, so that progress comes before the result it belongs to.
-            biased;
             received = receive(socket) => if received.is_err() {
                 stop(&cancel, running).await;
                 return Err(Gone);

@@ -100,7 +100,7 @@ pub(super) async fn run(job: Job<'_>, cancel: &CancellationToken) -> Run {
         Ok(child) => child,
         Err(error) => return Run::empty(Ending::NotStarted(error)),
     };
-    let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
+    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Run::empty(Ending::Lost(io::Error::other("the program has no pipes")));
     };
@@ -128,6 +128,8 @@ pub(super) async fn run(job: Job<'_>, cancel: &CancellationToken) -> Run {
             }
         };
         stop(&group, &mut child, &ending).await;
+        // Everything was told to go; a second signal might meet a stranger who got the same number.
+        group.0 = None;
         let rest = async {
             if out_result.is_none() && matches!(ending, Ending::Exited(_)) {
                 out_result = Some(match out.await {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::connection;
@@ -20,6 +20,9 @@ const CONNECTIONS_MAX: usize = 1024;
 
 /// How long to wait after the system refused a connection, for example since no more files may be open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long connections may take to close at a shutdown; enough to end programs politely.
+const FAREWELL: Duration = Duration::from_secs(12);
 
 /// What all connections share.
 #[derive(Debug)]
@@ -84,6 +87,7 @@ pub async fn serve(listener: TcpListener, options: Options, shutdown: Cancellati
         }
         while connections.try_join_next().is_some() {}
     }
-    while connections.join_next().await.is_some() {}
+    // Whoever does not let go in time is cut off: dropping a connection kills what still runs for it.
+    let _ = timeout(FAREWELL, async { while connections.join_next().await.is_some() {} }).await;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The tools and rules that come with the program, read from `manifests/tools/`.
+//! The tools and rules that come with the program, read from `tools/`.
 
 use serde::Deserialize;
 
@@ -8,27 +8,23 @@ use crate::manifest::typed::typed;
 
 /// The shipped declarations, by file name.
 const TOOLS: [(&str, &str); 6] = [
-    ("manifests/tools/bandit.yaml", include_str!("../../manifests/tools/bandit.yaml")),
-    ("manifests/tools/builtin.yaml", include_str!("../../manifests/tools/builtin.yaml")),
-    ("manifests/tools/eslint.yaml", include_str!("../../manifests/tools/eslint.yaml")),
-    ("manifests/tools/ruff.yaml", include_str!("../../manifests/tools/ruff.yaml")),
-    ("manifests/tools/semgrep.yaml", include_str!("../../manifests/tools/semgrep.yaml")),
-    ("manifests/tools/shellcheck.yaml", include_str!("../../manifests/tools/shellcheck.yaml")),
+    ("tools/bandit.yaml", include_str!("tools/bandit.yaml")),
+    ("tools/builtin.yaml", include_str!("tools/builtin.yaml")),
+    ("tools/eslint.yaml", include_str!("tools/eslint.yaml")),
+    ("tools/ruff.yaml", include_str!("tools/ruff.yaml")),
+    ("tools/semgrep.yaml", include_str!("tools/semgrep.yaml")),
+    ("tools/shellcheck.yaml", include_str!("tools/shellcheck.yaml")),
 ];
 
 /// The shipped rules of `patterns`, in three files.
 const PATTERNS: [(&str, &str); 3] = [
-    ("manifests/tools/rules/patterns.yaml", include_str!("../../manifests/tools/rules/patterns.yaml")),
-    (
-        "manifests/tools/rules/patterns-javascript.yaml",
-        include_str!("../../manifests/tools/rules/patterns-javascript.yaml"),
-    ),
-    ("manifests/tools/rules/patterns-other.yaml", include_str!("../../manifests/tools/rules/patterns-other.yaml")),
+    ("tools/rules/patterns.yaml", include_str!("tools/rules/patterns.yaml")),
+    ("tools/rules/patterns-javascript.yaml", include_str!("tools/rules/patterns-javascript.yaml")),
+    ("tools/rules/patterns-other.yaml", include_str!("tools/rules/patterns-other.yaml")),
 ];
 
 /// The shipped rules of `secrets`.
-const SECRETS: [(&str, &str); 1] =
-    [("manifests/tools/rules/secrets.yaml", include_str!("../../manifests/tools/rules/secrets.yaml"))];
+const SECRETS: [(&str, &str); 1] = [("tools/rules/secrets.yaml", include_str!("tools/rules/secrets.yaml"))];
 
 /// The format of a rules file.
 #[derive(Deserialize)]

@@ -1,1 +1,20 @@
 //! Floor 3: the outside world. Drives one attempt to its end and stores its result.
+//!
+//! An executor is one file with a `run`, one variant of [`Target`](crate::resource::attempt::Target) and one arm in `executors.rs`. Executors
+//! never retry: how an attempt ended is a fact, and what follows from it is the plan's to say.
+
+mod client;
+mod command;
+mod executors;
+pub mod leftover;
+mod log;
+mod pace;
+mod placeholders;
+mod process;
+mod pump;
+mod request;
+pub mod results;
+mod running;
+mod websocket;
+
+pub use executors::{Executors, Limits, Surroundings};

@@ -15,7 +15,7 @@ pub mod references;
 pub mod schema;
 mod shape;
 mod source;
-mod suggest;
+pub(crate) mod suggest;
 mod syntax;
 mod tree;
 pub mod typed;

@@ -193,6 +193,7 @@ fn open(
             target_urls: app.target_urls.clone(),
         },
         target: target(spec, replica),
+        rate: spec.rate,
         tools: candidate.spec.tools.clone(),
         config: candidate.spec.config.clone(),
         opened_at: now,
@@ -214,6 +215,8 @@ fn target(spec: &AnalyzerSpec, replica: &str) -> Target {
 fn hold_back(candidate: &Candidate, reason: Reason, message: String, plan: &mut Plan) {
     let status = TaskStatus { observed_generation: candidate.generation, ..candidate.status.clone() };
     move_candidate(candidate, status.waiting(reason, message, None), plan);
+    // What it waits for may have come between the observation and this commit, when nobody saw it waiting yet.
+    plan.wakes.push(Key::Task(candidate.uid.clone()));
 }
 
 fn move_candidate(candidate: &Candidate, status: TaskStatus, plan: &mut Plan) {

@@ -136,7 +136,7 @@ impl ObservedTask {
         };
         let observed_generation = self.status.observed_generation.max(generation);
         let status = TaskStatus { observed_generation, ..self.status.clone() };
-        status.ended(Phase::Cancelled, reason, message, Findings::default(), now)
+        status.ended(Phase::Cancelled, reason, message, now)
     }
 
     pub(super) fn spec_changed_since(&self, generation: i64) -> bool {
@@ -166,6 +166,8 @@ fn pending(task: &ObservedTask, now: Timestamp, plan: &mut Plan) {
         if status.reason != hold.reason || status.message != hold.message {
             let status = TaskStatus { observed_generation: task.generation, ..status.clone() };
             turn(task, status.waiting(hold.reason, hold.message, None), plan);
+            // What it waits for may have come between the observation and this commit, when nobody saw it waiting yet.
+            plan.wakes.push(Key::Task(task.uid.clone()));
         }
         return;
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::analyzer::CommandSpec;
+use super::analyzer::{CommandSpec, Rate};
 use super::name::Uid;
 use super::outcome::Verdict;
 use super::time::{Span, Timestamp};
@@ -38,6 +38,8 @@ pub struct Assignment {
     pub app: AppTarget,
     /// Where and how to run it.
     pub target: Target,
+    /// The analyzer's rate, by which starts are paced.
+    pub rate: Option<Rate>,
     /// Requested tools; empty means all that the analyzer has.
     pub tools: Vec<String>,
     /// `spec.config` of the task.

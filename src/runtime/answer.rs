@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::control::{AppsReport, Due, ReconcileReport, Request, Response, StatusReport, TaskAnswer};
+use tokio::task::JoinSet;
+
+use super::control::{AppsReport, Due, ReconcileReport, Request, Response, StatusReport, SyncReport, TaskAnswer};
 use super::controller::{Controller, wake_unsettled};
 use super::core::Core;
+use super::mirror::Mirror;
 use super::mirror_loop::MirrorHandle;
-use super::reconcile::{Verdict, carry_out, plan};
+use super::reconcile::{Verdict, carry_out, plan, run_loop};
 use super::wakes::Loop;
 use crate::plan::{Key, Write};
 use crate::resource::time::Timestamp;
@@ -23,18 +26,19 @@ pub const LOOPS: [&str; 3] = ["manifests", "apps", "tasks"];
 #[derive(Clone)]
 pub struct Answerer {
     core: Core,
-    mirror: MirrorHandle,
+    // `None` when no loop runs: then this does itself what the loops would.
+    mirror: Option<MirrorHandle>,
     embedded: Option<String>,
     started_at: Timestamp,
 }
 
 impl Answerer {
-    /// Answers for this controller, whose loops must have been started.
+    /// Answers for this controller, with its loops if they have been started, else in their place.
     #[must_use]
     pub fn new(controller: &Controller) -> Self {
         Self {
             core: controller.core().clone(),
-            mirror: controller.mirror().clone(),
+            mirror: controller.mirror(),
             embedded: controller.embedded().map(|address| address.to_string()),
             started_at: controller.started_at(),
         }
@@ -65,11 +69,11 @@ impl Answerer {
                 }
                 Response::Requested { tasks: answers }
             }
-            Request::Sync => Response::Synced(self.mirror.sync().await?),
+            Request::Sync => Response::Synced(self.sync().await?),
             Request::AcceptOrphans => {
                 let sources = store.accept_orphans(self.core.now()).await.map_err(text)?;
-                self.mirror.sync().await?;
-                self.core.wakes.add(Key::Apps);
+                self.sync().await?;
+                scan_apps(&self.core).await.map_err(text)?;
                 Response::Accepted { sources }
             }
             Request::Reconcile { only } => Response::Reconciled(self.reconcile(&only).await?),
@@ -81,6 +85,13 @@ impl Answerer {
                 embedded: self.embedded.clone(),
             }),
         })
+    }
+
+    async fn sync(&self) -> Result<SyncReport, String> {
+        match &self.mirror {
+            Some(mirror) => mirror.sync().await,
+            None => Mirror::new(&self.core).scan().await.map_err(|error| error.to_string()),
+        }
     }
 
     fn requested(&self, name: String, requested: Option<Requested>) -> TaskAnswer {
@@ -100,12 +111,17 @@ impl Answerer {
         let (began, opened) = (self.core.now(), self.core.attempts.opened());
         let mut report = ReconcileReport::default();
         if wanted("manifests") {
-            report.manifests = Some(self.mirror.sync().await?);
+            report.manifests = Some(self.sync().await?);
         }
         if wanted("apps") {
             report.apps = Some(scan_apps(&self.core).await.map_err(|error| error.to_string())?);
         }
         if wanted("tasks") {
+            let mut loops = JoinSet::new();
+            if self.mirror.is_none() {
+                loops.spawn(run_loop(self.core.clone(), Loop::Tasks));
+                loops.spawn(run_loop(self.core.clone(), Loop::Apps));
+            }
             wake_unsettled(&self.core).await;
             self.quiet().await?;
         }

@@ -197,6 +197,13 @@ impl Attempts {
 
     async fn carry(self: Arc<Self>, assignment: Box<Assignment>, carrier: Carrier) {
         let (sender, signs) = mpsc::channel(SIGNS_MAX);
+        if let Some(rate) = assignment.rate {
+            // The plan has kept to the rate already; this only smooths what is left of a burst after a restart.
+            tokio::select! {
+                () = self.executors.pace(&assignment.analyzer, rate) => {}
+                () = carrier.stop.cancelled() => {}
+            }
+        }
         let run = self.executors.run(&assignment, self.clock.now(), sender, carrier.stop.clone());
         let listen = self.listen(&assignment.id, &carrier, signs);
         let (ending, ()) = tokio::join!(AssertUnwindSafe(run).catch_unwind(), listen);
@@ -243,10 +250,10 @@ impl Attempts {
     }
 
     async fn reap(self: Arc<Self>, id: AttemptId, process: Option<(i32, u64)>) {
-        let token = self.executors.token(&id);
+        let token = self.executors.surroundings().token(&id);
         let reaped = leftover::reap(&token, process).await;
-        if reaped.killed > 0 {
-            tracing::info!(attempt = %id, processes = reaped.killed, "killed what a controller that is gone left running");
+        if reaped.ended > 0 {
+            tracing::info!(attempt = %id, processes = reaped.ended, "killed what a controller that is gone left running");
         }
         let at = self.clock.now();
         self.end(CloseAttempt { id, verdict: interrupted(), result: None, at, slot_until: None }).await;

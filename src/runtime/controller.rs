@@ -11,12 +11,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::{Clock, system_time};
 use super::core::Core;
+use super::mirror::Mirror;
 use super::mirror_loop::{self, MirrorHandle, MirrorInbox};
-use super::reconcile::run_loop;
+use super::reconcile::{reconcile, run_loop};
 use super::wakes::Loop;
 use crate::analyzer;
 use crate::config::Settings;
-use crate::executor::{Executors, Surroundings, results};
+use crate::executor::{Executors, Limits, Surroundings, results};
 use crate::plan::Key;
 use crate::resource::reason::Reason;
 use crate::resource::time::Timestamp;
@@ -24,6 +25,9 @@ use crate::store::{StateLock, Store, StoreError};
 
 /// After the grace period, stopped attempts get so long to write their endings.
 const LAST_ENDINGS: Duration = Duration::from_secs(10);
+
+/// How long the loops wait for the first look at the disk: a slow disk must not keep what is known from being worked on.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 /// Why a controller could not start or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +77,14 @@ impl Controller {
         } else {
             None
         };
-        let surroundings = Surroundings::new(workspace.clone(), state, embedded, store.id().to_owned());
+        let surroundings = Surroundings {
+            workspace: workspace.clone(),
+            state,
+            embedded,
+            attempt_token_prefix: store.id().to_owned(),
+            environment,
+            limits: Limits::default(),
+        };
         let core = Core::new(store, Clock::System, settings, workspace, Executors::new(surroundings));
         let (handle, inbox) = mirror_loop::handle();
         Ok(Self { started_at: core.now(), core, handle, inbox: Some(inbox), loops, embedded, embedded_stop })
@@ -85,10 +96,10 @@ impl Controller {
         &self.core
     }
 
-    /// Asks the mirror for scans.
+    /// Asks the mirror for scans; `None` until the loops have been started.
     #[must_use]
-    pub const fn mirror(&self) -> &MirrorHandle {
-        &self.handle
+    pub fn mirror(&self) -> Option<MirrorHandle> {
+        self.inbox.is_none().then(|| self.handle.clone())
     }
 
     /// Address of the embedded analyzer.
@@ -103,10 +114,13 @@ impl Controller {
         self.started_at
     }
 
-    /// Starts the loops.
-    pub fn start(&mut self) {
+    /// Looks at the manifests and the apps once, so that nothing is started that is no longer wanted, and starts the loops.
+    pub async fn start(&mut self) {
         let Some(inbox) = self.inbox.take() else { return };
         let core = &self.core;
+        if tokio::time::timeout(FIRST_LOOK, first_look(core)).await.is_err() {
+            tracing::warn!("the disk is slow; starting with what is known, the scans go on beside it");
+        }
         self.loops.spawn(mirror_loop::run(core.clone(), inbox));
         self.loops.spawn(run_loop(core.clone(), Loop::Tasks));
         self.loops.spawn(run_loop(core.clone(), Loop::Apps));
@@ -139,6 +153,15 @@ impl Controller {
         }
         self.embedded_stop.cancel();
         self.loops.shutdown().await;
+    }
+}
+
+async fn first_look(core: &Core) {
+    if let Err(error) = Mirror::new(core).scan().await {
+        core.check("scanning manifests", &error);
+    }
+    if let Err(error) = reconcile(core, &Key::Apps).await {
+        core.check("looking for apps", &error);
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod commit;
 pub mod error;
+pub mod glance;
 pub mod lock;
 mod mirror;
 mod mirror_write;
@@ -11,6 +12,7 @@ mod observe;
 mod open;
 #[cfg(test)]
 mod query_plans;
+mod readers;
 mod report;
 pub mod request;
 mod rows;
@@ -19,7 +21,7 @@ mod wakes;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
@@ -31,9 +33,6 @@ pub use observe::Held;
 pub use open::{SCHEMA_VERSION, database_path, open_read_only};
 pub use wakes::Wake;
 
-/// Read connections that are kept open; more are opened when needed and closed after use.
-const IDLE_READERS_MAX: usize = 4;
-
 /// A handle to the open store.
 #[derive(Clone)]
 pub struct Store {
@@ -44,7 +43,7 @@ struct Inner {
     path: PathBuf,
     id: String,
     writer: writer::Writer,
-    readers: Mutex<Vec<Connection>>,
+    readers: readers::Readers,
     // Held as long as the store is open: exactly one process owns a state directory.
     _lock: StateLock,
 }
@@ -58,7 +57,8 @@ impl Store {
         let path = database_path(lock.directory());
         let (connection, id) = open::open(&path)?;
         let writer = writer::Writer::start(connection)?;
-        Ok(Self { inner: Arc::new(Inner { path, id, writer, readers: Mutex::default(), _lock: lock }) })
+        let readers = readers::Readers::start(&path)?;
+        Ok(Self { inner: Arc::new(Inner { path, id, writer, readers, _lock: lock }) })
     }
 
     /// A short random word that names this state directory, so that processes started from it can be told from others.
@@ -84,7 +84,7 @@ impl Store {
         self.inner.writer.run(job).await
     }
 
-    /// Runs `query` on a read-only connection, on a thread that may wait for the disk.
+    /// Runs `query` on a read-only connection, on a thread of its own that may wait for the disk.
     ///
     /// # Errors
     /// What the query says.
@@ -92,21 +92,7 @@ impl Store {
         &self,
         query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let inner = Arc::clone(&self.inner);
-        let joined = tokio::task::spawn_blocking(move || {
-            let idle = inner.readers.lock().map_err(|_| StoreError::Gone)?.pop();
-            let connection = idle.map_or_else(|| open_read_only(&inner.path), Ok)?;
-            // One read transaction, so that all queries of an observation see the same moment.
-            let moment = connection.unchecked_transaction()?;
-            let answer = query(&connection);
-            moment.finish()?;
-            let mut readers = inner.readers.lock().map_err(|_| StoreError::Gone)?;
-            if readers.len() < IDLE_READERS_MAX {
-                readers.push(connection);
-            }
-            answer
-        });
-        joined.await.map_err(|_| StoreError::Gone)?
+        self.inner.readers.run(query).await
     }
 }
 

@@ -71,6 +71,8 @@ pub struct TaskView {
     pub attempt: Option<AttemptView>,
     /// Whether a person asked to cancel this round.
     pub cancel_requested: bool,
+    /// Whether a person asked for another round, which has not begun.
+    pub retry_requested: bool,
 }
 
 /// Status of an App.
@@ -211,10 +213,10 @@ fn task(connection: &Connection, uid: &str) -> Result<Option<TaskView>, StoreErr
     let mut rows = statement.query([uid])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let status = task_status(row)?;
-    let cancel_round: i64 = row.get("cancel_round")?;
+    let (cancel_round, retry_round): (i64, i64) = (row.get("cancel_round")?, row.get("retry_round")?);
     let attempt = attempts_where(connection, uid, Some(status.attempt))?.pop();
-    let cancel_requested = cancel_round >= status.round;
-    Ok(Some(TaskView { status, attempt, cancel_requested }))
+    let (cancel_requested, retry_requested) = (cancel_round >= status.round, retry_round >= status.round);
+    Ok(Some(TaskView { status, attempt, cancel_requested, retry_requested }))
 }
 
 /// The attempts of a task, oldest first.
@@ -303,19 +305,72 @@ pub fn events(connection: &Connection, of: Option<(Kind, &str)>, limit: usize) -
     let mut rows = statement.query(params![uid, i64::try_from(limit).unwrap_or(i64::MAX)])?;
     let mut events = Vec::new();
     while let Some(row) = rows.next()? {
-        events.push(Event {
-            kind: word(row, "kind")?,
-            name: row.get("name")?,
-            event_type: word(row, "type")?,
-            reason: row.get("reason")?,
-            message: row.get("message")?,
-            first_at: time(row, "first_at")?,
-            last_at: time(row, "last_at")?,
-            count: row.get("count")?,
-        });
+        events.push(event(row)?);
     }
     events.reverse();
     Ok(events)
+}
+
+fn event(row: &Row<'_>) -> Result<Event, StoreError> {
+    Ok(Event {
+        kind: word(row, "kind")?,
+        name: row.get("name")?,
+        event_type: word(row, "type")?,
+        reason: row.get("reason")?,
+        message: row.get("message")?,
+        first_at: time(row, "first_at")?,
+        last_at: time(row, "last_at")?,
+        count: row.get("count")?,
+    })
+}
+
+/// Events that were first recorded after the one with number `after`, oldest first, with their numbers.
+///
+/// # Errors
+/// What the database says.
+pub fn events_after(connection: &Connection, after: i64) -> Result<Vec<(i64, Event)>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT * FROM event WHERE id > ?1 ORDER BY id")?;
+    let mut rows = statement.query([after])?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next()? {
+        events.push((row.get("id")?, event(row)?));
+    }
+    Ok(events)
+}
+
+/// The number of the last event; 0 when there is none.
+///
+/// # Errors
+/// What the database says.
+pub fn last_event(connection: &Connection) -> Result<i64, StoreError> {
+    Ok(connection.prepare_cached("SELECT coalesce(max(id), 0) FROM event")?.query_row([], |row| row.get(0))?)
+}
+
+/// A running task, for those who watch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunningView {
+    /// The task's name.
+    pub task: String,
+    /// Last reported stage and message.
+    pub doing: String,
+    /// Last reported share, 0.0 to 1.0.
+    pub fraction: Option<f64>,
+}
+
+/// The tasks that run, those that began first first.
+///
+/// # Errors
+/// What the database says.
+pub fn running(connection: &Connection, limit: usize) -> Result<Vec<RunningView>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT t.name, a.stage, a.progress_message, a.fraction FROM attempt a JOIN task t ON t.uid = a.task_uid
+         WHERE a.outcome IS NULL ORDER BY a.opened_at, t.name LIMIT ?1",
+    )?;
+    let running = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+        let (stage, message): (Option<String>, Option<String>) = (row.get(1)?, row.get(2)?);
+        Ok(RunningView { task: row.get(0)?, doing: message.or(stage).unwrap_or_default(), fraction: row.get(3)? })
+    })?;
+    Ok(running.collect::<Result<_, _>>()?)
 }
 
 /// What is wrong with the manifests as they are.

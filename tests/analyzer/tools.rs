@@ -212,6 +212,7 @@ async fn the_real_tools_that_are_installed_give_valid_sarif() {
         .into_iter()
         .filter(|name| available.contains(&json!(name)))
         .collect();
+    println!("real tools: {wanted:?}");
     let analysis = running.analysis(json!([["patterns"].as_slice(), &wanted].concat())).await;
     for name in wanted {
         let section = analysis["results"].as_object().unwrap().values().find(|section| section.get(name).is_some());
@@ -220,6 +221,10 @@ async fn the_real_tools_that_are_installed_give_valid_sarif() {
         assert!(entry["total_issues"].as_u64().unwrap() >= 1, "{entry:#}");
         assert!(entry["version"].as_str().unwrap().contains('.'), "{entry:#}");
         assert_sarif(&entry["sarif"]);
+        if name == "bandit" {
+            let notes = &entry["sarif"]["runs"][0]["invocations"][0]["toolExecutionNotifications"];
+            assert!(notes.to_string().contains("broken.py"), "a file that could not be read is not hidden: {notes}");
+        }
         let uri =
             &entry["sarif"]["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
         assert!(["a%20b.py", "broken.py", "-rf.sh", "x.js"].contains(&uri.as_str().unwrap()), "{name}: {uri}");

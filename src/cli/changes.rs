@@ -1,0 +1,126 @@
+//! Waits for changes of files: the system says when to look, and a slow tick covers what it does not say.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use notify::{EventKind, RecursiveMode, Watcher};
+use tokio::sync::mpsc::{Receiver, channel};
+
+use crate::store::{database_path, glance};
+
+/// How often to look without being told: file systems without notifications, a lost event, a watch that could not be set.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Something below a directory changed.
+pub(crate) struct Changes {
+    // Kept for its thread; `None` where the system has no notifications for this directory.
+    watcher: Option<notify::RecommendedWatcher>,
+    signals: Receiver<()>,
+}
+
+impl Changes {
+    /// Watches files in these directories whose name passes. Reading them is no change.
+    pub(crate) fn of(directories: &[&Path], wanted: impl Fn(&Path) -> bool + Send + 'static) -> Self {
+        // One signal is enough: it says "look", not what happened.
+        let (sender, signals) = channel(1);
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let matters = match &event {
+                Ok(event) => !matches!(event.kind, EventKind::Access(_)) && event.paths.iter().any(|path| wanted(path)),
+                Err(_) => true,
+            };
+            if matters {
+                // Full means that a look is due already.
+                let _ = sender.try_send(());
+            }
+        })
+        .ok();
+        for directory in directories {
+            if let Some(watcher) = &mut watcher {
+                // Without a watch the tick still looks.
+                let _ = watcher.watch(directory, RecursiveMode::NonRecursive);
+            }
+        }
+        Self { watcher, signals }
+    }
+
+    /// Watches the database of a state directory.
+    pub(crate) fn of_database(state: &Path) -> Self {
+        let database = database_path(state);
+        let name = database.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Self::of(&[state], move |path| is_database(path, &name))
+    }
+
+    /// Watches one more directory.
+    pub(crate) fn add(&mut self, directory: &Path) {
+        if let Some(watcher) = &mut self.watcher {
+            let _ = watcher.watch(directory, RecursiveMode::NonRecursive);
+        }
+    }
+
+    /// Waits until something changed, or until it is time to look anyway.
+    pub(crate) async fn next(&mut self) {
+        // A closed channel (the watcher's thread ended) must not turn the waits into a busy loop.
+        let told = async {
+            if self.signals.recv().await.is_none() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let _ = tokio::time::timeout(TICK, told).await;
+    }
+}
+
+/// The database itself and its log; not the shared memory beside it, which reading changes.
+pub(crate) fn is_database(path: &Path, name: &str) -> bool {
+    path.file_name().and_then(|file| file.to_str()).is_some_and(|file| file == name || file == format!("{name}-wal"))
+}
+
+/// The database, open for reading, and its changes by others.
+pub(crate) struct Watched {
+    connection: rusqlite::Connection,
+    state: PathBuf,
+    changes: Option<Changes>,
+    version: Option<i64>,
+}
+
+impl Watched {
+    /// Watches the database of a state directory.
+    pub(crate) fn new(connection: rusqlite::Connection, state: &Path) -> Self {
+        Self { connection, state: state.to_owned(), changes: None, version: None }
+    }
+
+    /// The connection.
+    pub(crate) const fn connection(&self) -> &rusqlite::Connection {
+        &self.connection
+    }
+
+    /// Waits until somebody committed something since the last call. The first call returns at once.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub(crate) async fn changed(&mut self) -> anyhow::Result<()> {
+        let state = &self.state;
+        // Before the first look, so that nothing between the two is lost.
+        let changes = self.changes.get_or_insert_with(|| Changes::of_database(state));
+        loop {
+            let version = glance::data_version(&self.connection)?;
+            if self.version.replace(version) != Some(version) {
+                return Ok(());
+            }
+            changes.next().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_the_database_is_no_change_of_it() {
+        for (path, counts) in
+            [("s/manifestd.db", true), ("s/manifestd.db-wal", true), ("s/manifestd.db-shm", false), ("s/lock", false)]
+        {
+            assert_eq!(is_database(Path::new(path), "manifestd.db"), counts, "{path}");
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! `manifestd describe`: everything that is known of one object.
+
+use std::io::{self, Write};
+
+use rusqlite::Connection;
+
+use super::context::Context;
+use super::exit::Exit;
+use super::item::{self, Beside};
+use super::out::{Out, clean};
+use super::table::{self, Columns};
+use super::{events, names, rows};
+use crate::manifest::to_yaml;
+use crate::resource::kind::Kind;
+use crate::resource::time::Timestamp;
+use crate::store::view::{self, AttemptView, Filter, ObjectView, TaskView};
+
+/// So many events are shown.
+const EVENTS_MAX: usize = 20;
+
+/// So many attempts are shown, the latest ones.
+const ATTEMPTS_MAX: usize = 20;
+
+/// Arguments of `describe`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// KIND NAME..., or KIND/NAME...
+    #[arg(required = true, value_name = "KIND NAME")]
+    what: Vec<String>,
+}
+
+/// Runs `describe`.
+pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
+    let wanted = names::objects(&args.what)?;
+    let connection = context.open()?;
+    let moment = connection.unchecked_transaction()?;
+    let mut out = Out::new(context.colour);
+    for (at, (kind, name)) in wanted.iter().enumerate() {
+        if at > 0 {
+            writeln!(out, "\n")?;
+        }
+        let object = names::find(&connection, *kind, name)?;
+        describe(context, &connection, &object, &mut out)?;
+    }
+    moment.finish()?;
+    out.flush()?;
+    Ok(Exit::Ok)
+}
+
+fn describe(context: &Context, connection: &Connection, object: &ObjectView, out: &mut Out) -> anyhow::Result<()> {
+    let now = super::now();
+    let beside = Beside::read(connection, &[object.kind], &context.settings, now)?;
+    head(object, now, out)?;
+    writeln!(out, "Spec:")?;
+    for line in to_yaml(&object.spec).lines() {
+        writeln!(out, "  {}", clean(line))?;
+    }
+    match object.kind {
+        Kind::Task => {
+            if let Some(task) = &object.task {
+                task_status(object, task, now, out)?;
+            }
+            attempts(context, &view::attempts(connection, &object.uid)?, now, out)?;
+        }
+        Kind::App => app(connection, object, now, out)?,
+        Kind::Analyzer => analyzer(connection, object, &beside, out)?,
+        Kind::AppSet => {
+            line(out, "Apps", &beside.found.get(&object.name).copied().unwrap_or(0).to_string())?;
+            line(out, "Suspect", item::suspect(object).unwrap_or("no"))?;
+        }
+    }
+    conditions(object, out)?;
+    let happened = view::events(connection, Some((object.kind, &object.name)), EVENTS_MAX)?;
+    if happened.is_empty() {
+        writeln!(out, "Events:  <none>")?;
+    } else {
+        writeln!(out, "Events:")?;
+        indented(out, &events::HEADER, &events::rows(&happened, now))?;
+    }
+    Ok(())
+}
+
+fn head(object: &ObjectView, now: Timestamp, out: &mut Out) -> io::Result<()> {
+    line(out, "Name", &object.name)?;
+    line(out, "Kind", object.kind.as_str())?;
+    line(out, "Uid", &object.uid)?;
+    pairs(out, "Labels", &object.labels)?;
+    pairs(out, "Annotations", &object.annotations)?;
+    line(out, "Created", &moment(object.created_at, now))?;
+    if let Some(removed) = object.removed_at {
+        line(out, "Removed", &moment(removed, now))?;
+    }
+    line(out, "Generation", &object.generation.to_string())?;
+    line(out, "Source", &rows::place(object))?;
+    let provenance = &object.provenance;
+    if !provenance.digest.is_empty() {
+        line(out, "Digest", &format!("sha256:{}", provenance.digest))?;
+    }
+    if let Some(commit) = &provenance.commit {
+        line(out, "Commit", commit)?;
+    }
+    Ok(())
+}
+
+fn task_status(object: &ObjectView, task: &TaskView, now: Timestamp, out: &mut Out) -> io::Result<()> {
+    let status = &task.status;
+    writeln!(out, "Status:")?;
+    writeln!(out, "  {:<12} {}", "Phase:", table::phase(status.phase, out.colour))?;
+    let sub = |out: &mut Out, key: &str, value: &str| writeln!(out, "  {:<12} {}", format!("{key}:"), clean(value));
+    sub(out, "Reason", status.reason.as_str())?;
+    if !status.message.is_empty() {
+        sub(out, "Message", &status.message)?;
+    }
+    let lag = if status.observed_generation < object.generation { " (the spec is newer)" } else { "" };
+    sub(out, "Observed", &format!("generation {}{lag}", status.observed_generation))?;
+    sub(out, "Round", &status.round.to_string())?;
+    sub(out, "Attempts", &status.attempt.to_string())?;
+    for (key, time) in [("Next", status.next_at), ("Started", status.started_at), ("Finished", status.finished_at)] {
+        if let Some(time) = time {
+            sub(out, key, &moment(time, now))?;
+        }
+    }
+    if task.cancel_requested {
+        sub(out, "Cancel", "requested")?;
+    }
+    if status.phase.is_terminal() {
+        let found = status.findings;
+        let counts =
+            format!("{} high, {} medium, {} low, {} unrated", found.high, found.medium, found.low, found.unrated);
+        sub(out, "Findings", &counts)?;
+    }
+    Ok(())
+}
+
+fn attempts(context: &Context, all: &[AttemptView], now: Timestamp, out: &mut Out) -> io::Result<()> {
+    if all.is_empty() {
+        return writeln!(out, "Attempts:  <none>");
+    }
+    let shown = &all[all.len().saturating_sub(ATTEMPTS_MAX)..];
+    let more =
+        if shown.len() < all.len() { format!(" (the latest {} of {})", shown.len(), all.len()) } else { String::new() };
+    writeln!(out, "Attempts:{more}")?;
+    let nothing = || "-".to_owned();
+    let rows: Vec<Vec<String>> = shown
+        .iter()
+        .map(|attempt| {
+            let took = attempt.ended_at.unwrap_or(now).since(attempt.opened_at);
+            vec![
+                attempt.number.to_string(),
+                attempt.round.to_string(),
+                attempt.generation.to_string(),
+                if attempt.replica.is_empty() { "local".into() } else { attempt.replica.clone() },
+                attempt.opened_at.rfc3339(),
+                table::length(took),
+                attempt.outcome.map_or_else(|| "Running".to_owned(), |outcome| outcome.to_string()),
+                attempt.reason.map_or_else(nothing, |reason| reason.to_string()),
+                if attempt.outcome.is_some() { table::findings(attempt.findings) } else { nothing() },
+                attempt.message.clone().or_else(|| attempt.progress.clone()).unwrap_or_default(),
+            ]
+        })
+        .collect();
+    let header =
+        ["NUMBER", "ROUND", "GENERATION", "REPLICA", "STARTED", "TOOK", "OUTCOME", "REASON", "FINDINGS", "MESSAGE"];
+    indented(out, &header, &rows)?;
+    for attempt in shown {
+        tools(attempt, out)?;
+    }
+    for attempt in shown {
+        if let (Some(directory), Some(sha256)) = (&attempt.result_dir, &attempt.result_sha256) {
+            let path = context.state.join("results").join(directory);
+            writeln!(out, "Result of attempt {}:", attempt.number)?;
+            writeln!(out, "  {}  (manifest.json sha256:{})", clean(&path.display().to_string()), clean(sha256))?;
+        }
+    }
+    Ok(())
+}
+
+fn tools(attempt: &AttemptView, out: &mut Out) -> io::Result<()> {
+    if attempt.tools.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "Tools of attempt {}:", attempt.number)?;
+    let rows: Vec<Vec<String>> = attempt
+        .tools
+        .iter()
+        .map(|tool| {
+            vec![tool.name.clone(), tool.status.to_string(), table::findings(tool.findings), tool.message.clone()]
+        })
+        .collect();
+    indented(out, &["TOOL", "STATUS", "FINDINGS", "MESSAGE"], &rows)
+}
+
+fn app(connection: &Connection, object: &ObjectView, now: Timestamp, out: &mut Out) -> anyhow::Result<()> {
+    if let Some(app) = &object.app {
+        match app.missing_since {
+            Some(since) => line(out, "Present", &format!("no, since {}", moment(since, now)))?,
+            None => line(out, "Present", "yes")?,
+        }
+        if let Some(set) = &app.app_set {
+            line(out, "Found by", &format!("appset/{set}"))?;
+        }
+    }
+    used_by(connection, "app", &object.name, out)
+}
+
+fn analyzer(connection: &Connection, object: &ObjectView, beside: &Beside, out: &mut Out) -> anyhow::Result<()> {
+    let facts = item::analyzer(object, &beside.settings);
+    let (in_flight, draining) = beside.slots.get(&object.name).copied().unwrap_or_default();
+    line(out, "Type", facts.sort)?;
+    if !facts.urls.is_empty() {
+        line(out, "Replicas", &facts.urls.join(", "))?;
+    }
+    line(out, "Capacity", &facts.capacity.to_string())?;
+    line(out, "In flight", &in_flight.to_string())?;
+    line(out, "Draining", &draining.to_string())?;
+    used_by(connection, "analyzer", &object.name, out)
+}
+
+/// How many tasks of each phase name this object.
+fn used_by(connection: &Connection, field: &str, name: &str, out: &mut Out) -> anyhow::Result<()> {
+    let mut phases = std::collections::BTreeMap::new();
+    for task in view::objects(connection, Kind::Task, &Filter::default())? {
+        if let (true, Some(state)) = (task.spec.get(field).is_some_and(|value| value == name), &task.task) {
+            *phases.entry(state.status.phase).or_insert(0u64) += 1;
+        }
+    }
+    let parts: Vec<_> = phases.iter().map(|(phase, count)| format!("{count} {phase}")).collect();
+    line(out, "Tasks", if parts.is_empty() { "<none>".into() } else { parts.join(", ") }.as_str())?;
+    Ok(())
+}
+
+fn conditions(object: &ObjectView, out: &mut Out) -> io::Result<()> {
+    if object.conditions.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "Conditions:")?;
+    let rows: Vec<Vec<String>> = object
+        .conditions
+        .iter()
+        .map(|condition| {
+            vec![
+                condition.condition.clone(),
+                condition.status.to_owned(),
+                condition.last_transition_time.clone(),
+                condition.reason.clone(),
+                condition.message.clone(),
+            ]
+        })
+        .collect();
+    indented(out, &["CONDITION", "STATUS", "SINCE", "REASON", "MESSAGE"], &rows)
+}
+
+/// A table below a title.
+fn indented(out: &mut Out, header: &[&'static str], rows: &[Vec<String>]) -> io::Result<()> {
+    Columns::new(header).indented().write(out, rows, false)
+}
+
+fn line(out: &mut Out, key: &str, value: &str) -> io::Result<()> {
+    writeln!(out, "{:<14} {}", format!("{key}:"), clean(value))
+}
+
+fn pairs(out: &mut Out, key: &str, map: &std::collections::BTreeMap<String, String>) -> io::Result<()> {
+    if map.is_empty() {
+        return line(out, key, "<none>");
+    }
+    let keys = std::iter::once(key).chain(std::iter::repeat(""));
+    for (key, (name, value)) in keys.zip(map) {
+        let title = if key.is_empty() { String::new() } else { format!("{key}:") };
+        writeln!(out, "{title:<14} {}={}", clean(name), clean(value))?;
+    }
+    Ok(())
+}
+
+/// A moment, and how far it is from now.
+fn moment(at: Timestamp, now: Timestamp) -> String {
+    if at > now {
+        format!("{at} (in {})", table::length(at.since(now)))
+    } else {
+        format!("{at} ({} ago)", table::age(now, at))
+    }
+}

@@ -1,0 +1,357 @@
+//! `manifestd get`: objects as tables, JSON, YAML or names, once or as they change.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
+
+use anyhow::bail;
+use clap::ValueEnum;
+use rusqlite::Connection;
+use serde_json::Value;
+
+use super::changes::Watched;
+use super::context::Context;
+use super::exit::Exit;
+use super::item::{self, Beside};
+use super::names;
+use super::out::{Out, note};
+use super::rows;
+use super::selector::Selector;
+use super::table::Columns;
+use crate::manifest::to_yaml;
+use crate::resource::kind::Kind;
+use crate::store::view::{self, Filter, ObjectView};
+
+/// Arguments of `get`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  manifestd get tasks -l model=gpt-4o -o wide
+  manifestd get task/lint-demo -o yaml
+  manifestd get tasks,apps --sort-by .spec.priority
+  manifestd get problems
+
+FINDINGS(H/M/L) counts high, medium and low findings; `+n` are those whose severity the tool did not say.")]
+pub(crate) struct Args {
+    /// `tasks`, `apps`, `analyzers`, `appsets` (several with commas), `all`, or `problems`; then names, or KIND/NAME
+    #[arg(required = true, value_name = "KIND|all|problems [NAME]")]
+    what: Vec<String>,
+    /// Only objects with these labels: KEY=VALUE, KEY!=VALUE, KEY, !KEY, several with commas
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    selector: Option<Selector>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+    /// Go on printing what changes
+    #[arg(short, long)]
+    watch: bool,
+    /// Also objects whose manifest was removed
+    #[arg(long)]
+    removed: bool,
+    /// Sort by a column (name, age, phase, ...) or a field (.spec.priority)
+    #[arg(long, value_name = "FIELD")]
+    sort_by: Option<String>,
+    /// Print no column titles
+    #[arg(long)]
+    no_headers: bool,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Format {
+    /// Columns
+    #[default]
+    Table,
+    /// More columns
+    Wide,
+    /// JSON: a List, or the object when one is named
+    Json,
+    /// YAML of the same
+    Yaml,
+    /// KIND/NAME on each line
+    Name,
+}
+
+/// What to list.
+struct Wanted {
+    kinds: Vec<Kind>,
+    /// Names with their kinds; empty for all.
+    names: Vec<(Kind, String)>,
+}
+
+/// Runs `get`.
+pub(crate) async fn run(context: &Context, args: Args) -> anyhow::Result<Exit> {
+    let mut out = Out::new(context.colour);
+    if args.what.first().is_some_and(|word| matches!(word.as_str(), "problems" | "problem")) {
+        return problems(context, &args, &mut out);
+    }
+    let wanted = wanted(&args.what)?;
+    let connection = context.open()?;
+    let (objects, beside) = load(&connection, context, &args, &wanted)?;
+    if args.watch {
+        return watch(context, &args, &wanted, connection, &mut out).await;
+    }
+    let alone = wanted.names.len() == 1;
+    match args.output {
+        Format::Table | Format::Wide => tables(&objects, &beside, &args, &wanted, &mut out)?,
+        Format::Name => names_of(&objects, &mut out)?,
+        Format::Json | Format::Yaml => {
+            let mut items: Vec<Value> = objects.iter().map(|object| item::item(object, &beside)).collect();
+            let whole = if alone { items.pop().unwrap_or_default() } else { item::list(items) };
+            match args.output {
+                Format::Json => out.json(&whole)?,
+                _ => out.write_all(to_yaml(&whole).as_bytes())?,
+            }
+        }
+    }
+    out.flush()?;
+    if objects.is_empty() && !matches!(args.output, Format::Json | Format::Yaml) {
+        let kinds: Vec<_> = wanted.kinds.iter().map(|kind| kind.plural()).collect();
+        note(format_args!("No {} found in {}.", kinds.join(", "), context.state.display()));
+    }
+    Ok(Exit::Ok)
+}
+
+fn wanted(words: &[String]) -> anyhow::Result<Wanted> {
+    let first = words.first().map_or("", String::as_str);
+    if first == "all" {
+        if words.len() > 1 {
+            bail!("`all` takes no names; write KIND NAME");
+        }
+        // What runs first, then what it runs on.
+        return Ok(Wanted { kinds: vec![Kind::Task, Kind::App, Kind::AppSet, Kind::Analyzer], names: Vec::new() });
+    }
+    if words.len() == 1 && !first.contains('/') {
+        let kinds = first.split(',').map(names::kind).collect::<anyhow::Result<Vec<_>>>()?;
+        return Ok(Wanted { kinds, names: Vec::new() });
+    }
+    let names = names::objects(words)?;
+    let mut kinds: Vec<Kind> = Vec::new();
+    for (kind, _) in &names {
+        if !kinds.contains(kind) {
+            kinds.push(*kind);
+        }
+    }
+    Ok(Wanted { kinds, names })
+}
+
+/// Reads what is wanted, in the order in which it is printed.
+fn load(
+    connection: &Connection,
+    context: &Context,
+    args: &Args,
+    wanted: &Wanted,
+) -> anyhow::Result<(Vec<ObjectView>, Beside)> {
+    // One moment for all queries.
+    let moment = connection.unchecked_transaction()?;
+    let beside = Beside::read(connection, &wanted.kinds, &context.settings, super::now())?;
+    let mut objects = Vec::new();
+    if wanted.names.is_empty() {
+        for kind in &wanted.kinds {
+            let filter = Filter { name: None, removed: args.removed };
+            objects.extend(view::objects(connection, *kind, &filter)?);
+        }
+    } else {
+        for (kind, name) in &wanted.names {
+            let object = names::find(connection, *kind, name)?;
+            // Somebody who names a removed object is told, rather than shown as if it were there.
+            if object.removed_at.is_some() && !args.removed && !args.watch {
+                let again = format!("{} \"{name}\" was removed; add --removed to see it", kind.singular());
+                return Err(super::exit::refused(again));
+            }
+            objects.push(object);
+        }
+    }
+    moment.finish()?;
+    if let Some(selector) = &args.selector {
+        objects.retain(|object| selector.matches(&object.labels));
+    }
+    if let Some(field) = &args.sort_by {
+        sort(&mut objects, &beside, field)?;
+    }
+    Ok((objects, beside))
+}
+
+/// Sorts by a field of the JSON; objects without it come last.
+fn sort(objects: &mut Vec<ObjectView>, beside: &Beside, field: &str) -> anyhow::Result<()> {
+    let path = match field.to_ascii_lowercase().as_str() {
+        "name" => "/metadata/name".into(),
+        "age" => "/metadata/creationTimestamp".into(),
+        "app" | "analyzer" | "priority" | "path" | "model" | "number" => format!("/spec/{}", field.to_lowercase()),
+        "phase" | "reason" | "attempts" | "message" => format!("/status/{}", field.to_lowercase()),
+        "next" => "/status/nextTime".into(),
+        _ if field.starts_with('.') || field.starts_with("{.") => field.trim_matches(['{', '}']).replace('.', "/"),
+        _ => bail!(
+            "cannot sort by {field:?}; write name, age, app, analyzer, phase, reason, priority, attempts, next, or a field such as .spec.priority"
+        ),
+    };
+    let mut keyed: Vec<(Option<Value>, ObjectView)> = std::mem::take(objects)
+        .into_iter()
+        .map(|object| (item::item(&object, beside).pointer(&path).cloned(), object))
+        .collect();
+    if !keyed.is_empty() && keyed.iter().all(|(key, _)| key.is_none()) {
+        bail!("cannot sort by {field:?}: no object has this field");
+    }
+    keyed.sort_by(|(a, _), (b, _)| match (a, b) {
+        (Some(a), Some(b)) => compare(a, b),
+        (a, b) => a.is_none().cmp(&b.is_none()),
+    });
+    objects.extend(keyed.into_iter().map(|(_, object)| object));
+    Ok(())
+}
+
+fn compare(a: &Value, b: &Value) -> std::cmp::Ordering {
+    match (a.as_f64(), b.as_f64(), a.as_str(), b.as_str()) {
+        (Some(a), Some(b), _, _) => a.total_cmp(&b),
+        (_, _, Some(a), Some(b)) => a.cmp(b),
+        _ => a.to_string().cmp(&b.to_string()),
+    }
+}
+
+fn tables(objects: &[ObjectView], beside: &Beside, args: &Args, wanted: &Wanted, out: &mut Out) -> std::io::Result<()> {
+    let wide = args.output == Format::Wide;
+    let several = wanted.kinds.len() > 1;
+    let mut first = true;
+    for kind in &wanted.kinds {
+        let of_kind = objects.iter().filter(|object| object.kind == *kind);
+        let rows: Vec<_> = of_kind.map(|object| rows::row(object, beside, wide, several)).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        if !std::mem::take(&mut first) {
+            writeln!(out)?;
+        }
+        Columns::new(&rows::header(*kind, wide)).write(out, &rows, args.no_headers)?;
+    }
+    Ok(())
+}
+
+fn names_of(objects: &[ObjectView], out: &mut Out) -> std::io::Result<()> {
+    objects.iter().try_for_each(|object| writeln!(out, "{}/{}", object.kind.singular(), object.name))
+}
+
+/// Prints what there is, then each object whenever it changes, until interrupted.
+async fn watch(
+    context: &Context,
+    args: &Args,
+    wanted: &Wanted,
+    connection: Connection,
+    out: &mut Out,
+) -> anyhow::Result<Exit> {
+    let mut watched = Watched::new(connection, &context.state);
+    let mut seen: HashMap<String, (u64, Kind, String)> = HashMap::new();
+    let mut columns: HashMap<Kind, Columns> = HashMap::new();
+    loop {
+        watched.changed().await?;
+        let (objects, beside) = load(watched.connection(), context, args, wanted)?;
+        let mut gone: HashMap<_, _> = std::mem::take(&mut seen);
+        let mut fresh = Vec::new();
+        for object in objects {
+            let mark = (fingerprint(&object, &beside), object.kind, object.name.clone());
+            if gone.remove(&object.uid).is_none_or(|old| old.0 != mark.0) {
+                fresh.push(object.clone());
+            }
+            seen.insert(object.uid, mark);
+        }
+        for (_, kind, name) in gone.into_values() {
+            fresh.extend(view::objects(watched.connection(), kind, &Filter { name: Some(name), removed: true })?);
+        }
+        print_changed(&fresh, &beside, args, wanted, &mut columns, out)?;
+        out.flush()?;
+    }
+}
+
+/// Whether an object is as it was; time that passes changes nothing.
+fn fingerprint(object: &ObjectView, beside: &Beside) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    item::item(object, beside).to_string().hash(&mut hasher);
+    hasher.finish()
+}
+
+fn print_changed(
+    objects: &[ObjectView],
+    beside: &Beside,
+    args: &Args,
+    wanted: &Wanted,
+    columns: &mut HashMap<Kind, Columns>,
+    out: &mut Out,
+) -> anyhow::Result<()> {
+    let wide = args.output == Format::Wide;
+    match args.output {
+        Format::Json => objects.iter().try_for_each(|object| out.json_line(&item::item(object, beside))),
+        Format::Yaml => {
+            Ok(objects.iter().try_for_each(|object| write!(out, "---\n{}", to_yaml(&item::item(object, beside))))?)
+        }
+        Format::Name => Ok(names_of(objects, out)?),
+        Format::Table | Format::Wide => {
+            for kind in &wanted.kinds {
+                let of_kind = objects.iter().filter(|object| object.kind == *kind);
+                let rows: Vec<_> =
+                    of_kind.map(|object| rows::row(object, beside, wide, wanted.kinds.len() > 1)).collect();
+                if rows.is_empty() {
+                    continue;
+                }
+                let headless = args.no_headers || columns.contains_key(kind);
+                let columns = columns.entry(*kind).or_insert_with(|| Columns::new(&rows::header(*kind, wide)));
+                columns.write(out, &rows, headless)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn problems(context: &Context, args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
+    if args.what.len() > 1 || args.selector.is_some() || args.watch {
+        bail!("`get problems` takes no names, labels or --watch");
+    }
+    let connection = context.open()?;
+    let problems = view::problems(&connection)?;
+    let wide = args.output == Format::Wide;
+    match args.output {
+        Format::Json | Format::Yaml => {
+            let items = problems.iter().map(|problem| serde_json::to_value(problem).unwrap_or_default()).collect();
+            let whole = item::list(items);
+            if args.output == Format::Json { out.json(&whole)? } else { out.write_all(to_yaml(&whole).as_bytes())? }
+        }
+        Format::Name => {
+            problems.iter().try_for_each(|problem| writeln!(out, "{}", super::out::clean(&problem.file)))?
+        }
+        Format::Table | Format::Wide if problems.is_empty() => {}
+        Format::Table | Format::Wide => {
+            let rows: Vec<Vec<String>> = problems
+                .into_iter()
+                .map(|problem| {
+                    let place = format!("{}:{}:{}", problem.file, problem.place.line, problem.place.column);
+                    let severity = if problem.is_error() { "error" } else { "warning" };
+                    let mut row = vec![place, problem.code.into_owned(), problem.message];
+                    if wide {
+                        row.extend([severity.to_owned(), problem.help.unwrap_or_default()]);
+                    }
+                    row
+                })
+                .collect();
+            let header: &[_] = if wide {
+                &["FILE:LINE:COL", "CODE", "MESSAGE", "SEVERITY", "HELP"]
+            } else {
+                &["FILE:LINE:COL", "CODE", "MESSAGE"]
+            };
+            Columns::new(header).write(out, &rows, args.no_headers)?;
+            out.flush()?;
+            say_conditions(&connection)?;
+            return Ok(Exit::Ok);
+        }
+    }
+    out.flush()?;
+    if !matches!(args.output, Format::Json | Format::Yaml) {
+        note(format_args!("No problems found in {}.", context.manifests.display()));
+        say_conditions(&connection)?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// What holds of the manifests directory as a whole, such as a blown fuse.
+fn say_conditions(connection: &Connection) -> anyhow::Result<()> {
+    for condition in view::directory_conditions(connection)?.iter().filter(|condition| condition.status == "True") {
+        note(super::out::clean(&format!("{} ({}): {}", condition.condition, condition.reason, condition.message)));
+    }
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! Objects as JSON: metadata, spec, status and where they come from, in the shape of the Kubernetes API.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::config::Settings;
+use crate::resource::kind::{API_VERSION, Kind};
+use crate::resource::object::Spec;
+use crate::resource::time::Timestamp;
+use crate::store::StoreError;
+use crate::store::view::{self, Filter, ObjectView, TaskView};
+
+/// What rows and items need besides the object itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Beside {
+    /// The time.
+    pub(crate) now: Timestamp,
+    /// Open attempts and draining slots of each analyzer.
+    pub(crate) slots: BTreeMap<String, (u64, u64)>,
+    /// How many apps each AppSet found.
+    pub(crate) found: BTreeMap<String, u64>,
+    /// Replicas that the settings give instead of the manifests, by request type.
+    pub(crate) settings: Settings,
+}
+
+impl Beside {
+    /// Reads what objects of these kinds need.
+    pub(crate) fn read(
+        connection: &rusqlite::Connection,
+        kinds: &[Kind],
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let mut beside = Self { now, slots: BTreeMap::new(), found: BTreeMap::new(), settings: settings.clone() };
+        if kinds.contains(&Kind::Analyzer) {
+            beside.slots = view::slots_in_use(connection, now)?;
+        }
+        if kinds.contains(&Kind::AppSet) {
+            let apps = view::objects(connection, Kind::App, &Filter::default())?;
+            for set in apps.into_iter().filter_map(|app| app.app?.app_set) {
+                *beside.found.entry(set).or_default() += 1;
+            }
+        }
+        Ok(beside)
+    }
+}
+
+/// Type, replicas and capacity of an Analyzer, as the daemon would run it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct AnalyzerFacts {
+    /// `websocket` or `command`.
+    pub(crate) sort: &'static str,
+    /// Addresses; none for a command.
+    pub(crate) urls: Vec<String>,
+    /// How many replicas.
+    pub(crate) replicas: u64,
+    /// Attempts in flight at most, over all replicas.
+    pub(crate) capacity: u64,
+}
+
+/// What an Analyzer comes to.
+pub(crate) fn analyzer(object: &ObjectView, settings: &Settings) -> AnalyzerFacts {
+    let Ok(Spec::Analyzer(spec)) = Spec::from_value(object.kind, object.spec.clone()) else {
+        return AnalyzerFacts { sort: "unknown", ..AnalyzerFacts::default() };
+    };
+    let (sort, urls) = match &spec.websocket {
+        Some(websocket) => match settings.replicas_of(&websocket.request) {
+            [] => ("websocket", websocket.urls.clone()),
+            given => ("websocket", given.to_vec()),
+        },
+        None => ("command", Vec::new()),
+    };
+    let replicas = urls.len().max(1) as u64;
+    AnalyzerFacts { sort, urls, replicas, capacity: replicas * u64::from(spec.capacity) }
+}
+
+/// An object as JSON.
+pub(crate) fn item(object: &ObjectView, beside: &Beside) -> Value {
+    let mut metadata = Map::new();
+    metadata.insert("name".into(), json!(object.name));
+    metadata.insert("uid".into(), json!(object.uid));
+    metadata.insert("generation".into(), json!(object.generation));
+    metadata.insert("labels".into(), json!(object.labels));
+    metadata.insert("annotations".into(), json!(object.annotations));
+    metadata.insert("creationTimestamp".into(), json!(object.created_at.rfc3339()));
+    if let Some(removed) = object.removed_at {
+        metadata.insert("deletionTimestamp".into(), json!(removed.rfc3339()));
+    }
+    json!({
+        "apiVersion": API_VERSION,
+        "kind": object.kind.as_str(),
+        "metadata": metadata,
+        "spec": object.spec,
+        "status": status(object, beside),
+        "provenance": object.provenance,
+    })
+}
+
+fn status(object: &ObjectView, beside: &Beside) -> Value {
+    let mut status = match object.kind {
+        Kind::Task => object.task.as_ref().map_or_else(Map::new, task_status),
+        Kind::App => {
+            let app = object.app.as_ref();
+            let mut status = Map::new();
+            status.insert("present".into(), json!(app.is_some_and(|app| app.missing_since.is_none())));
+            put_time(&mut status, "missingTime", app.and_then(|app| app.missing_since));
+            if let Some(set) = app.and_then(|app| app.app_set.as_ref()) {
+                status.insert("appSet".into(), json!(set));
+            }
+            status
+        }
+        Kind::Analyzer => {
+            let facts = analyzer(object, &beside.settings);
+            let (in_flight, draining) = beside.slots.get(&object.name).copied().unwrap_or_default();
+            let mut status = Map::new();
+            status.insert("replicas".into(), json!(facts.replicas));
+            status.insert("capacity".into(), json!(facts.capacity));
+            status.insert("inFlight".into(), json!(in_flight));
+            status.insert("draining".into(), json!(draining));
+            status
+        }
+        Kind::AppSet => {
+            let mut status = Map::new();
+            status.insert("apps".into(), json!(beside.found.get(&object.name).copied().unwrap_or(0)));
+            status.insert("suspect".into(), json!(suspect(object).is_some()));
+            status
+        }
+    };
+    status.insert("conditions".into(), json!(object.conditions));
+    Value::Object(status)
+}
+
+fn task_status(task: &TaskView) -> Map<String, Value> {
+    let status = &task.status;
+    let mut map = Map::new();
+    map.insert("phase".into(), json!(status.phase));
+    map.insert("reason".into(), json!(status.reason));
+    map.insert("message".into(), json!(status.message));
+    map.insert("observedGeneration".into(), json!(status.observed_generation));
+    map.insert("round".into(), json!(status.round));
+    map.insert("attempts".into(), json!(status.attempt));
+    put_time(&mut map, "nextTime", status.next_at);
+    put_time(&mut map, "startTime", status.started_at);
+    put_time(&mut map, "completionTime", status.finished_at);
+    map.insert("findings".into(), json!(status.findings));
+    map
+}
+
+fn put_time(map: &mut Map<String, Value>, key: &str, time: Option<Timestamp>) {
+    if let Some(time) = time {
+        map.insert(key.into(), json!(time.rfc3339()));
+    }
+}
+
+/// The message of the condition that says an AppSet's scan is not to be believed, when it holds.
+pub(crate) fn suspect(object: &ObjectView) -> Option<&str> {
+    let holds = |condition: &&view::ConditionView| {
+        condition.condition == crate::plan::apps::SOURCE_SUSPECT && condition.status == "True"
+    };
+    object.conditions.iter().find(holds).map(|condition| condition.message.as_str())
+}
+
+/// Several items as one object.
+pub(crate) fn list(items: Vec<Value>) -> Value {
+    json!({ "apiVersion": API_VERSION, "kind": "List", "items": items })
+}

@@ -1,0 +1,182 @@
+//! Floor 5: the command line, in kubectl's habits.
+//!
+//! A command is one file here, one variant of [`Command`] and one arm in [`run`]. Reading commands open the database read-only and work
+//! with or without a running controller; changing ones go through [`request`].
+
+mod analyzer;
+mod apply;
+mod ask;
+mod chain;
+mod changes;
+mod completion;
+mod config;
+pub mod context;
+mod delete;
+mod describe;
+mod diff;
+mod edit;
+mod events;
+pub mod exit;
+mod explain;
+mod files;
+mod get;
+mod item;
+mod known;
+mod logs;
+mod names;
+mod orphans;
+mod out;
+mod progress;
+mod reconcile;
+pub mod request;
+mod results;
+mod rows;
+mod schema;
+pub mod selector;
+mod serve;
+mod status;
+mod table;
+mod validate;
+mod version;
+mod wait;
+mod why;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use context::{Context, Global};
+use exit::Exit;
+use out::note;
+
+/// Runs tasks on analyzers as YAML manifests in a directory ask for it, and keeps their results.
+#[derive(Debug, Parser)]
+#[command(name = "manifestd", version, about, after_help = exit::HELP, max_term_width = 120)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    command: Command,
+    /// Flags of every command.
+    #[command(flatten)]
+    global: Global,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the controller until it is told to stop
+    Serve(serve::Args),
+    /// Run every loop until nothing more can be done now, without or beside a running controller
+    Reconcile(reconcile::Args),
+    /// Show what mirroring a directory would change, deletions first
+    Diff(diff::Args),
+    /// Confirm what the fuse against mass disappearance has frozen
+    Orphans(orphans::Args),
+    /// Run the embedded analyzer as a service of its own
+    Analyzer(analyzer::Args),
+    /// List objects, or what is wrong with the manifests
+    Get(get::Args),
+    /// Show everything about one object
+    Describe(describe::Args),
+    /// Explain why a task is where it is, and what happens next
+    Why(why::Args),
+    /// List what happened
+    Events(events::Args),
+    /// Print the log of an attempt
+    Logs(logs::Args),
+    /// Show what the tools found
+    Results(results::Args),
+    /// Wait until tasks are as expected
+    Wait(wait::Args),
+    /// Write manifests into the manifests directory
+    Apply(apply::Args),
+    /// Remove manifests from the manifests directory
+    Delete(delete::Args),
+    /// Cancel tasks that are pending or running
+    Cancel(ask::CancelArgs),
+    /// Run finished tasks again, and try waiting ones now
+    Retry(ask::RetryArgs),
+    /// Check manifests without a controller
+    Validate(validate::Args),
+    /// Print the JSON Schema of manifests
+    Schema(schema::Args),
+    /// Explain a field of a manifest
+    Explain(explain::Args),
+    /// Show the effective settings and where they come from
+    Config(config::Args),
+    /// Show whether a controller runs, and how things stand
+    Status(status::Args),
+    /// Print a completion script for a shell
+    Completion(completion::Args),
+    /// Print the version
+    Version(version::Args),
+}
+
+impl Cli {
+    /// Reads the arguments.
+    ///
+    /// # Errors
+    /// The exit code, once help, version or what is wrong has been printed.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, ExitCode> {
+        Self::try_parse_from(arguments).map_err(|error| {
+            // Nobody reads any more: nothing to do about that.
+            let _ = error.print();
+            if error.use_stderr() { Exit::Cannot.into() } else { Exit::Ok.into() }
+        })
+    }
+}
+
+/// Runs one command.
+///
+/// # Errors
+/// Why it could not be run; see [`report`].
+pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    // These need no settings, so that a broken settings file does not stop a shell from starting.
+    match &cli.command {
+        Command::Completion(args) => return Ok(completion::run(args, &mut Cli::command())?.into()),
+        Command::Version(args) => return Ok(version::run(args)?.into()),
+        Command::Schema(args) => return Ok(schema::run(args)?.into()),
+        Command::Explain(args) => return Ok(explain::run(args)?.into()),
+        _ => {}
+    }
+    let context = Context::resolve(&cli.global)?;
+    context.start_log()?;
+    let exit = match cli.command {
+        Command::Serve(args) => serve::run(&context, &args).await,
+        Command::Reconcile(args) => reconcile::run(&context, &args).await,
+        Command::Diff(args) => diff::run(&context, &args),
+        Command::Orphans(args) => orphans::run(&context, &args).await,
+        Command::Analyzer(args) => analyzer::run(args).await,
+        Command::Get(args) => get::run(&context, args).await,
+        Command::Describe(args) => describe::run(&context, &args),
+        Command::Why(args) => why::run(&context, &args).await,
+        Command::Events(args) => events::run(&context, args).await,
+        Command::Logs(args) => logs::run(&context, &args).await,
+        Command::Results(args) => results::run(&context, &args),
+        Command::Wait(args) => wait::run(&context, &args).await,
+        Command::Apply(args) => apply::run(&context, &args).await,
+        Command::Delete(args) => delete::run(&context, &args).await,
+        Command::Cancel(args) => ask::cancel(&context, &args).await,
+        Command::Retry(args) => ask::retry(&context, &args).await,
+        Command::Validate(args) => validate::run(&context, &args),
+        Command::Config(args) => config::run(&context, &args),
+        Command::Status(args) => status::run(&context, &args).await,
+        Command::Completion(_) | Command::Version(_) | Command::Schema(_) | Command::Explain(_) => Ok(Exit::Ok),
+    };
+    Ok(exit?.into())
+}
+
+/// Prints an error as a person reads it, and gives the exit code it ends with.
+#[must_use]
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    if !exit::is_broken_pipe(error) {
+        note(format_args!("error: {error:#}"));
+    }
+    exit::of_error(error).into()
+}
+
+/// The time, read once by each command.
+fn now() -> crate::resource::time::Timestamp {
+    crate::runtime::clock::system_time()
+}

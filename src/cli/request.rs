@@ -1,0 +1,44 @@
+//! Requests that change things: to the running controller, or straight to the store when none runs.
+
+use std::path::Path;
+
+use super::context::{Context, environment};
+use crate::runtime::answer::Answerer;
+use crate::runtime::control::{Request, Response};
+use crate::runtime::controller::Controller;
+use crate::server::client::{CallError, call};
+use crate::store::{StoreError, database_path};
+
+/// Asks the running controller of a state directory; `None` when none runs.
+///
+/// # Errors
+/// When one runs and does not answer as it should.
+pub async fn ask(state: &Path, request: &Request) -> Result<Option<Response>, CallError> {
+    call(state, request).await
+}
+
+/// Carries out a request: by the running controller, else by one that lives as long as the request. Says whether a controller was there.
+///
+/// # Errors
+/// When the controller does not answer, when there is no database, or when another process owns the state directory.
+pub async fn perform(context: &Context, request: Request) -> anyhow::Result<(Response, bool)> {
+    if let Some(response) = ask(&context.state, &request).await? {
+        return Ok((response, true));
+    }
+    let needs_loops = match request {
+        Request::Sync | Request::AcceptOrphans | Request::Reconcile { .. } => true,
+        Request::Cancel { .. } | Request::Retry { .. } | Request::Status => false,
+    };
+    let path = database_path(&context.state);
+    if !path.exists() && !needs_loops {
+        return Err(StoreError::Absent { path }.into());
+    }
+    let mut settings = context.settings.clone();
+    settings.embedded_analyzer &= needs_loops;
+    let grace = settings.shutdown_grace_period.std();
+    let variables = environment().into_iter().collect();
+    let controller = Controller::open(settings, context.workspace.clone(), variables).await?;
+    let response = Answerer::new(&controller).answer(request).await;
+    controller.shut_down(grace).await;
+    Ok((response, false))
+}

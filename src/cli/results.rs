@@ -1,0 +1,215 @@
+//! `manifestd results`: what the tools found, as a table, as one SARIF document, or as the stored JSON.
+
+use std::fs::File;
+use std::io::{BufReader, Write};
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::ValueEnum;
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+use super::context::Context;
+use super::exit::{Exit, refused};
+use super::names;
+use super::out::{Out, note};
+use super::table::Columns;
+use crate::resource::kind::Kind;
+use crate::store::view::{self, AttemptView, Filter, ObjectView};
+
+/// Source: SARIF 2.1.0, section 3.13.3.
+const SARIF_SCHEMA: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
+
+/// Arguments of `results`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Name of a task, or all
+    #[arg(value_name = "TASK|all")]
+    task: String,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+    /// Number of the attempt [default: the latest with a result]
+    #[arg(long, value_name = "N")]
+    attempt: Option<u32>,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Format {
+    /// Tools and what they found
+    #[default]
+    Table,
+    /// One SARIF 2.1.0 document with the runs of all tools
+    Sarif,
+    /// The result.json of the attempt as it is; with `all`, a List of them
+    Json,
+}
+
+/// Runs `results`.
+pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
+    let connection = context.open()?;
+    let all = args.task == "all";
+    if all && args.attempt.is_some() {
+        bail!("--attempt needs the name of one task");
+    }
+    let chosen: Vec<(ObjectView, AttemptView)> = if all {
+        let tasks = view::objects(&connection, Kind::Task, &Filter::default())?;
+        let latest = |task: ObjectView| Ok(latest(&connection, &task)?.map(|attempt| (task, attempt)));
+        tasks.into_iter().filter_map(|task| latest(task).transpose()).collect::<anyhow::Result<_>>()?
+    } else {
+        vec![one(&connection, args)?]
+    };
+    let mut out = Out::new(context.colour);
+    match args.output {
+        Format::Table => table(&chosen, &mut out)?,
+        Format::Sarif => sarif(context, &chosen, &mut out)?,
+        Format::Json if all => list(context, &chosen, &mut out)?,
+        Format::Json => {
+            for (task, attempt) in &chosen {
+                let path = directory(context, task, attempt)?.join("result.json");
+                let mut file = File::open(&path).with_context(|| path.display().to_string())?;
+                std::io::copy(&mut file, &mut out)?;
+            }
+        }
+    }
+    out.flush()?;
+    if chosen.is_empty() {
+        note(format_args!("No results found in {}.", context.state.display()));
+    }
+    Ok(Exit::Ok)
+}
+
+/// The named task with the attempt that is asked for.
+fn one(connection: &Connection, args: &Args) -> anyhow::Result<(ObjectView, AttemptView)> {
+    let name = names::of_kind(Kind::Task, &args.task)?;
+    let task = names::find(connection, Kind::Task, name)?;
+    let found = match args.attempt {
+        None => latest(connection, &task)?,
+        Some(number) => {
+            let found = view::attempts(connection, &task.uid)?.into_iter().find(|attempt| attempt.number == number);
+            let Some(attempt) = found else { return Err(refused(format!("task/{name} has no attempt {number}"))) };
+            Some(attempt)
+        }
+    };
+    match found {
+        Some(attempt) => Ok((task, attempt)),
+        None => Err(refused(format!("task/{name} has no result; manifestd why {name} says how it stands"))),
+    }
+}
+
+/// The latest attempt that left a result, or at least said something of its tools.
+fn latest(connection: &Connection, task: &ObjectView) -> anyhow::Result<Option<AttemptView>> {
+    let has_result = |attempt: &AttemptView| attempt.result_dir.is_some() || !attempt.tools.is_empty();
+    let current = task.task.as_ref().and_then(|task| task.attempt.clone());
+    if let Some(attempt) = current.filter(has_result) {
+        return Ok(Some(attempt));
+    }
+    Ok(view::attempts(connection, &task.uid)?.into_iter().rev().find(has_result))
+}
+
+/// Where the files of a result lie.
+fn directory(context: &Context, task: &ObjectView, attempt: &AttemptView) -> anyhow::Result<PathBuf> {
+    match &attempt.result_dir {
+        Some(directory) => result_directory(context, directory),
+        None => Err(refused(format!("attempt {} of task/{} left no files", attempt.number, task.name))),
+    }
+}
+
+/// A stored result directory below the state directory; refused when it would lie elsewhere.
+pub(crate) fn result_directory(context: &Context, stored: &str) -> anyhow::Result<PathBuf> {
+    if stored.is_empty() || !Path::new(stored).components().all(|part| matches!(part, Component::Normal(_))) {
+        bail!("the database names the result directory {stored:?}, which is none");
+    }
+    Ok(context.state.join("results").join(stored))
+}
+
+fn table(chosen: &[(ObjectView, AttemptView)], out: &mut Out) -> std::io::Result<()> {
+    let rows: Vec<Vec<String>> = chosen
+        .iter()
+        .flat_map(|(task, attempt)| attempt.tools.iter().map(move |tool| (task, attempt, tool)))
+        .map(|(task, attempt, tool)| {
+            let found = tool.findings;
+            let counts = [found.high, found.medium, found.low, found.unrated].map(|count| count.to_string());
+            let mut row =
+                vec![task.name.clone(), attempt.number.to_string(), tool.name.clone(), tool.status.to_string()];
+            row.extend(counts);
+            row.push(tool.message.clone());
+            row
+        })
+        .collect();
+    let header = ["TASK", "ATTEMPT", "TOOL", "STATUS", "HIGH", "MEDIUM", "LOW", "UNRATED", "MESSAGE"];
+    if rows.is_empty() { Ok(()) } else { Columns::new(&header).write(out, &rows, false) }
+}
+
+/// Writes one SARIF document, run by run, so that only one file is in memory at a time.
+fn sarif(context: &Context, chosen: &[(ObjectView, AttemptView)], out: &mut Out) -> anyhow::Result<()> {
+    write!(out, "{{\n  \"$schema\": {},\n  \"version\": \"2.1.0\",\n  \"runs\": [", json!(SARIF_SCHEMA))?;
+    let mut first = true;
+    for (task, attempt) in chosen {
+        for path in sarif_files(context, task, attempt)? {
+            for mut run in runs(&path)? {
+                // Tells the runs of one tool on several apps apart. Source: SARIF 2.1.0, section 3.14.3.
+                if let Some(run) = run.as_object_mut() {
+                    let id = format!("{}/{}", task.name, attempt.number);
+                    run.entry("automationDetails").or_insert_with(|| json!({ "id": id }));
+                }
+                write!(out, "{}\n    ", if std::mem::take(&mut first) { "" } else { "," })?;
+                serde_json::to_writer(&mut *out, &run).map_err(super::out::json_error)?;
+            }
+        }
+    }
+    write!(out, "\n  ]\n}}\n")?;
+    Ok(())
+}
+
+fn sarif_files(context: &Context, task: &ObjectView, attempt: &AttemptView) -> anyhow::Result<Vec<PathBuf>> {
+    if attempt.result_dir.is_none() {
+        return Ok(Vec::new());
+    }
+    let directory = directory(context, task, attempt)?.join("sarif");
+    let entries = match std::fs::read_dir(&directory) {
+        // An analyzer that knows no SARIF leaves none.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && directory.parent().is_some_and(Path::exists) => {
+            return Ok(Vec::new());
+        }
+        entries => entries.with_context(|| directory.display().to_string())?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.with_context(|| directory.display().to_string())?.path();
+        if path.extension().is_some_and(|extension| extension == "sarif") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn runs(path: &Path) -> anyhow::Result<Vec<Value>> {
+    let shown = || path.display().to_string();
+    let file = File::open(path).with_context(shown)?;
+    let mut document: Value = serde_json::from_reader(BufReader::new(file)).with_context(shown)?;
+    match document.get_mut("runs").map(Value::take) {
+        Some(Value::Array(runs)) => Ok(runs),
+        _ => bail!("{} is no SARIF document: it has no runs", shown()),
+    }
+}
+
+/// All results as one List, item by item.
+fn list(context: &Context, chosen: &[(ObjectView, AttemptView)], out: &mut Out) -> anyhow::Result<()> {
+    write!(out, "{{\n  \"kind\": \"List\",\n  \"items\": [")?;
+    let mut first = true;
+    for (task, attempt) in chosen.iter().filter(|(_, attempt)| attempt.result_dir.is_some()) {
+        let path = directory(context, task, attempt)?.join("result.json");
+        let file = File::open(&path).with_context(|| path.display().to_string())?;
+        let result: Value =
+            serde_json::from_reader(BufReader::new(file)).with_context(|| path.display().to_string())?;
+        write!(out, "{}\n    ", if std::mem::take(&mut first) { "" } else { "," })?;
+        let item =
+            json!({ "task": task.name, "attempt": attempt.number, "directory": attempt.result_dir, "result": result });
+        serde_json::to_writer(&mut *out, &item).map_err(super::out::json_error)?;
+    }
+    write!(out, "\n  ]\n}}\n")?;
+    Ok(())
+}

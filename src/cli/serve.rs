@@ -1,0 +1,85 @@
+//! `serve`: runs the controller until it is told to stop.
+
+use anyhow::{Context as _, bail};
+use futures_util::StreamExt;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_tokio::Signals;
+use tokio_util::sync::CancellationToken;
+
+use super::context::{Context, environment};
+use super::exit::Exit;
+use crate::runtime::answer::Answerer;
+use crate::runtime::controller::Controller;
+use crate::server::listen;
+
+/// Arguments of `serve`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Run the embedded analyzer inside the controller, for Analyzers with the address embedded:
+    #[arg(long)]
+    pub embedded_analyzer: bool,
+}
+
+/// Runs the controller.
+///
+/// # Errors
+/// Why it could not start, or had to end.
+pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
+    let mut settings = context.settings.clone();
+    settings.embedded_analyzer |= args.embedded_analyzer;
+    if !context.manifests.is_dir() {
+        bail!(
+            "the manifests directory {} is not there; create it, or name another one with --manifests",
+            context.manifests.display()
+        );
+    }
+    // Before anything is opened, so that a signal is never met by the default action half way.
+    let mut signals = Signals::new([SIGTERM, SIGINT]).context("listening to signals")?;
+    let grace = settings.shutdown_grace_period.std();
+    let mut controller =
+        Controller::open(settings, context.workspace.clone(), environment().into_iter().collect()).await?;
+    let listener = listen::bind(&context.state).context("binding the control socket")?;
+    controller.start().await;
+    let stop = CancellationToken::new();
+    let server = listen::serve(listener, Answerer::new(&controller), stop.clone());
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        manifests = %context.manifests.display(),
+        state = %context.state.display(),
+        embedded = controller.embedded().map(tracing::field::display),
+        "serving"
+    );
+    tokio::pin!(server);
+    let ended = tokio::select! {
+        error = controller.failed() => Err(anyhow::Error::from(error)),
+        ended = &mut server => Err(match ended {
+            Err(error) => anyhow::Error::from(error).context("the control socket"),
+            Ok(()) => anyhow::anyhow!("the control socket ended by itself"),
+        }),
+        signal = signals.next() => {
+            tracing::info!(signal = signal.unwrap_or_default(), "stopping; a second signal stops at once");
+            Ok(Exit::Ok)
+        }
+    };
+    // The socket answers until the end, so that people can look at what is being waited for.
+    let second = tokio::select! {
+        () = controller.shut_down(grace) => false,
+        _ = &mut server => false,
+        _ = signals.next() => true,
+    };
+    stop.cancel();
+    if second {
+        tracing::warn!("stopped at once; what still ran is found as interrupted by the next start");
+        // Blocking work must not be waited for: everything durable has been committed already.
+        leave_at_once();
+    }
+    ended
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a second signal ends the process at once, whatever still runs; nothing is lost by it"
+)]
+fn leave_at_once() -> ! {
+    std::process::exit(Exit::Stopped as i32)
+}

@@ -1,0 +1,234 @@
+//! `manifestd wait`: waits until tasks are as expected, for scripts.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::str::FromStr;
+
+use anyhow::bail;
+
+use super::changes::Watched;
+use super::context::Context;
+use super::exit::{Exit, refused};
+use super::names;
+use super::out::{Out, note};
+use super::selector::Selector;
+use crate::resource::kind::Kind;
+use crate::resource::phase::Phase;
+use crate::resource::task::{RunPolicy, TaskSpec};
+use crate::resource::time::Span;
+use crate::store::view::{self, Filter, ObjectView};
+
+/// More tasks than this are read all at once.
+const ONE_BY_ONE_MAX: usize = 50;
+
+/// Arguments of `wait`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Ends with 0 when every task is as expected, 1 when one has ended otherwise, 3 when the time is over.
+
+Examples:
+  manifestd wait lint-demo --for=phase=Completed,PartialSuccess --timeout 10m
+  manifestd wait --all --for=terminal
+  manifestd wait old-task --for=delete"
+)]
+pub(crate) struct Args {
+    /// Names of tasks
+    #[arg(value_name = "TASK", required_unless_present_any = ["selector", "all"])]
+    tasks: Vec<String>,
+    /// What to wait for: phase=PHASE, terminal, delete; several with commas, of which one is enough
+    #[arg(long = "for", value_name = "CONDITION", default_value = "terminal")]
+    condition: Condition,
+    /// How long to wait at most
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = Span::from_str)]
+    timeout: Span,
+    /// Also all tasks with these labels
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    selector: Option<Selector>,
+    /// All tasks
+    #[arg(long, conflicts_with_all = ["tasks", "selector"])]
+    all: bool,
+}
+
+/// What to wait for; one of it is enough.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Condition {
+    phases: Vec<Phase>,
+    delete: bool,
+}
+
+impl FromStr for Condition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut condition = Self::default();
+        for part in text.split([',', '|']).map(str::trim) {
+            match part.strip_prefix("phase=").unwrap_or(part) {
+                "terminal" => condition.phases.extend(Phase::ALL.iter().filter(|phase| phase.is_terminal())),
+                "delete" => condition.delete = true,
+                word => match Phase::ALL.iter().find(|phase| phase.as_str().eq_ignore_ascii_case(word)) {
+                    Some(phase) => condition.phases.push(*phase),
+                    None => {
+                        let phases: Vec<_> = Phase::ALL.iter().map(|phase| phase.as_str()).collect();
+                        return Err(format!(
+                            "{part:?} is nothing to wait for; write phase=PHASE ({}), terminal or delete",
+                            phases.join(", ")
+                        ));
+                    }
+                },
+            }
+        }
+        Ok(condition)
+    }
+}
+
+/// How a task stands towards what is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Met,
+    NotYet,
+    /// It ended otherwise, and nothing is under way.
+    Never,
+}
+
+/// Runs `wait`.
+pub(crate) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
+    let connection = context.open()?;
+    let tasks = tasks(&connection, args)?;
+    if tasks.is_empty() {
+        return Err(refused("no tasks match, so there is nothing to wait for"));
+    }
+    let mut watched = Watched::new(connection, &context.state);
+    let ended = tokio::time::timeout(args.timeout.std(), until(&mut watched, args, tasks, context)).await;
+    match ended {
+        Ok(exit) => exit,
+        Err(_) => {
+            note(format_args!("error: not everything was as expected after {}", args.timeout));
+            Ok(Exit::TimedOut)
+        }
+    }
+}
+
+/// The names to wait for.
+fn tasks(connection: &rusqlite::Connection, args: &Args) -> anyhow::Result<Vec<String>> {
+    let mut tasks = Vec::new();
+    for word in &args.tasks {
+        let name = names::of_kind(Kind::Task, word)?;
+        // What is gone already is just what `delete` waits for.
+        if !args.condition.delete {
+            let task = names::find(connection, Kind::Task, name)?;
+            if task.removed_at.is_some() {
+                bail!(super::exit::Refused(format!("task \"{name}\" was removed")));
+            }
+        }
+        tasks.push(name.to_owned());
+    }
+    if args.all || args.selector.is_some() {
+        let all = view::objects(connection, Kind::Task, &Filter::default())?;
+        let is_wanted =
+            |task: &ObjectView| args.selector.as_ref().is_none_or(|selector| selector.matches(&task.labels));
+        tasks.extend(all.into_iter().filter(is_wanted).map(|task| task.name));
+    }
+    tasks.sort();
+    tasks.dedup();
+    Ok(tasks)
+}
+
+async fn until(
+    watched: &mut Watched,
+    args: &Args,
+    mut waiting: Vec<String>,
+    context: &Context,
+) -> anyhow::Result<Exit> {
+    let mut out = Out::new(context.colour);
+    let mut all_met = true;
+    loop {
+        watched.changed().await?;
+        let mut left = Vec::new();
+        let mut now = read(watched.connection(), &waiting)?;
+        for name in waiting {
+            let task = now.remove(&name);
+            match standing(task.as_ref(), &args.condition) {
+                Standing::NotYet => left.push(name),
+                Standing::Met => match &task {
+                    Some(task) => writeln!(out, "task/{name} {}", phase(task).map_or("", Phase::as_str))?,
+                    None => writeln!(out, "task/{name} deleted")?,
+                },
+                Standing::Never => {
+                    all_met = false;
+                    let what = task
+                        .as_ref()
+                        .and_then(phase)
+                        .map_or_else(|| "was removed".into(), |phase| format!("is {phase}"));
+                    note(format_args!("error: task/{name} {what}; manifestd why {name} says more"));
+                }
+            }
+        }
+        out.flush()?;
+        if left.is_empty() {
+            return Ok(if all_met { Exit::Ok } else { Exit::No });
+        }
+        waiting = left;
+    }
+}
+
+/// The tasks of these names that are there, by name: one by one, or all at once when they are many.
+fn read(connection: &rusqlite::Connection, names: &[String]) -> anyhow::Result<HashMap<String, ObjectView>> {
+    let mut found = Vec::new();
+    if names.len() > ONE_BY_ONE_MAX {
+        found = view::objects(connection, Kind::Task, &Filter::default())?;
+    } else {
+        for name in names {
+            let filter = Filter { name: Some(name.clone()), removed: false };
+            found.extend(view::objects(connection, Kind::Task, &filter)?);
+        }
+    }
+    Ok(found.into_iter().map(|task| (task.name.clone(), task)).collect())
+}
+
+fn phase(task: &ObjectView) -> Option<Phase> {
+    task.task.as_ref().map(|task| task.status.phase)
+}
+
+fn standing(task: Option<&ObjectView>, condition: &Condition) -> Standing {
+    let Some(task) = task else {
+        return if condition.delete { Standing::Met } else { Standing::Never };
+    };
+    let Some(phase) = phase(task) else { return Standing::NotYet };
+    let moving = is_moving(task);
+    match () {
+        // A phase that is about to be left is not waited for: `retry X && wait X` means the new run.
+        () if condition.phases.contains(&phase) && !(phase.is_terminal() && moving) => Standing::Met,
+        () if condition.delete || !phase.is_terminal() || moving => Standing::NotYet,
+        () => Standing::Never,
+    }
+}
+
+/// Whether a finished task is about to run again: asked for by a person, or its spec changed.
+fn is_moving(task: &ObjectView) -> bool {
+    let Some(state) = &task.task else { return false };
+    let changed = task.generation > state.status.observed_generation;
+    let reruns = serde_json::from_value::<TaskSpec>(task.spec.clone())
+        .is_ok_and(|spec| spec.run_policy == RunPolicy::OnSpecChange);
+    state.retry_requested || (changed && reruns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_are_read_in_every_usual_spelling() {
+        let two = vec![Phase::Completed, Phase::PartialSuccess];
+        for text in
+            ["phase=Completed,phase=PartialSuccess", "phase=Completed,PartialSuccess", "Completed | partialsuccess"]
+        {
+            assert_eq!(text.parse::<Condition>().unwrap(), Condition { phases: two.clone(), delete: false }, "{text}");
+        }
+        let terminal: Condition = "terminal".parse().unwrap();
+        assert_eq!(terminal.phases.len(), 4);
+        assert!("delete".parse::<Condition>().unwrap().delete);
+        for wrong in ["", "phase=", "phase=Done", "condition=Ready"] {
+            assert!(wrong.parse::<Condition>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The one door to the outside world: `run` drives an attempt on whatever its target is, and always comes back with an ending.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::pace::Pace;
+use super::running::Running;
+use super::{command, results, websocket};
+use crate::resource::analyzer::Rate;
+use crate::resource::attempt::{Assignment, Ending, Sign, Target};
+use crate::resource::outcome::{Outcome, Verdict};
+use crate::resource::reason::Reason;
+use crate::resource::time::Timestamp;
+
+/// Where executors work: directories, environment, limits.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Apps' paths are relative to it, and none may lead out of it.
+    pub workspace: PathBuf,
+    /// The state directory; `results/` and `staging/` lie in it.
+    pub state: PathBuf,
+    /// What `embedded:` means: where the daemon's own analyzer listens.
+    pub embedded: Option<SocketAddr>,
+    /// Identity of the state directory. Programs carry `MANIFESTD_ATTEMPT=<prefix>/<task uid>/<number>`, so that leftovers of this
+    /// state directory, and of no other, can be found.
+    pub attempt_token_prefix: String,
+    /// The environment programs may inherit from; only PATH, HOME, LANG, LC_ALL, TZ and TMPDIR are taken out of it.
+    pub environment: BTreeMap<String, String>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl Surroundings {
+    /// The token by which the processes of an attempt are known.
+    #[must_use]
+    pub fn token(&self, id: &crate::resource::attempt::AttemptId) -> String {
+        format!("{}/{}/{}", self.attempt_token_prefix, id.task, id.number)
+    }
+}
+
+/// Bounds of one attempt.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The largest message of a WebSocket analyzer, in bytes. The existing analyzers have the same limit.
+    pub message_bytes_max: usize,
+    /// The largest standard output of a program, in bytes.
+    pub output_bytes_max: usize,
+    /// How much of a log is kept, in bytes: half from its head, half from its end.
+    pub log_bytes_max: usize,
+    /// Time between two signs of life.
+    pub ping_interval: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const MIB: usize = 1 << 20;
+        Self {
+            message_bytes_max: 100 * MIB,
+            output_bytes_max: 32 * MIB,
+            log_bytes_max: MIB,
+            ping_interval: Duration::from_secs(20),
+        }
+    }
+}
+
+/// All executors, behind one door. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Executors {
+    surroundings: Arc<Surroundings>,
+    pace: Arc<Pace>,
+}
+
+impl Executors {
+    /// Executors that work in these surroundings. Nothing is touched until the first run.
+    #[must_use]
+    pub fn new(surroundings: Surroundings) -> Self {
+        Self { surroundings: Arc::new(surroundings), pace: Arc::default() }
+    }
+
+    /// Where they work.
+    #[must_use]
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
+    }
+
+    /// Waits until the analyzer's rate allows one more start: `limit` at once, then one in every `per / limit`. It can be dropped at any time.
+    pub async fn pace(&self, analyzer: &str, rate: Rate) {
+        self.pace.wait(analyzer, rate).await;
+    }
+
+    /// Drives one attempt to its end.
+    ///
+    /// `now` is the time at the call; the deadline is `assignment.deadline_at - now` later by the runtime's clock. `signs` hears what the attempt says
+    /// of itself: `Spawned` always arrives, others are dropped while nobody listens. `stop` ends the attempt as `Cancelled`; the caller may put a
+    /// better reason in place of `CancelledByUser`. It comes back within a bounded time after `stop` or the deadline, whatever the
+    /// other side does, and never panics: a panic inside is a `Failed` of its own.
+    ///
+    /// When the ending has a result, the result is safely on disk.
+    pub async fn run(
+        &self,
+        assignment: &Assignment,
+        now: Timestamp,
+        signs: mpsc::Sender<Sign>,
+        stop: CancellationToken,
+    ) -> Ending {
+        let running = Running::new(&self.surroundings, assignment, now, signs, stop);
+        let staging = running.staging.clone();
+        match AssertUnwindSafe(dispatch(running)).catch_unwind().await {
+            Ok(ending) => ending,
+            Err(panic) => {
+                results::discard(staging).await;
+                let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+                let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+                tracing::error!(task = %assignment.task, attempt = assignment.id.number, panic = %text, "an executor panicked");
+                let message = format!("an executor panicked, which is a bug in manifestd: {text}");
+                Ending::bare(Verdict::without_tools(Outcome::Failed, Reason::AnalyzerError, message))
+            }
+        }
+    }
+}
+
+async fn dispatch(running: Running<'_>) -> Ending {
+    // Nothing is begun that must already end.
+    if let Some(verdict) = running.fence.reached().now_or_never() {
+        return running.end(verdict, None, Vec::new()).await;
+    }
+    match &running.assignment.target {
+        Target::WebSocket { url, request, connect_timeout } => {
+            websocket::run(running, url, request, connect_timeout.std()).await
+        }
+        Target::Command(spec) => command::run(running, spec).await,
+    }
+}

@@ -1,0 +1,99 @@
+//! The log of one attempt: written as it comes, so that it can be followed, and bounded whatever is said.
+//!
+//! The first half of the limit goes to `log.txt` at once. Of the rest the end is kept in memory and written when the attempt is over,
+//! behind a line that says how much is missing between the two.
+
+use std::collections::VecDeque;
+use std::io;
+
+use tokio::io::AsyncWriteExt as _;
+
+use super::results::Staging;
+
+/// A log that is being written. No file exists until the first byte.
+pub(super) struct Log {
+    staging: Staging,
+    head_left: usize,
+    tail: VecDeque<u8>,
+    tail_max: usize,
+    left_out: u64,
+    file: Option<tokio::fs::File>,
+    broken: Option<io::Error>,
+}
+
+impl Log {
+    pub(super) fn new(staging: Staging, bytes_max: usize) -> Self {
+        let half = bytes_max / 2;
+        Self { staging, head_left: half, tail: VecDeque::new(), tail_max: half, left_out: 0, file: None, broken: None }
+    }
+
+    /// Adds to the log. A disk error is kept for [`Log::close`]: it must not end what is being logged.
+    pub(super) async fn append(&mut self, bytes: &[u8]) {
+        let (head, rest) = bytes.split_at(bytes.len().min(self.head_left));
+        self.head_left -= head.len();
+        self.tail.extend(rest);
+        let over = self.tail.len().saturating_sub(self.tail_max);
+        self.tail.drain(..over);
+        self.left_out += over as u64;
+        if !head.is_empty() && self.broken.is_none() {
+            self.broken = self.write(head).await.err();
+        }
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(self.staging.create_log().await?),
+        };
+        file.write_all(bytes).await?;
+        file.flush().await
+    }
+
+    /// Writes the end and gives the file, which the caller syncs; `None` when nothing was logged.
+    pub(super) async fn close(mut self) -> io::Result<Option<std::fs::File>> {
+        if let Some(error) = self.broken.take() {
+            return Err(error);
+        }
+        if !self.tail.is_empty() {
+            let tail: Vec<u8> = std::mem::take(&mut self.tail).into();
+            if self.left_out > 0 {
+                let line = format!("\n... {} bytes left out ...\n", self.left_out);
+                self.write(line.as_bytes()).await?;
+            }
+            self.write(&tail).await?;
+        }
+        match self.file {
+            Some(file) => Ok(Some(file.into_std().await)),
+            None => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::attempt::AttemptId;
+    use crate::resource::name::Uid;
+
+    #[tokio::test]
+    async fn head_and_tail_are_kept_and_the_gap_is_told() {
+        let state = tempfile::tempdir().unwrap();
+        let staging = Staging::of(state.path(), &AttemptId { task: Uid("t".into()), number: 1 });
+        let mut log = Log::new(staging.clone(), 8);
+        for part in ["ab", "cdef", "ghijkl", "mn"] {
+            log.append(part.as_bytes()).await;
+        }
+        assert_eq!(std::fs::read_to_string(staging.path().join("log.txt")).unwrap(), "abcd");
+        assert!(log.close().await.unwrap().is_some());
+        let text = std::fs::read_to_string(staging.path().join("log.txt")).unwrap();
+        assert_eq!(text, "abcd\n... 6 bytes left out ...\nklmn");
+    }
+
+    #[tokio::test]
+    async fn a_silent_attempt_leaves_no_file() {
+        let state = tempfile::tempdir().unwrap();
+        let staging = Staging::of(state.path(), &AttemptId { task: Uid("t".into()), number: 1 });
+        assert!(Log::new(staging, 8).close().await.unwrap().is_none());
+        assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 0);
+    }
+}

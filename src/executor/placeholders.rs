@@ -1,0 +1,201 @@
+//! Fills the placeholders of a command's argv: pure, and never through a shell, so a value stays one argument whatever is in it.
+//!
+//! A value that begins an argument and itself begins with `-` would be read as an option by the program. The author of an Analyzer says which options a
+//! program gets, not the author of a Task, so such a value is refused, unless an argument that is exactly `--` stands before it, which by
+//! convention ends the options.
+
+use serde_json::{Map, Value};
+
+use crate::resource::attempt::Assignment;
+use crate::resource::reason::Reason;
+use crate::verdict::command::TOOLS;
+
+/// Why an argv cannot be made.
+pub(super) type Problem = (Reason, String);
+
+fn invalid(text: String) -> Problem {
+    (Reason::InvalidConfiguration, text)
+}
+
+/// The program and its arguments. `app_path` is the app's absolute directory.
+///
+/// # Errors
+/// `InvalidConfiguration` for an unknown placeholder, a missing or non-scalar config value, or a value that would be read as an option;
+/// `AppNotAddressable` when the app has no model or number and the argv names it.
+pub(super) fn expand(argv: &[String], assignment: &Assignment, app_path: &str) -> Result<Vec<String>, Problem> {
+    let mut expanded = Vec::with_capacity(argv.len());
+    let mut options = true;
+    for (at, argument) in argv.iter().enumerate() {
+        if argument == TOOLS {
+            if at == 0 {
+                return Err(invalid(format!("argv[0] is {TOOLS}, but the program must be said by the analyzer")));
+            }
+            for tool in &assignment.tools {
+                check(options, tool, TOOLS)?;
+                expanded.push(tool.clone());
+            }
+            continue;
+        }
+        let filled = fill(argument, assignment, app_path, at == 0)?;
+        if argument.starts_with("${") {
+            check(options, &filled, argument)?;
+        }
+        if filled.contains('\0') {
+            return Err(invalid(format!("argument {argument:?} gets a NUL character, which no argument can hold")));
+        }
+        options &= argument != "--";
+        expanded.push(filled);
+    }
+    if expanded.first().is_none_or(String::is_empty) {
+        return Err(invalid("argv names no program".into()));
+    }
+    Ok(expanded)
+}
+
+fn check(options: bool, value: &str, argument: &str) -> Result<(), Problem> {
+    if options && value.starts_with('-') {
+        return Err(invalid(format!(
+            "{argument} becomes {value:?}, which the program would read as an option; put \"--\" before it in argv, or change the value"
+        )));
+    }
+    Ok(())
+}
+
+fn fill(argument: &str, assignment: &Assignment, app_path: &str, program: bool) -> Result<String, Problem> {
+    let mut filled = String::with_capacity(argument.len());
+    let mut rest = argument;
+    while let Some(start) = rest.find("${") {
+        filled.push_str(&rest[..start]);
+        let Some(length) = rest[start..].find('}') else {
+            return Err(invalid(format!("argument {argument:?} has a ${{ without its }}")));
+        };
+        let name = &rest[start + 2..start + length];
+        if program && name != "app.path" {
+            return Err(invalid(format!(
+                "argv[0] is {argument:?}, but only ${{app.path}} may be part of the program's name"
+            )));
+        }
+        filled.push_str(&value(name, argument, assignment, app_path)?);
+        rest = &rest[start + length + 1..];
+    }
+    filled.push_str(rest);
+    Ok(filled)
+}
+
+fn value(name: &str, argument: &str, assignment: &Assignment, app_path: &str) -> Result<String, Problem> {
+    let app = &assignment.app;
+    let lacks = |field: &str| {
+        let text = format!("argument {argument:?} needs the app's {field}, and app {} has no spec.{field}", app.name);
+        (Reason::AppNotAddressable, text)
+    };
+    match name {
+        "app.path" => Ok(app_path.to_owned()),
+        "app.name" => Ok(app.name.clone()),
+        "app.model" => app.model.clone().ok_or_else(|| lacks("model")),
+        "app.number" => app.number.map(|number| number.to_string()).ok_or_else(|| lacks("number")),
+        "task.name" => Ok(assignment.task.clone()),
+        "tools" => Err(invalid(format!("argument {argument:?}: {TOOLS} must be an argument of its own"))),
+        _ => match name.strip_prefix("config.") {
+            Some(key) => config_value(key, argument, &assignment.config),
+            None => Err(invalid(format!(
+                "argument {argument:?}: unknown placeholder ${{{name}}}; known are app.path, app.name, app.model, app.number, task.name, config.KEY and tools"
+            ))),
+        },
+    }
+}
+
+fn config_value(key: &str, argument: &str, config: &Map<String, Value>) -> Result<String, Problem> {
+    match config.get(key) {
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(scalar @ (Value::Number(_) | Value::Bool(_))) => Ok(scalar.to_string()),
+        Some(_) => Err(invalid(format!(
+            "argument {argument:?}: the task's spec.config.{key} is not a text, number or boolean"
+        ))),
+        None => Err(invalid(format!("argument {argument:?}: the task has no spec.config.{key}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::resource::attempt::{AppTarget, AttemptId, Target};
+    use crate::resource::name::Uid;
+    use crate::resource::time::{Span, Timestamp};
+
+    fn try_expand(argv: &[&str], config: Value, tools: &[&str]) -> Result<Vec<String>, Problem> {
+        let assignment = Assignment {
+            id: AttemptId { task: Uid("t".into()), number: 1 },
+            task: "lint".into(),
+            analyzer: "ruff".into(),
+            app: AppTarget {
+                name: "a".into(),
+                path: "apps/a".into(),
+                model: None,
+                number: Some(7),
+                target_urls: Vec::new(),
+            },
+            target: Target::WebSocket { url: String::new(), request: String::new(), connect_timeout: Span(1) },
+            rate: None,
+            tools: tools.iter().map(|&tool| tool.to_owned()).collect(),
+            config: config.as_object().cloned().unwrap_or_default(),
+            opened_at: Timestamp(0),
+            deadline_at: Timestamp(1),
+        };
+        let argv: Vec<String> = argv.iter().map(|&argument| argument.to_owned()).collect();
+        expand(&argv, &assignment, "/w/apps/a b")
+    }
+
+    #[test]
+    fn values_stay_one_argument() {
+        let argv = [
+            "${app.path}/run",
+            "${app.path}",
+            "n=${app.number},${task.name}",
+            "${config.x}",
+            "$HOME `id` $(id)",
+            "${tools}",
+        ];
+        let expanded = try_expand(&argv, json!({"x": "a; rm b"}), &["one", "two"]).unwrap();
+        assert_eq!(
+            expanded,
+            ["/w/apps/a b/run", "/w/apps/a b", "n=7,lint", "a; rm b", "$HOME `id` $(id)", "one", "two"]
+        );
+        assert_eq!(try_expand(&["p", "${tools}"], json!({}), &[]).unwrap(), ["p"]);
+    }
+
+    #[test]
+    fn a_value_is_not_filled_again() {
+        let expanded = try_expand(&["p", "${config.x}"], json!({"x": "${app.path}"}), &[]).unwrap();
+        assert_eq!(expanded[1], "${app.path}");
+    }
+
+    #[test]
+    fn a_task_cannot_smuggle_in_an_option() {
+        for argv in [&["p", "${config.x}"][..], &["p", "${config.x}${task.name}"]] {
+            assert_eq!(try_expand(argv, json!({"x": "-rf"}), &[]).unwrap_err().0, Reason::InvalidConfiguration);
+        }
+        assert!(try_expand(&["p", "${tools}"], json!({}), &["--fix"]).is_err());
+        assert!(try_expand(&["p", "--", "${config.x}"], json!({"x": "-rf"}), &[]).is_ok());
+        assert!(try_expand(&["p", "--level=${config.x}"], json!({"x": -3}), &[]).is_ok());
+        assert!(try_expand(&["${config.x}"], json!({"x": "evil"}), &[]).is_err());
+        assert!(try_expand(&["${tools}"], json!({}), &["evil"]).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_filled_is_refused_with_a_reason() {
+        for (argument, reason) in [
+            ("${nope}", Reason::InvalidConfiguration),
+            ("${config.none}", Reason::InvalidConfiguration),
+            ("${config.list}", Reason::InvalidConfiguration),
+            ("a${tools}", Reason::InvalidConfiguration),
+            ("${app.path", Reason::InvalidConfiguration),
+            ("${config.nul}", Reason::InvalidConfiguration),
+            ("${app.model}", Reason::AppNotAddressable),
+        ] {
+            let config = json!({"list": [1], "nul": "a\0b"});
+            assert_eq!(try_expand(&["p", argument], config, &[]).unwrap_err().0, reason, "{argument}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What both executors share while an attempt runs: its deadline and stop signal, its signs, its log, and how it comes to an ending.
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use super::executors::Surroundings;
+use super::log::Log;
+use super::results::{self, Payload, Staging};
+use crate::resource::attempt::{Assignment, Ending, Sign};
+use crate::resource::outcome::{Outcome, Verdict, one_line};
+use crate::resource::reason::Reason;
+use crate::resource::time::{Span, Timestamp};
+
+/// One attempt that is being carried.
+pub(super) struct Running<'a> {
+    pub(super) surroundings: &'a Surroundings,
+    pub(super) assignment: &'a Assignment,
+    pub(super) token: String,
+    pub(super) staging: Staging,
+    pub(super) log: Log,
+    pub(super) fence: Fence,
+    signs: mpsc::Sender<Sign>,
+    now: Timestamp,
+    started: Instant,
+}
+
+/// What ends an attempt from this side.
+#[derive(Debug, Clone)]
+pub(super) struct Fence {
+    stop: CancellationToken,
+    started: Instant,
+    remaining: Span,
+    allowed: Span,
+}
+
+impl Fence {
+    /// Comes back when the attempt must end, with how it ended.
+    pub(super) async fn reached(&self) -> Verdict {
+        tokio::select! {
+            () = self.stop.cancelled() => {
+                Verdict::without_tools(Outcome::Cancelled, Reason::CancelledByUser, "stopped while it ran")
+            }
+            () = tokio::time::sleep(self.remaining.std().saturating_sub(self.started.elapsed())) => {
+                let message = format!("it ran past its deadline of {}", self.allowed);
+                Verdict::without_tools(Outcome::TimedOut, Reason::DeadlineExceeded, message)
+            }
+        }
+    }
+}
+
+impl<'a> Running<'a> {
+    pub(super) fn new(
+        surroundings: &'a Surroundings,
+        assignment: &'a Assignment,
+        now: Timestamp,
+        signs: mpsc::Sender<Sign>,
+        stop: CancellationToken,
+    ) -> Self {
+        let started = Instant::now();
+        let staging = Staging::of(&surroundings.state, &assignment.id);
+        let fence = Fence {
+            stop,
+            started,
+            remaining: assignment.deadline_at.since(now),
+            allowed: assignment.deadline_at.since(assignment.opened_at),
+        };
+        Self {
+            surroundings,
+            assignment,
+            token: surroundings.token(&assignment.id),
+            log: Log::new(staging.clone(), surroundings.limits.log_bytes_max),
+            staging,
+            fence,
+            signs,
+            now,
+            started,
+        }
+    }
+
+    /// The time by the runtime's clock.
+    pub(super) fn time(&self) -> Timestamp {
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.now.plus(Span(elapsed))
+    }
+
+    /// A clone for sending a sign that must arrive.
+    pub(super) fn signs(&self) -> mpsc::Sender<Sign> {
+        self.signs.clone()
+    }
+
+    /// Tells a sign that may be lost: the next one says the same.
+    pub(super) fn tell(&self, sign: Sign) {
+        let _ = self.signs.try_send(sign);
+    }
+
+    /// Tells how far it is, and logs it as `<time> <stage> <message>`.
+    pub(super) async fn progress(&mut self, sign: Sign) {
+        if let Sign::Progress { stage, message, .. } = &sign {
+            let line = format!("{} {stage} {message}", self.time());
+            self.log.append(format!("{}\n", line.trim_end()).as_bytes()).await;
+        }
+        self.tell(sign);
+    }
+
+    /// An ending before anything was begun.
+    pub(super) async fn refuse(self, outcome: Outcome, reason: Reason, message: impl Into<String>) -> Ending {
+        self.end(Verdict::without_tools(outcome, reason, message), None, Vec::new()).await
+    }
+
+    /// Stores what there is and gives the ending. A success whose result cannot be stored is none; any other ending keeps its reason.
+    pub(super) async fn end(
+        self,
+        mut verdict: Verdict,
+        payload: Option<(&'static str, Bytes)>,
+        sarif: Vec<(String, serde_json::Value)>,
+    ) -> Ending {
+        let log = self.log.close().await;
+        if payload.is_none() && sarif.is_empty() && matches!(log, Ok(None)) {
+            results::discard(self.staging).await;
+            return Ending::bare(verdict);
+        }
+        let stored = match log {
+            Ok(log) => {
+                let payload = Payload { result: payload, sarif, log };
+                results::store(&self.surroundings.state, self.staging.clone(), self.assignment, &verdict, payload).await
+            }
+            Err(error) => Err(error),
+        };
+        match stored {
+            Ok(result) => Ending { verdict, result: Some(result) },
+            Err(error) => {
+                results::discard(self.staging).await;
+                let problem = format!("the result could not be stored: {error}");
+                if matches!(verdict.outcome, Outcome::Completed | Outcome::PartialSuccess) {
+                    verdict.outcome = Outcome::Failed;
+                    verdict.reason = Reason::ResultNotStored;
+                    verdict.message = one_line(&problem);
+                } else {
+                    verdict.message = one_line(&format!("{}; {problem}", verdict.message));
+                }
+                Ending::bare(verdict)
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What `reconcile --once` would do: the real loops on a copy of the database, with every effect left out.
+//!
+//! Nothing else computes plans, so what is printed here is what would happen: each write says so in an event of its own.
+
+use std::path::{Path, PathBuf};
+
+use super::clock::Clock;
+use super::controller::{ControllerError, wake_unsettled};
+use super::core::Core;
+use super::mirror::Mirror;
+use super::reconcile::plan;
+use super::wakes::Loop;
+use crate::config::Settings;
+use crate::executor::{Executors, Limits, Surroundings};
+use crate::plan::Key;
+use crate::resource::event::Event;
+use crate::store::{Committed, StateLock, Store, StoreError, database_path, open_read_only, view};
+
+/// Steps at most: each pass either changes something or ends, so this only guards against a planner that never comes to rest.
+const STEPS_MAX: usize = 1_000_000;
+
+/// Plans every asked loop on a copy of the state and returns the events that would be recorded, oldest first.
+///
+/// # Errors
+/// What the store says, or that the plans do not come to rest.
+pub async fn dry_run(settings: Settings, workspace: PathBuf, only: &[String]) -> Result<Vec<Event>, ControllerError> {
+    let scratch = tempfile::tempdir().map_err(|source| StoreError::Io { path: std::env::temp_dir(), source })?;
+    let known = copy(&database_path(&workspace.join(&settings.state)), scratch.path())?;
+    let store = Store::open(StateLock::acquire(scratch.path())?)?;
+    let surroundings = Surroundings {
+        workspace: workspace.clone(),
+        state: scratch.path().to_owned(),
+        embedded: None,
+        attempt_token_prefix: store.id().to_owned(),
+        environment: std::collections::BTreeMap::new(),
+        limits: Limits::default(),
+    };
+    let core = Core::new(store, Clock::System, settings, workspace, Executors::new(surroundings));
+    let wanted = |word: &str| only.is_empty() || only.iter().any(|only| only == word);
+    if wanted("manifests") {
+        Mirror::new(&core).scan().await?;
+    }
+    if wanted("apps") {
+        core.wakes.add(Key::Apps);
+        settle(&core, Loop::Apps).await?;
+    }
+    if wanted("tasks") {
+        wake_unsettled(&core).await;
+        settle(&core, Loop::Tasks).await?;
+    }
+    let connection = open_read_only(core.store.path())?;
+    Ok(view::events_after(&connection, known)?.into_iter().map(|(_, event)| event).collect())
+}
+
+/// Copies the database, if there is one, and returns the number of its last event.
+fn copy(database: &Path, scratch: &Path) -> Result<i64, StoreError> {
+    if !database.exists() {
+        return Ok(0);
+    }
+    let connection = open_read_only(database)?;
+    connection.execute("VACUUM INTO ?1", [database_path(scratch).to_string_lossy()])?;
+    view::last_event(&connection)
+}
+
+async fn settle(core: &Core, of: Loop) -> Result<(), ControllerError> {
+    for _ in 0..STEPS_MAX {
+        let Some(key) = core.wakes.pop(of, core.now()) else { return Ok(()) };
+        let planned = plan(core, &key).await?;
+        let changes = !planned.writes.is_empty();
+        if let Committed::Applied(woken) = core.store.commit(planned.writes, core.now()).await? {
+            planned.wakes.into_iter().chain(woken).for_each(|key| core.wakes.add(key));
+        }
+        core.wakes.done(&key);
+        match planned.next {
+            Some(at) if changes => core.wakes.add_at(key, at),
+            Some(_) | None => {}
+        }
+    }
+    Err(ControllerError::Fatal("the plans do not come to rest; this is a bug".into()))
+}

@@ -1,0 +1,62 @@
+//! Small questions of the command line that need no whole objects: has anything changed, which names are there, who runs.
+
+use rusqlite::{Connection, params};
+
+use super::StoreError;
+use super::rows::time;
+use crate::resource::kind::Kind;
+use crate::resource::time::Timestamp;
+
+/// A number that is another one after somebody else committed something; cheap, whatever the size of the database.
+///
+/// # Errors
+/// What the database says.
+pub fn data_version(connection: &Connection) -> Result<i64, StoreError> {
+    Ok(connection.query_row("PRAGMA data_version", [], |row| row.get(0))?)
+}
+
+/// The names of the objects of a kind whose manifest is there.
+///
+/// # Errors
+/// What the database says.
+pub fn names(connection: &Connection, kind: Kind) -> Result<Vec<String>, StoreError> {
+    let query = "SELECT name FROM object WHERE kind = ?1 AND removed_at IS NULL ORDER BY name";
+    let mut statement = connection.prepare_cached(query)?;
+    let names = statement.query_map([kind.as_str()], |row| row.get(0))?;
+    Ok(names.collect::<Result<_, _>>()?)
+}
+
+/// An open attempt, as one line about who occupies a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Occupant {
+    /// Name of the task.
+    pub task: String,
+    /// Address of the replica; empty for a command.
+    pub replica: String,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// When it ends at the latest.
+    pub deadline_at: Timestamp,
+}
+
+/// The open attempts on an analyzer, oldest first, at most `limit`.
+///
+/// # Errors
+/// What the database says.
+pub fn occupants(connection: &Connection, analyzer: &str, limit: u32) -> Result<Vec<Occupant>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT t.name, a.replica, a.opened_at, a.deadline_at FROM attempt a JOIN task t ON t.uid = a.task_uid
+         WHERE a.analyzer = ?1 AND a.outcome IS NULL ORDER BY a.opened_at, t.name LIMIT ?2",
+    )?;
+    let mut rows = statement.query(params![analyzer, limit])?;
+    let mut occupants = Vec::new();
+    while let Some(row) = rows.next()? {
+        occupants.push(Occupant {
+            task: row.get("name")?,
+            replica: row.get("replica")?,
+            opened_at: time(row, "opened_at")?,
+            deadline_at: time(row, "deadline_at")?,
+        });
+    }
+    Ok(occupants)
+}

@@ -1,0 +1,182 @@
+//! A WebSocket analyzer that does exactly what a script says, above all what it should not. It is a raw server on a local port; everything it
+//! does is tied to signals, and it ends when it is dropped.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+
+/// What the analyzer does with each connection, once it has heard a request.
+#[derive(Clone)]
+pub(crate) enum Behaviour {
+    /// Nobody listens on the port.
+    Refuses,
+    /// Accepts the connection and never speaks WebSocket.
+    NeverShakesHands,
+    /// Hears the request and says nothing more.
+    Silent,
+    /// Hears the request and stops reading and answering altogether, pings too.
+    Deaf,
+    /// Sends these messages as they are, then stays.
+    Says(Vec<Message>),
+    /// Sends one frame and closes in good order.
+    Answers(Value),
+    /// Waits for the signal, then answers.
+    AnswersLate(Arc<Notify>, Value),
+    /// Starts a frame and drops the connection in the middle of it.
+    DropsMidFrame,
+    /// Resets the connection without a word.
+    Resets,
+    /// Sends the result and resets the connection behind it.
+    AnswersThenResets(Value),
+    /// Sends two results.
+    AnswersTwice(Value, Value),
+    /// Closes in good order without a result.
+    ClosesWithoutResult,
+    /// Sends garbage without end.
+    Garbage,
+    /// Sends a result of about so many bytes.
+    Big(usize),
+}
+
+/// The running analyzer.
+pub(crate) struct Misbehaving {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    requests: mpsc::Receiver<Value>,
+    left: mpsc::Receiver<()>,
+    _server: JoinSet<()>,
+}
+
+impl Misbehaving {
+    /// Starts an analyzer on a free local port.
+    pub(crate) async fn start(behaviour: Behaviour) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a local port");
+        let address = listener.local_addr().expect("its address");
+        let (heard, requests) = mpsc::channel(64);
+        let (leaving, left) = mpsc::channel(64);
+        let mut server = JoinSet::new();
+        if !matches!(behaviour, Behaviour::Refuses) {
+            server.spawn(async move {
+                let mut connections = JoinSet::new();
+                while let Ok((stream, _)) = listener.accept().await {
+                    connections.spawn(serve(stream, behaviour.clone(), heard.clone(), leaving.clone()));
+                }
+            });
+        }
+        Self { address, requests, left, _server: server }
+    }
+
+    /// Its address as an Analyzer names it.
+    pub(crate) fn url(&self) -> String {
+        format!("ws://{}", self.address)
+    }
+
+    /// Waits for the next request it hears.
+    pub(crate) async fn request(&mut self) -> Value {
+        self.requests.recv().await.expect("the analyzer runs")
+    }
+
+    /// Waits until a client has left a connection.
+    pub(crate) async fn client_left(&mut self) {
+        self.left.recv().await.expect("the analyzer runs");
+    }
+}
+
+/// A result of the static analyzer in which `tool` ran and found `issues`.
+pub(crate) fn static_result(tool: &str, issues: u64) -> Value {
+    json!({"type": "static_analysis_result", "status": "success", "service": "static-analyzer", "analysis": {
+        "tools_used": [tool],
+        "results": {"python": {tool: {"tool": tool, "executed": true, "status": "success", "total_issues": issues}}},
+    }})
+}
+
+type Socket = WebSocketStream<TcpStream>;
+
+async fn serve(stream: TcpStream, behaviour: Behaviour, heard: mpsc::Sender<Value>, leaving: mpsc::Sender<()>) {
+    if matches!(behaviour, Behaviour::NeverShakesHands) {
+        return std::future::pending().await;
+    }
+    let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else { return };
+    let Some(Ok(Message::Text(text))) = socket.next().await else { return };
+    let _ = heard.send(serde_json::from_str(&text).unwrap_or(Value::Null)).await;
+    // An error only says that the client is gone, which is its right.
+    let _ = act(&mut socket, behaviour).await;
+    let _ = leaving.send(()).await;
+}
+
+async fn act(socket: &mut Socket, behaviour: Behaviour) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    match behaviour {
+        Behaviour::Refuses | Behaviour::NeverShakesHands => {}
+        Behaviour::Silent => listen(socket).await,
+        Behaviour::Deaf => std::future::pending().await,
+        Behaviour::Says(messages) => {
+            for message in messages {
+                socket.send(message).await?;
+            }
+            listen(socket).await;
+        }
+        Behaviour::Answers(result) => {
+            socket.send(text(&result)).await?;
+            close(socket).await?;
+        }
+        Behaviour::AnswersLate(signal, result) => {
+            // Reading is what answers pings.
+            tokio::select! {
+                () = signal.notified() => socket.send(text(&result)).await?,
+                () = listen(socket) => {}
+            }
+            close(socket).await?;
+        }
+        Behaviour::DropsMidFrame => {
+            // A final text frame of 1000 bytes (RFC 6455, section 5.2), of which 9 come.
+            socket.get_mut().write_all(&[0x81, 126, 0x03, 0xE8]).await?;
+            socket.get_mut().write_all(b"{\"type\": ").await?;
+        }
+        Behaviour::Resets => socket.get_mut().set_zero_linger()?,
+        Behaviour::AnswersThenResets(result) => {
+            socket.send(text(&result)).await?;
+            socket.get_mut().set_zero_linger()?;
+        }
+        Behaviour::AnswersTwice(first, second) => {
+            socket.feed(text(&first)).await?;
+            socket.send(text(&second)).await?;
+            close(socket).await?;
+        }
+        Behaviour::ClosesWithoutResult => close(socket).await?,
+        Behaviour::Garbage => loop {
+            socket.send(Message::text("this is not JSON {")).await?;
+        },
+        Behaviour::Big(bytes) => {
+            let mut result = static_result("ruff", 0);
+            result["padding"] = "x".repeat(bytes).into();
+            socket.send(text(&result)).await?;
+            close(socket).await?;
+        }
+    }
+    Ok(())
+}
+
+fn text(frame: &Value) -> Message {
+    Message::text(frame.to_string())
+}
+
+/// Closes as the existing analyzers do.
+async fn close(socket: &mut Socket) -> Result<(), tokio_tungstenite::tungstenite::Error> {
+    socket.close(Some(CloseFrame { code: 1000.into(), reason: "Analysis complete".into() })).await?;
+    listen(socket).await;
+    Ok(())
+}
+
+/// Reads, and so answers pings, until the client leaves.
+async fn listen(socket: &mut Socket) {
+    while let Some(Ok(_)) = socket.next().await {}
+}

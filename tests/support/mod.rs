@@ -1,0 +1,6 @@
+//! What several test suites share.
+#![allow(dead_code, reason = "every test binary uses a part of it")]
+
+pub(crate) mod bench;
+pub(crate) mod misbehaving;
+pub(crate) mod stage;
