@@ -39,15 +39,16 @@ pub struct Occupant {
     pub deadline_at: Timestamp,
 }
 
+/// Who occupies the slots of an analyzer.
+pub(super) const OCCUPANTS: &str = "SELECT t.name, a.replica, a.opened_at, a.deadline_at FROM attempt a INDEXED BY attempt_slot CROSS JOIN task t ON t.uid = a.task_uid
+     WHERE a.analyzer = ?1 AND a.outcome IS NULL ORDER BY a.opened_at, t.name LIMIT ?2";
+
 /// The open attempts on an analyzer, oldest first, at most `limit`.
 ///
 /// # Errors
 /// What the database says.
 pub fn occupants(connection: &Connection, analyzer: &str, limit: u32) -> Result<Vec<Occupant>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT t.name, a.replica, a.opened_at, a.deadline_at FROM attempt a JOIN task t ON t.uid = a.task_uid
-         WHERE a.analyzer = ?1 AND a.outcome IS NULL ORDER BY a.opened_at, t.name LIMIT ?2",
-    )?;
+    let mut statement = connection.prepare_cached(OCCUPANTS)?;
     let mut rows = statement.query(params![analyzer, limit])?;
     let mut occupants = Vec::new();
     while let Some(row) = rows.next()? {

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::StoreError;
+pub use super::events::{events, events_after, last_event};
 use super::rows::{findings, json_column, task_status, time, time_or_none, word, word_or_none};
 use crate::manifest::Problem;
 use crate::plan::write::TaskStatus;
-use crate::resource::event::Event;
 use crate::resource::findings::Findings;
 use crate::resource::kind::Kind;
 use crate::resource::outcome::{Outcome, ToolReport};
@@ -26,6 +26,10 @@ pub(super) const PHASES: &str = "SELECT phase, count(*) FROM task WHERE removed 
 pub(super) const AHEAD: &str = "SELECT count(*) FROM task t JOIN task me ON me.uid = ?1
      WHERE t.analyzer = me.analyzer AND t.phase = 'Pending' AND t.reason = 'Queued'
        AND (t.priority > me.priority OR (t.priority = me.priority AND (t.created_at, t.uid) < (me.created_at, me.uid)))";
+
+/// Open attempts with what they say of themselves.
+pub(super) const RUNNING: &str = "SELECT t.name, a.stage, a.progress_message, a.fraction FROM attempt a INDEXED BY attempt_slot CROSS JOIN task t ON t.uid = a.task_uid
+     WHERE a.outcome IS NULL ORDER BY a.opened_at, t.name LIMIT ?1";
 
 /// Slots in use: open, and draining.
 pub(super) const SLOTS: &str = "SELECT analyzer, 1, 0 FROM attempt INDEXED BY attempt_slot WHERE outcome IS NULL
@@ -283,69 +287,6 @@ pub fn directory_conditions(connection: &Connection) -> Result<Vec<ConditionView
     conditions(connection, "")
 }
 
-/// The latest events, oldest first: of one object, or of all.
-///
-/// # Errors
-/// What the database says.
-pub fn events(connection: &Connection, of: Option<(Kind, &str)>, limit: usize) -> Result<Vec<Event>, StoreError> {
-    let uid: Option<String> = match of {
-        None => None,
-        Some((kind, name)) => connection
-            .prepare_cached("SELECT uid FROM object WHERE kind = ?1 AND name = ?2")?
-            .query_row(params![kind.as_str(), name], |row| row.get(0))
-            .optional()?,
-    };
-    if of.is_some() && uid.is_none() {
-        return Ok(Vec::new());
-    }
-    let mut statement = connection.prepare_cached(match uid {
-        Some(_) => "SELECT * FROM event WHERE uid = ?1 ORDER BY id DESC LIMIT ?2",
-        None => "SELECT * FROM event WHERE ?1 IS NULL ORDER BY id DESC LIMIT ?2",
-    })?;
-    let mut rows = statement.query(params![uid, i64::try_from(limit).unwrap_or(i64::MAX)])?;
-    let mut events = Vec::new();
-    while let Some(row) = rows.next()? {
-        events.push(event(row)?);
-    }
-    events.reverse();
-    Ok(events)
-}
-
-fn event(row: &Row<'_>) -> Result<Event, StoreError> {
-    Ok(Event {
-        kind: word(row, "kind")?,
-        name: row.get("name")?,
-        event_type: word(row, "type")?,
-        reason: row.get("reason")?,
-        message: row.get("message")?,
-        first_at: time(row, "first_at")?,
-        last_at: time(row, "last_at")?,
-        count: row.get("count")?,
-    })
-}
-
-/// Events that were first recorded after the one with number `after`, oldest first, with their numbers.
-///
-/// # Errors
-/// What the database says.
-pub fn events_after(connection: &Connection, after: i64) -> Result<Vec<(i64, Event)>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT * FROM event WHERE id > ?1 ORDER BY id")?;
-    let mut rows = statement.query([after])?;
-    let mut events = Vec::new();
-    while let Some(row) = rows.next()? {
-        events.push((row.get("id")?, event(row)?));
-    }
-    Ok(events)
-}
-
-/// The number of the last event; 0 when there is none.
-///
-/// # Errors
-/// What the database says.
-pub fn last_event(connection: &Connection) -> Result<i64, StoreError> {
-    Ok(connection.prepare_cached("SELECT coalesce(max(id), 0) FROM event")?.query_row([], |row| row.get(0))?)
-}
-
 /// A running task, for those who watch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunningView {
@@ -362,10 +303,7 @@ pub struct RunningView {
 /// # Errors
 /// What the database says.
 pub fn running(connection: &Connection, limit: usize) -> Result<Vec<RunningView>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT t.name, a.stage, a.progress_message, a.fraction FROM attempt a JOIN task t ON t.uid = a.task_uid
-         WHERE a.outcome IS NULL ORDER BY a.opened_at, t.name LIMIT ?1",
-    )?;
+    let mut statement = connection.prepare_cached(RUNNING)?;
     let running = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
         let (stage, message): (Option<String>, Option<String>) = (row.get(1)?, row.get(2)?);
         Ok(RunningView { task: row.get(0)?, doing: message.or(stage).unwrap_or_default(), fraction: row.get(3)? })
