@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::declaration::Builtin;
 use super::detect::{Catalog, Tool};
 use super::request::Analyze;
-use super::serve::Service;
+use super::serve::Shared;
 use super::sources::{self, NoSources};
 use super::tool_run::{self, Scene, ToolRun};
 use super::tree::Tree;
@@ -21,28 +21,28 @@ use super::{frames, report};
 /// Runs one request to its end and gives the text of the last frame. Progress goes to `progress`; a client that does not
 /// read loses some of it and slows nothing down. Once `cancel` is set, the text means nothing and comes soon.
 pub(super) async fn analyse(
-    service: &Service,
+    shared: &Shared,
     request: &Analyze,
     progress: &mpsc::Sender<Value>,
     cancel: &CancellationToken,
 ) -> String {
-    let now = service.options.clock;
-    let path = match find_app(service, request).await {
+    let now = shared.options.clock;
+    let path = match find_app(shared, request).await {
         Ok(path) => path,
         Err(missing) => {
             let message = missing.message(&request.slug, request.number);
             return frames::result(json!({ "status": "error", "error": message }), now()).to_string();
         }
     };
-    let Some(catalog) = cancel.run_until_cancelled(service.catalog()).await else { return String::new() };
+    let Some(catalog) = cancel.run_until_cancelled(shared.catalog()).await else { return String::new() };
     let analysis_time = now();
     let (chosen, mut runs) = choose(catalog, request);
     let tree = match chosen.iter().any(|(_, tool)| tool.declaration.builtin != Some(Builtin::Noop)) {
         true => walk(path.clone(), cancel.clone()).await,
         false => None,
     };
-    let options = &service.options;
-    let scene = Scene { path: &path, request, tree: tree.as_ref(), options, permits: &service.permits, cancel };
+    let options = &shared.options;
+    let scene = Scene { path: &path, request, tree: tree.as_ref(), options, permits: &shared.permits, cancel };
     let all = chosen.len() + runs.len();
     let mut running: FuturesUnordered<_> =
         chosen.iter().map(|(place, tool)| async move { (*place, tool_run::run(tool, scene).await) }).collect();
@@ -74,8 +74,8 @@ pub(super) async fn analyse(
         .unwrap_or_else(|error| frames::error(&format!("Internal error: the report broke off: {error}")).to_string())
 }
 
-async fn find_app(service: &Service, request: &Analyze) -> Result<PathBuf, NoSources> {
-    let (root, slug, number) = (service.options.sources.clone(), request.slug.clone(), request.number);
+async fn find_app(shared: &Shared, request: &Analyze) -> Result<PathBuf, NoSources> {
+    let (root, slug, number) = (shared.options.sources.clone(), request.slug.clone(), request.number);
     tokio::task::spawn_blocking(move || sources::find_app(&root, &slug, number))
         .await
         .unwrap_or_else(|error| Err(NoSources::Refused(format!("the search broke off: {error}"))))

@@ -17,7 +17,7 @@ use tokio_tungstenite::{WebSocketStream, accept_async_with_config};
 use tokio_util::sync::CancellationToken;
 
 use super::request::{Analyze, Request};
-use super::serve::Service;
+use super::serve::Shared;
 use super::{analysis, frames};
 
 /// Bytes that are read at once. The default of 128 KiB would be most of the memory of a service with many connections.
@@ -50,7 +50,7 @@ type Socket = WebSocketStream<TcpStream>;
 struct Gone;
 
 /// Talks to one client until one side is done.
-pub(super) async fn converse(stream: TcpStream, service: &Service, shutdown: &CancellationToken) {
+pub(super) async fn converse(stream: TcpStream, shared: &Shared, shutdown: &CancellationToken) {
     // Frames are small and each is waited for.
     let _ = stream.set_nodelay(true);
     let limits = WebSocketConfig::default()
@@ -63,7 +63,7 @@ pub(super) async fn converse(stream: TcpStream, service: &Service, shutdown: &Ca
         () = shutdown.cancelled() => return,
     };
     let Ok(Ok(mut socket)) = accepted else { return };
-    if let Ok((code, reason)) = requests(&mut socket, service, shutdown).await {
+    if let Ok((code, reason)) = requests(&mut socket, shared, shutdown).await {
         close(&mut socket, code, reason).await;
     }
 }
@@ -71,11 +71,11 @@ pub(super) async fn converse(stream: TcpStream, service: &Service, shutdown: &Ca
 /// Answers requests until one of them ends the connection; says how to close.
 async fn requests(
     socket: &mut Socket,
-    service: &Service,
+    shared: &Shared,
     shutdown: &CancellationToken,
 ) -> Result<(CloseCode, &'static str), Gone> {
     const DONE: (CloseCode, &str) = (CloseCode::Normal, "Analysis complete");
-    let now = service.options.clock;
+    let now = shared.options.clock;
     loop {
         let received = tokio::select! {
             received = receive(socket) => received,
@@ -93,8 +93,8 @@ async fn requests(
             Request::Ping => send(socket, frames::pong(now())).await?,
             Request::Health => {
                 let health = async {
-                    let tools = service.catalog().await.available();
-                    frames::health(&tools, service.started.elapsed().as_secs_f64(), now())
+                    let tools = shared.catalog().await.available();
+                    frames::health(&tools, shared.started.elapsed().as_secs_f64(), now())
                 };
                 let Some(frame) = shutdown.run_until_cancelled(health).await else {
                     return Ok((CloseCode::Away, "shutting down"));
@@ -108,7 +108,7 @@ async fn requests(
             }
             Request::Foreign => return Ok((CloseCode::Normal, "")),
             Request::Analyze(request) => {
-                return Ok(match analyse(socket, service, &request, shutdown).await? {
+                return Ok(match analyse(socket, shared, &request, shutdown).await? {
                     Ended::Answered => DONE,
                     Ended::ShutDown => (CloseCode::Away, "shutting down"),
                 });
@@ -129,14 +129,14 @@ enum Ended {
 /// services do.
 async fn analyse(
     socket: &mut Socket,
-    service: &Service,
+    shared: &Shared,
     request: &Analyze,
     shutdown: &CancellationToken,
 ) -> Result<Ended, Gone> {
     send(socket, frames::started(&request.slug, request.number, request.id.as_deref())).await?;
     let (progress, mut waiting) = mpsc::channel(PROGRESS_MAX);
     let cancel = CancellationToken::new();
-    let mut running = pin!(analysis::analyse(service, request, &progress, &cancel));
+    let mut running = pin!(analysis::analyse(shared, request, &progress, &cancel));
     let text = loop {
         tokio::select! {
             received = receive(socket) => if received.is_err() {

@@ -26,7 +26,7 @@ const FAREWELL: Duration = Duration::from_secs(12);
 
 /// What all connections share.
 #[derive(Debug)]
-pub(super) struct Service {
+pub(super) struct Shared {
     /// The settings.
     pub options: Options,
     /// Tool runs at once.
@@ -36,7 +36,7 @@ pub(super) struct Service {
     catalog: OnceCell<Catalog>,
 }
 
-impl Service {
+impl Shared {
     /// The tools, as soon as they have been looked for.
     pub(super) async fn catalog(&self) -> &Catalog {
         self.catalog.get_or_init(|| Catalog::detect(&self.options)).await
@@ -55,11 +55,11 @@ pub async fn serve(listener: TcpListener, options: Options, shutdown: Cancellati
         return Err(bad("parallel: at least 1 is needed".into()));
     }
     let permits = Semaphore::new(options.parallel);
-    let service = Arc::new(Service { options, permits, started: Instant::now(), catalog: OnceCell::new() });
+    let shared = Arc::new(Shared { options, permits, started: Instant::now(), catalog: OnceCell::new() });
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     // Looked for at once, so that the first request does not wait for it.
-    let early = Arc::clone(&service);
+    let early = Arc::clone(&shared);
     let stop = shutdown.clone();
     connections.spawn(async move {
         stop.run_until_cancelled(early.catalog()).await;
@@ -72,9 +72,9 @@ pub async fn serve(listener: TcpListener, options: Options, shutdown: Cancellati
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    let (service, shutdown) = (Arc::clone(&service), shutdown.clone());
+                    let (shared, shutdown) = (Arc::clone(&shared), shutdown.clone());
                     connections.spawn(async move {
-                        connection::converse(stream, &service, &shutdown).await;
+                        connection::converse(stream, &shared, &shutdown).await;
                         drop(permit);
                     });
                 }

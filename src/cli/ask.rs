@@ -79,6 +79,9 @@ pub(crate) async fn retry(context: &Context, args: &RetryArgs) -> anyhow::Result
         tasks,
         |tasks| Request::Retry { tasks },
         |answer| match answer.phase {
+            Some(Phase::Pending) if !answer.effective => {
+                ("is Pending and starts by itself as soon as it can".into(), true)
+            }
             Some(phase) if !answer.effective => (format!("is {phase}: wait for its end, or cancel it first"), false),
             Some(Phase::Pending) => ("will be tried now".into(), true),
             _ => ("another run requested".into(), true),

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{Controller, Facts, explain};
 use crate::plan::write::TaskStatus;
+use crate::resource::findings::Findings;
 use crate::resource::kind::Kind;
 use crate::resource::phase::Phase;
 use crate::resource::provenance::Provenance;
@@ -147,7 +148,7 @@ fn references_that_are_missing_or_back_are_told_apart() {
 
 #[test]
 fn an_ended_task_says_whether_it_runs_again() {
-    let ended = fresh().ended(Phase::Completed, Reason::AllToolsRan, "all", NOW);
+    let ended = fresh().ended(Phase::Completed, Reason::AllToolsRan, "all", Findings::default(), NOW);
     let mut facts = facts(ended);
     facts.controller = Controller::Absent;
     let why = explain(&facts);
@@ -159,6 +160,6 @@ fn an_ended_task_says_whether_it_runs_again() {
     says(&facts, &["its spec changed since", "no controller"], "nothing will happen until a controller runs");
     facts.spec.run_policy = crate::resource::task::RunPolicy::Once;
     says(&facts, &["runPolicy is Once"], "nothing; see");
-    let removed = self::facts(fresh().ended(Phase::Cancelled, Reason::ManifestRemoved, "", NOW));
+    let removed = self::facts(fresh().ended(Phase::Cancelled, Reason::ManifestRemoved, "", Findings::default(), NOW));
     says(&removed, &["its manifest is there again"], "runs again at the controller's next look");
 }

@@ -70,7 +70,7 @@ fn describe(context: &Context, connection: &Connection, object: &ObjectView, out
         }
     }
     conditions(object, out)?;
-    let happened = view::events(connection, Some((object.kind, &object.name)), EVENTS_MAX)?;
+    let happened = crate::store::events::latest(connection, Some((object.kind, &object.name)), EVENTS_MAX)?;
     if happened.is_empty() {
         writeln!(out, "Events:  <none>")?;
     } else {

@@ -15,7 +15,7 @@ use super::table::{self, Columns};
 use crate::resource::event::Event;
 use crate::resource::kind::Kind;
 use crate::resource::time::Timestamp;
-use crate::store::view;
+use crate::store::events;
 
 /// Arguments of `events`.
 #[derive(Debug, clap::Args)]
@@ -73,7 +73,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> anyhow::Result<Exit> {
 }
 
 fn read(connection: &Connection, object: Option<&(Kind, String)>, limit: u32) -> anyhow::Result<Vec<Event>> {
-    Ok(view::events(connection, object.map(|(kind, name)| (*kind, name.as_str())), limit as usize)?)
+    Ok(events::latest(connection, object.map(|(kind, name)| (*kind, name.as_str())), limit as usize)?)
 }
 
 /// What makes two rows the same event.

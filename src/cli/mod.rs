@@ -1,6 +1,6 @@
 //! Floor 5: the command line, in kubectl's habits.
 //!
-//! A command is one file here, one variant of [`Command`] and one arm in [`run`]. Reading commands open the database read-only and work
+//! A command is one file here, one variant of `Command` and one arm in [`run`]. Reading commands open the database read-only and work
 //! with or without a running controller; changing ones go through [`request`].
 
 mod analyzer;

@@ -14,7 +14,7 @@ use super::out::{clean, note};
 use crate::resource::event::EventType;
 use crate::resource::kind::Kind;
 use crate::resource::phase::Phase;
-use crate::store::{StoreError, view};
+use crate::store::{StoreError, events, glance, view};
 
 /// Running tasks that have a bar of their own; more would push each other off the screen.
 const BARS_MAX: usize = 8;
@@ -48,7 +48,7 @@ impl Progress {
 
 async fn show(context: Context, stop: CancellationToken) {
     // What was there before is not progress.
-    let mut seen = context.open().ok().and_then(|connection| view::last_event(&connection).ok()).unwrap_or_default();
+    let mut seen = context.open().ok().and_then(|connection| events::last_number(&connection).ok()).unwrap_or_default();
     let mut changes = Changes::of_database(&context.state);
     let mut bars = (context.colour_stderr || console_is_terminal()).then(Bars::new);
     loop {
@@ -79,7 +79,7 @@ fn console_is_terminal() -> bool {
 
 /// One line for each start and each end.
 fn print_lines(connection: &rusqlite::Connection, seen: &mut i64) -> Result<(), StoreError> {
-    for (id, event) in view::events_after(connection, *seen)? {
+    for (id, event) in events::after(connection, *seen)? {
         *seen = id;
         let is_start = event.reason == "AttemptStarted";
         let is_end = event.reason.parse::<Phase>().is_ok_and(Phase::is_terminal);
@@ -115,7 +115,7 @@ impl Bars {
         self.overall.set_position(of(|phase| phase.is_terminal()));
         let running = of(|phase| *phase == Phase::Running);
         self.overall.set_message(format!("{running} running"));
-        let now = view::running(connection, BARS_MAX)?;
+        let now = glance::running(connection, BARS_MAX)?;
         self.tasks.retain(|name, bar| {
             let keep = now.iter().any(|running| running.task == *name);
             if !keep {

@@ -1,8 +1,8 @@
 //! Floor 1: text to objects. Parses, validates and explains manifests, and reports every problem with its place.
 //!
-//! The road of one file: [`yaml`] reads bytes into a tree in which every node knows its place; [`validate`] walks the tree
-//! against the schema that is derived from the spec types ([`schema`], [`shape`]); [`check`] adds the rules a schema
-//! cannot say; [`parse`] joins the three; [`references`] then looks at the documents of many files together.
+//! The road of one file: `yaml` reads bytes into a tree in which every node knows its place; `validate` walks the tree
+//! against the schema that is derived from the spec types (`schema`, `shape`); `check` adds the rules a schema
+//! cannot say; `parse` joins the three; [`references`] then looks at the documents of many files together.
 
 mod check;
 pub mod explain;

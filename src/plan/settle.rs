@@ -54,7 +54,7 @@ pub(super) fn settle(
 
 /// The status of a round that its last attempt ended.
 fn end(task: &ObservedTask, ended: &EndedAttempt, phase: Phase, reason: Reason, message: String) -> TaskStatus {
-    TaskStatus { findings: ended.findings, ..task.status.ended(phase, reason, message, ended.at) }
+    task.status.ended(phase, reason, message, ended.findings, ended.at)
 }
 
 /// Whether a plan can have stopped an attempt for this reason. Anything else that ends as cancelled counts as a failure, so that an

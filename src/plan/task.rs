@@ -136,7 +136,7 @@ impl ObservedTask {
         };
         let observed_generation = self.status.observed_generation.max(generation);
         let status = TaskStatus { observed_generation, ..self.status.clone() };
-        status.ended(Phase::Cancelled, reason, message, now)
+        status.ended(Phase::Cancelled, reason, message, Findings::default(), now)
     }
 
     pub(super) fn spec_changed_since(&self, generation: i64) -> bool {

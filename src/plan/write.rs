@@ -86,8 +86,15 @@ impl TaskStatus {
 
     /// This status, ended.
     #[must_use]
-    pub fn ended(&self, phase: Phase, reason: Reason, message: impl Into<String>, at: Timestamp) -> Self {
-        Self { phase, reason, message: message.into(), next_at: None, finished_at: Some(at), ..self.clone() }
+    pub fn ended(
+        &self,
+        phase: Phase,
+        reason: Reason,
+        message: impl Into<String>,
+        findings: Findings,
+        at: Timestamp,
+    ) -> Self {
+        Self { phase, reason, message: message.into(), next_at: None, finished_at: Some(at), findings, ..self.clone() }
     }
 }
 

@@ -14,7 +14,8 @@ use crate::config::Settings;
 use crate::executor::{Executors, Limits, Surroundings};
 use crate::plan::Key;
 use crate::resource::event::Event;
-use crate::store::{Committed, StateLock, Store, StoreError, database_path, open_read_only, view};
+use crate::store::glance::copy_database;
+use crate::store::{Committed, StateLock, Store, StoreError, database_path, events, open_read_only};
 
 /// Steps at most: each pass either changes something or ends, so this only guards against a planner that never comes to rest.
 const STEPS_MAX: usize = 1_000_000;
@@ -49,7 +50,7 @@ pub async fn dry_run(settings: Settings, workspace: PathBuf, only: &[String]) ->
         settle(&core, Loop::Tasks).await?;
     }
     let connection = open_read_only(core.store.path())?;
-    Ok(view::events_after(&connection, known)?.into_iter().map(|(_, event)| event).collect())
+    Ok(events::after(&connection, known)?.into_iter().map(|(_, event)| event).collect())
 }
 
 /// Copies the database, if there is one, and returns the number of its last event.
@@ -58,8 +59,8 @@ fn copy(database: &Path, scratch: &Path) -> Result<i64, StoreError> {
         return Ok(0);
     }
     let connection = open_read_only(database)?;
-    connection.execute("VACUUM INTO ?1", [database_path(scratch).to_string_lossy()])?;
-    view::last_event(&connection)
+    copy_database(&connection, &database_path(scratch))?;
+    events::last_number(&connection)
 }
 
 async fn settle(core: &Core, of: Loop) -> Result<(), ControllerError> {

@@ -1,4 +1,4 @@
-//! Reading events: the latest of one object or of all, and those that came since.
+//! Reading events: the latest of one object or of all, and those that came after a known one.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -8,16 +8,16 @@ use crate::resource::event::Event;
 use crate::resource::kind::Kind;
 
 /// Events that were first recorded later than one.
-pub(super) const EVENTS_AFTER: &str = "SELECT * FROM event WHERE id > ?1 ORDER BY id";
+pub(super) const AFTER: &str = "SELECT * FROM event WHERE id > ?1 ORDER BY id";
 
 /// The number of the last event.
-pub(super) const LAST_EVENT: &str = "SELECT coalesce(max(id), 0) FROM event";
+pub(super) const LAST: &str = "SELECT coalesce(max(id), 0) FROM event";
 
 /// The latest events, oldest first: of one object, or of all.
 ///
 /// # Errors
 /// What the database says.
-pub fn events(connection: &Connection, of: Option<(Kind, &str)>, limit: usize) -> Result<Vec<Event>, StoreError> {
+pub fn latest(connection: &Connection, of: Option<(Kind, &str)>, limit: usize) -> Result<Vec<Event>, StoreError> {
     let uid: Option<String> = match of {
         None => None,
         Some((kind, name)) => connection
@@ -58,8 +58,8 @@ fn event(row: &Row<'_>) -> Result<Event, StoreError> {
 ///
 /// # Errors
 /// What the database says.
-pub fn events_after(connection: &Connection, after: i64) -> Result<Vec<(i64, Event)>, StoreError> {
-    let mut statement = connection.prepare_cached(EVENTS_AFTER)?;
+pub fn after(connection: &Connection, after: i64) -> Result<Vec<(i64, Event)>, StoreError> {
+    let mut statement = connection.prepare_cached(AFTER)?;
     let mut rows = statement.query([after])?;
     let mut events = Vec::new();
     while let Some(row) = rows.next()? {
@@ -72,6 +72,6 @@ pub fn events_after(connection: &Connection, after: i64) -> Result<Vec<(i64, Eve
 ///
 /// # Errors
 /// What the database says.
-pub fn last_event(connection: &Connection) -> Result<i64, StoreError> {
-    Ok(connection.prepare_cached(LAST_EVENT)?.query_row([], |row| row.get(0))?)
+pub fn last_number(connection: &Connection) -> Result<i64, StoreError> {
+    Ok(connection.prepare_cached(LAST)?.query_row([], |row| row.get(0))?)
 }

@@ -4,7 +4,7 @@
 
 mod commit;
 pub mod error;
-mod events;
+pub mod events;
 pub mod glance;
 pub mod lock;
 mod mirror;

@@ -40,10 +40,10 @@ fn hot() -> Vec<(&'static str, &'static str, Vec<&'static dyn ToSql>)> {
         ("event_by_object", commit::REPEAT, vec![&"uid-1", &"r", &"m", &1]),
         ("task_queue", view::AHEAD, vec![&"queued-1"]),
         ("attempt_slot", view::SLOTS, vec![&2_000_000]),
-        ("attempt_slot", view::RUNNING, vec![&10]),
+        ("attempt_slot", glance::RUNNING, vec![&10]),
         ("attempt_slot", glance::OCCUPANTS, vec![&"lint", &10]),
-        ("INTEGER PRIMARY KEY", events::EVENTS_AFTER, vec![&1_000_000_000]),
-        ("SEARCH event", events::LAST_EVENT, vec![]),
+        ("INTEGER PRIMARY KEY", events::AFTER, vec![&1_000_000_000]),
+        ("SEARCH event", events::LAST, vec![]),
     ]
 }
 

@@ -7,7 +7,6 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::StoreError;
-pub use super::events::{events, events_after, last_event};
 use super::rows::{findings, json_column, task_status, time, time_or_none, word, word_or_none};
 use crate::manifest::Problem;
 use crate::plan::write::TaskStatus;
@@ -26,10 +25,6 @@ pub(super) const PHASES: &str = "SELECT phase, count(*) FROM task WHERE removed 
 pub(super) const AHEAD: &str = "SELECT count(*) FROM task t JOIN task me ON me.uid = ?1
      WHERE t.analyzer = me.analyzer AND t.phase = 'Pending' AND t.reason = 'Queued'
        AND (t.priority > me.priority OR (t.priority = me.priority AND (t.created_at, t.uid) < (me.created_at, me.uid)))";
-
-/// Open attempts with what they say of themselves.
-pub(super) const RUNNING: &str = "SELECT t.name, a.stage, a.progress_message, a.fraction FROM attempt a INDEXED BY attempt_slot CROSS JOIN task t ON t.uid = a.task_uid
-     WHERE a.outcome IS NULL ORDER BY a.opened_at, t.name LIMIT ?1";
 
 /// Slots in use: open, and draining.
 pub(super) const SLOTS: &str = "SELECT analyzer, 1, 0 FROM attempt INDEXED BY attempt_slot WHERE outcome IS NULL
@@ -285,30 +280,6 @@ fn conditions(connection: &Connection, uid: &str) -> Result<Vec<ConditionView>, 
 /// What the database says.
 pub fn directory_conditions(connection: &Connection) -> Result<Vec<ConditionView>, StoreError> {
     conditions(connection, "")
-}
-
-/// A running task, for those who watch.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RunningView {
-    /// The task's name.
-    pub task: String,
-    /// Last reported stage and message.
-    pub doing: String,
-    /// Last reported share, 0.0 to 1.0.
-    pub fraction: Option<f64>,
-}
-
-/// The tasks that run, those that began first first.
-///
-/// # Errors
-/// What the database says.
-pub fn running(connection: &Connection, limit: usize) -> Result<Vec<RunningView>, StoreError> {
-    let mut statement = connection.prepare_cached(RUNNING)?;
-    let running = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-        let (stage, message): (Option<String>, Option<String>) = (row.get(1)?, row.get(2)?);
-        Ok(RunningView { task: row.get(0)?, doing: message.or(stage).unwrap_or_default(), fraction: row.get(3)? })
-    })?;
-    Ok(running.collect::<Result<_, _>>()?)
 }
 
 /// What is wrong with the manifests as they are.

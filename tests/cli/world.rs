@@ -180,10 +180,10 @@ impl World {
     pub(crate) fn end(&self, task: &str, phase: Phase, reason: Reason, verdict: Verdict, result: Option<StoredResult>) {
         let at = START.plus(Span::minutes(3));
         let id = AttemptId { task: self.uid(task), number: 1 };
-        let status = TaskStatus { started_at: Some(START), findings: verdict.findings, ..TaskStatus::fresh(1, 1, 1) };
+        let status = TaskStatus { started_at: Some(START), ..TaskStatus::fresh(1, 1, 1) };
         let message = verdict.message.clone();
         let status = if phase.is_terminal() {
-            status.ended(phase, reason, message, at)
+            status.ended(phase, reason, message, verdict.findings, at)
         } else {
             status.waiting(reason, message, Some(far_ahead()))
         };

@@ -122,7 +122,10 @@ fn cancel_and_retry_work_without_a_controller() {
     world.run(&["cancel", "nobody", "lost"]).with(1).says(&["no task is called"]);
     assert_eq!(world.run(&["retry", "--all-failed"]).ok().out, "task/static-demo another run requested\n");
     world.run(&["why", "static-demo"]).ok().says(&["another run was requested"]);
-    assert_eq!(world.run(&["retry", "-l", "team=red"]).ok().out, "task/lint-demo will be tried now\n");
+    assert_eq!(
+        world.run(&["retry", "-l", "team=red"]).ok().out,
+        "task/lint-demo is Pending and starts by itself as soon as it can\n"
+    );
     world.run(&["retry", "-l", "team=green"]).ok().says(&["no tasks match"]);
     world.run(&["retry"]).with(2);
 }

@@ -154,7 +154,7 @@ pub(crate) trait TaskCase: Sized {
     fn finished(self, phase: Phase, reason: Reason) -> Self {
         self.with(|task| {
             let at = NOW.minus(Span::minutes(60));
-            task.status = task.status.ended(phase, reason, "long ago", at);
+            task.status = task.status.ended(phase, reason, "long ago", Findings::default(), at);
         })
     }
 

@@ -4,6 +4,7 @@ use manifestd::plan::task::TaskReconciler;
 use manifestd::plan::write::{OpenAttempt, TaskStatus, TaskWrite};
 use manifestd::plan::{Reconciler, Write};
 use manifestd::resource::attempt::{AttemptId, Sign};
+use manifestd::resource::findings::Findings;
 use manifestd::resource::kind::Kind;
 use manifestd::resource::outcome::Outcome;
 use manifestd::resource::phase::Phase;
@@ -71,7 +72,7 @@ async fn a_terminal_phase_moves_only_to_a_later_round() {
     assert_eq!(task.status.phase, Phase::Completed);
     let before = fixture.dump();
     let same_round = task.status.waiting(Reason::Queued, "", None);
-    let failed = task.status.ended(Phase::Failed, Reason::ToolFailed, "", NOW);
+    let failed = task.status.ended(Phase::Failed, Reason::ToolFailed, "", Findings::default(), NOW);
     let other_reason = TaskStatus { reason: Reason::SomeToolsFailed, ..task.status.clone() };
     let earlier = TaskStatus::fresh(0, 1, 1);
     for refused in [same_round, failed, other_reason, earlier] {

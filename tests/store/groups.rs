@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 use manifestd::plan::Write;
 use manifestd::plan::write::{TaskStatus, TaskWrite};
+use manifestd::resource::findings::Findings;
 use manifestd::resource::phase::Phase;
 use manifestd::resource::reason::Reason;
 use manifestd::store::{Committed, StoreError};
@@ -20,7 +21,7 @@ async fn five_hundred_writers_at_once_each_get_their_own_answer() {
     let writers = tasks.iter().enumerate().map(|(number, task)| {
         let uid = task.uid.clone();
         let write = |version, status| Write::Task(Box::new(TaskWrite { uid: uid.clone(), version, status }));
-        let fits = task.status.ended(Phase::Cancelled, Reason::CancelledByUser, "", NOW);
+        let fits = task.status.ended(Phase::Cancelled, Reason::CancelledByUser, "", Findings::default(), NOW);
         let broken = TaskStatus { finished_at: None, ..fits.clone() };
         let writes = match number % 3 {
             0 => vec![write(task.version, fits), event(&uid, "Written", "whole")],

@@ -51,7 +51,7 @@ async fn objects_are_created_changed_removed_and_brought_back() {
     let restored = fixture.restore(task("a")).await;
     assert_eq!((restored.updated, restored.woken[0].clone()), (1, key));
     assert!(!fixture.seen("a").await.removed);
-    let events = view::events(&fixture.sql(), Some((Kind::Task, "a")), 10).unwrap();
+    let events = manifestd::store::events::latest(&fixture.sql(), Some((Kind::Task, "a")), 10).unwrap();
     let reasons: Vec<&str> = events.iter().map(|event| event.reason.as_str()).collect();
     assert_eq!(reasons, ["Created", "SpecChanged", "Removed", "Restored"]);
 }

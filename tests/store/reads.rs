@@ -116,9 +116,10 @@ async fn people_see_objects_with_their_status() {
     };
     assert_eq!(names(&Filter::default()), ["b"]);
     assert_eq!(names(&Filter { name: None, removed: true }), ["a", "b"]);
-    let last: Vec<String> = view::events(&sql, None, 2).unwrap().into_iter().map(|event| event.reason).collect();
+    let last: Vec<String> =
+        manifestd::store::events::latest(&sql, None, 2).unwrap().into_iter().map(|event| event.reason).collect();
     assert_eq!(last, ["Completed", "Removed"], "the latest, oldest first");
-    assert!(view::events(&sql, Some((Kind::Task, "nobody")), 9).unwrap().is_empty());
+    assert!(manifestd::store::events::latest(&sql, Some((Kind::Task, "nobody")), 9).unwrap().is_empty());
 }
 
 #[tokio::test]

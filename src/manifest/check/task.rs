@@ -1,4 +1,4 @@
-//! Rules of kind Task.
+//! Rules of kind Task: names, tools and times that a schema cannot judge.
 
 use crate::manifest::faults::Faults;
 use crate::manifest::tree::Node;

@@ -1,0 +1,71 @@
+# Everything one does here by hand, by name. `make` alone lists it. `make check` is what CI runs.
+
+CARGO ?= cargo
+PYTHON ?= python3
+
+# One profile for everything that is run here, so that the demo and the tests share a build. `cargo install --path .` builds for speed.
+MANIFESTD := $(CARGO) run --quiet --
+DEMO := --config examples/manifestd.yaml
+TOOLS := target/tools
+
+.DEFAULT_GOAL := help
+.PHONY: help build run demo demo-clean check fmt fmt-check lint doc tools test bench deny clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+build: ## Build manifestd
+	$(CARGO) build
+
+demo: build ## Analyse the apps in examples/ and show what was found; again, and nothing is left to do
+	@echo; echo "== manifestd reconcile --once: mirror the manifests, find the apps, run every task"
+	@$(MANIFESTD) $(DEMO) --log warn reconcile --once
+	@echo; echo "== manifestd get tasks"
+	@$(MANIFESTD) $(DEMO) get tasks
+	@echo; echo "== manifestd results all: findings by severity"
+	@$(MANIFESTD) $(DEMO) results all | awk '{ print; high += $$5; medium += $$6; low += $$7 } \
+		END { printf "Together: %d high, %d medium, %d low\n", high, medium, low }'
+	@echo; echo "Results lie in target/demo/results/APP/TASK/ATTEMPT/, the state in target/demo/; make demo-clean forgets both."
+	@echo "Another make demo starts nothing, since nothing has changed. For one task, in words:"
+	@echo "  cargo run -q -- $(DEMO) why openai-gpt-4o-app1-static"
+
+demo-clean: ## Forget what the demo did
+	rm -rf target/demo
+
+run: build ## Serve manifests/ with the embedded analyzer, until Ctrl-C
+	MANIFESTD_STATIC_ANALYZER_URLS=embedded: MANIFESTD_EMBEDDED_SOURCES=examples/apps $(MANIFESTD) serve --embedded-analyzer
+
+check: fmt-check lint doc test ## All that must hold before a commit, as CI runs it
+
+fmt: ## Format the code
+	$(CARGO) fmt
+
+fmt-check: ## Check the format
+	$(CARGO) fmt --check
+
+lint: ## Run clippy over everything; warnings are errors
+	$(CARGO) clippy --all-targets -- -D warnings
+
+doc: ## Build the documentation of the code; warnings are errors
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
+
+# Without Python or a network the tests still run, only not over the real linters.
+tools: ## Install the linters that tests run for real, ruff and bandit, into target/tools
+	@cmp -s tests/tools/requirements.txt $(TOOLS)/installed.txt || { \
+		mkdir -p target && $(PYTHON) -m venv $(TOOLS) \
+		&& $(TOOLS)/bin/pip install --quiet --disable-pip-version-check -r tests/tools/requirements.txt \
+		&& cp tests/tools/requirements.txt $(TOOLS)/installed.txt; }
+
+test: ## Run every test, the real linters among them
+	@$(MAKE) --no-print-directory tools || echo "note: ruff and bandit could not be installed; the tests run without them"
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(CARGO) test
+
+bench: ## Measure latency and throughput, in the release profile
+	$(CARGO) bench
+
+deny: ## Check licences, sources and advisories of all dependencies
+	@if command -v cargo-deny > /dev/null; then cargo deny check; \
+	else echo "cargo-deny is not installed; cargo install --locked cargo-deny, then make deny again"; fi
+
+clean: ## Remove everything that was built, and the demo's state
+	$(CARGO) clean
