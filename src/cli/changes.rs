@@ -11,11 +11,16 @@ use crate::store::{database_path, glance};
 /// How often to look without being told: file systems without notifications, a lost event, a watch that could not be set.
 const TICK: Duration = Duration::from_secs(1);
 
+/// The first look after one that was told. A commit can be seen only some milliseconds after its last event, once it is synced; each
+/// further look waits twice as long, up to [`TICK`].
+const SOON: Duration = Duration::from_millis(5);
+
 /// Something below a directory changed.
 pub(crate) struct Changes {
     // Kept for its thread; `None` where the system has no notifications for this directory.
     watcher: Option<notify::RecommendedWatcher>,
     signals: Receiver<()>,
+    pause: Duration,
 }
 
 impl Changes {
@@ -40,7 +45,7 @@ impl Changes {
                 let _ = watcher.watch(directory, RecursiveMode::NonRecursive);
             }
         }
-        Self { watcher, signals }
+        Self { watcher, signals, pause: SOON }
     }
 
     /// Watches the database of a state directory.
@@ -65,7 +70,8 @@ impl Changes {
                 std::future::pending::<()>().await;
             }
         };
-        let _ = tokio::time::timeout(TICK, told).await;
+        let was_told = tokio::time::timeout(self.pause, told).await.is_ok();
+        self.pause = if was_told { SOON } else { (self.pause * 2).min(TICK) };
     }
 }
 

@@ -53,8 +53,13 @@ pub(crate) fn of_error(error: &anyhow::Error) -> Exit {
         return Exit::Ok;
     }
     let is_locked = |cause: &(dyn std::error::Error + 'static)| {
-        matches!(cause.downcast_ref(), Some(StoreError::Locked { .. }))
-            || matches!(cause.downcast_ref(), Some(ControllerError::Store(StoreError::Locked { .. })))
+        let of_store = cause.downcast_ref::<StoreError>();
+        // A transparent error does not name its inside as its cause.
+        let of_controller = cause.downcast_ref().and_then(|error| match error {
+            ControllerError::Store(error) => Some(error),
+            ControllerError::Embedded(_) | ControllerError::Fatal(_) => None,
+        });
+        matches!(of_store.or(of_controller), Some(StoreError::Locked { .. }))
     };
     let in_use = error.chain().any(is_locked);
     match in_use {
@@ -77,10 +82,11 @@ mod tests {
 
     #[test]
     fn errors_end_with_their_own_codes_even_below_context() {
-        let locked = StoreError::Locked { path: "x".into(), holder: String::new() };
+        let locked = || StoreError::Locked { path: "x".into(), holder: String::new() };
         let pipe = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
         for (error, exit) in [
-            (Err::<(), _>(locked).context("opening"), Exit::InUse),
+            (Err::<(), _>(locked()).context("opening"), Exit::InUse),
+            (Err(ControllerError::from(locked())).context("starting"), Exit::InUse),
             (Err(refused("no task")).context("looking"), Exit::No),
             (Err(pipe).context("writing"), Exit::Ok),
             (Err(anyhow::anyhow!("other")), Exit::Cannot),

@@ -1,7 +1,7 @@
 //! `serve`: runs the controller until it is told to stop.
 
 use anyhow::{Context as _, bail};
-use futures_util::StreamExt;
+use futures_util::{FutureExt as _, StreamExt};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +49,8 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
         embedded = controller.embedded().map(tracing::field::display),
         "serving"
     );
+    // Fused, as it is waited for twice.
+    let server = server.fuse();
     tokio::pin!(server);
     let ended = tokio::select! {
         error = controller.failed() => Err(anyhow::Error::from(error)),
@@ -62,10 +64,15 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
         }
     };
     // The socket answers until the end, so that people can look at what is being waited for.
-    let second = tokio::select! {
-        () = controller.shut_down(grace) => false,
-        _ = &mut server => false,
-        _ = signals.next() => true,
+    let shutting_down = controller.shut_down(grace);
+    tokio::pin!(shutting_down);
+    let second = loop {
+        tokio::select! {
+            () = &mut shutting_down => break false,
+            // Without its socket it still ends as it should.
+            _ = &mut server => {}
+            _ = signals.next() => break true,
+        }
     };
     stop.cancel();
     if second {

@@ -86,9 +86,11 @@ impl Reconciler for LaneReconciler {
                     _ => continue,
                 },
             };
-            let Some(replica) = (allowance > 0).then(|| slots.take()).flatten() else {
+            // Those behind the first that finds no slot are still told when they could not run anyway.
+            let slot = (allowance > 0 && !ready).then(|| slots.take()).flatten();
+            let Some(replica) = slot else {
                 ready = true;
-                break;
+                continue;
             };
             allowance -= 1;
             open(lane, candidate, spec, app, &replica, now, &mut plan);

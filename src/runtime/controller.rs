@@ -13,7 +13,7 @@ use super::clock::{Clock, system_time};
 use super::core::Core;
 use super::mirror::Mirror;
 use super::mirror_loop::{self, MirrorHandle, MirrorInbox};
-use super::reconcile::{reconcile, run_loop};
+use super::reconcile::{Verdict, reconcile, run_loop};
 use super::wakes::Loop;
 use crate::analyzer;
 use crate::config::Settings;
@@ -50,6 +50,7 @@ pub struct Controller {
     inbox: Option<MirrorInbox>,
     loops: JoinSet<()>,
     embedded: Option<SocketAddr>,
+    embedded_run: JoinSet<()>,
     embedded_stop: CancellationToken,
     started_at: Timestamp,
 }
@@ -70,10 +71,10 @@ impl Controller {
         let lock = StateLock::acquire(&state)?;
         let store = Store::open(lock)?;
         results::clear_staging(&state).map_err(|source| StoreError::Io { path: state.clone(), source })?;
-        let mut loops = JoinSet::new();
+        let mut embedded_run = JoinSet::new();
         let embedded_stop = CancellationToken::new();
         let embedded = if settings.embedded_analyzer {
-            Some(start_embedded(&settings, &workspace, &environment, &mut loops, embedded_stop.clone()).await?)
+            Some(start_embedded(&settings, &workspace, &environment, &mut embedded_run, embedded_stop.clone()).await?)
         } else {
             None
         };
@@ -87,7 +88,8 @@ impl Controller {
         };
         let core = Core::new(store, Clock::System, settings, workspace, Executors::new(surroundings));
         let (handle, inbox) = mirror_loop::handle();
-        Ok(Self { started_at: core.now(), core, handle, inbox: Some(inbox), loops, embedded, embedded_stop })
+        let (started_at, loops) = (core.now(), JoinSet::new());
+        Ok(Self { started_at, core, handle, inbox: Some(inbox), loops, embedded, embedded_run, embedded_stop })
     }
 
     /// What the loops share.
@@ -144,15 +146,50 @@ impl Controller {
         if carried > 0 {
             tracing::info!(attempts = carried, grace_s = grace.as_secs(), "waiting for running attempts");
         }
-        if tokio::time::timeout(grace, self.core.attempts.all_ended()).await.is_err() {
+        let core = self.core.clone();
+        let all_ended = async {
+            // A pass that has begun may still open an attempt, which is then waited for as well.
+            while self.loops.join_next().await.is_some() {}
+            core.attempts.all_ended().await;
+        };
+        if tokio::time::timeout(grace, all_ended).await.is_err() {
             tracing::info!(attempts = self.core.attempts.count(), "interrupting what still runs");
             self.core.attempts.stop_all(Reason::Interrupted);
             if tokio::time::timeout(LAST_ENDINGS, self.core.attempts.all_ended()).await.is_err() {
                 tracing::warn!("some attempts did not end; the next start finds them as interrupted");
             }
         }
+        if tokio::time::timeout(LAST_ENDINGS, conclude(&self.core)).await.is_err() {
+            tracing::warn!("what follows from the last endings is left to the next start");
+        }
         self.embedded_stop.cancel();
+        self.embedded_run.shutdown().await;
         self.loops.shutdown().await;
+    }
+}
+
+/// Draws the conclusions that the loops no longer could, from the last endings and from requests, so that nobody is told that something
+/// runs which was stopped. No lane is looked at, so nothing is opened.
+async fn conclude(core: &Core) {
+    loop {
+        while let Some(key) = core.wakes.pop(Loop::Tasks, core.now()) {
+            if matches!(key, Key::Lane(_)) {
+                continue;
+            }
+            match reconcile(core, &key).await {
+                Ok(Verdict::Settled(_)) => core.wakes.done(&key),
+                Ok(Verdict::Conflict) => {
+                    core.wakes.done(&key);
+                    core.wakes.add(key);
+                }
+                Err(error) => core.check(&format!("concluding {key}"), &error),
+            }
+        }
+        if core.attempts.is_quiet() {
+            return;
+        }
+        // Leftovers of a controller that is gone are being ended, and their ending wakes their task again.
+        core.attempts.all_ended().await;
     }
 }
 

@@ -3,6 +3,7 @@
 //! Events are never queued. They are folded into this small state, so that a flood of them costs nothing but a rescan.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -73,6 +74,8 @@ fn is_hidden(path: &Path) -> bool {
 /// A watched directory.
 pub(super) struct Watch {
     shared: Arc<Shared>,
+    // Device and inode of what is watched: a watch stays with the directory, not with its name.
+    place: Option<(u64, u64)>,
     // Watches as long as it lives.
     _watcher: RecommendedWatcher,
 }
@@ -97,6 +100,7 @@ impl Watch {
     pub(super) fn start(directory: &Path) -> notify::Result<Self> {
         let shared = Arc::new(Shared::default());
         let for_events = Arc::clone(&shared);
+        let place = place(directory);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             let told = match event {
                 Ok(event) => for_events.hints().fold(&event),
@@ -111,7 +115,12 @@ impl Watch {
             }
         })?;
         watcher.watch(directory, RecursiveMode::Recursive)?;
-        Ok(Self { shared, _watcher: watcher })
+        Ok(Self { shared, place, _watcher: watcher })
+    }
+
+    /// Whether another directory has taken the place of the watched one. While there is none, the watched one may come back.
+    pub(super) fn is_left_behind(&self, directory: &Path) -> bool {
+        place(directory).is_some_and(|now| Some(now) != self.place)
     }
 
     /// Waits until an event has told something since the last wait.
@@ -136,6 +145,11 @@ impl Watch {
     pub(super) fn clear(&self) {
         *self.shared.hints() = Hints::default();
     }
+}
+
+fn place(directory: &Path) -> Option<(u64, u64)> {
+    let metadata = std::fs::metadata(directory).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 #[cfg(test)]

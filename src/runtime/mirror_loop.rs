@@ -19,7 +19,7 @@ const QUIET: Duration = Duration::from_millis(100);
 /// A scan begins so long after the first event, however many follow.
 const QUIET_MAX: Duration = Duration::from_secs(1);
 
-/// Pause before a scan that failed is tried again.
+/// Pause before a scan that failed, or did not see the whole directory, is tried again.
 const FAILED_PAUSE: Duration = Duration::from_secs(5);
 
 /// Requests that may wait for a scan.
@@ -68,17 +68,15 @@ pub async fn run(core: Core, mut inbox: MirrorInbox) {
                 }
             }
             () = tokio::time::sleep_until(scan_at) => {
-                if watch.is_none() {
-                    watch = self::watch(&mirror);
-                }
                 hints = Quiet::default();
-                let scanned = scan(&core, &mirror, watch.as_ref()).await;
-                let pause = if scanned.is_ok() { core.settings.rescan_interval.std() } else { FAILED_PAUSE };
+                let scanned = scan(&core, &mirror, &mut watch).await;
+                let whole = scanned.is_ok_and(|report| report.incomplete.is_none());
+                let pause = if whole { core.settings.rescan_interval.std() } else { FAILED_PAUSE };
                 periodic_at = Instant::now() + pause;
             }
             request = inbox.0.recv() => {
                 let Some(answer) = request else { break };
-                let report = scan(&core, &mirror, watch.as_ref()).await.map_err(|error| error.to_string());
+                let report = scan(&core, &mirror, &mut watch).await.map_err(|error| error.to_string());
                 // Whoever asked may have gone.
                 let _ = answer.send(report);
             }
@@ -117,7 +115,11 @@ async fn read_complete(core: &Core, mirror: &Mirror, watch: &Watch) -> bool {
     })
 }
 
-async fn scan(core: &Core, mirror: &Mirror, watch: Option<&Arc<Watch>>) -> Result<SyncReport, StoreError> {
+async fn scan(core: &Core, mirror: &Mirror, watch: &mut Option<Arc<Watch>>) -> Result<SyncReport, StoreError> {
+    // Before the directory is listed, so that whatever happens after that is told.
+    if watch.as_ref().is_none_or(|watch| watch.is_left_behind(mirror.directory())) {
+        *watch = self::watch(mirror);
+    }
     if let Some(watch) = watch {
         watch.clear();
     }

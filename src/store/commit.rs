@@ -263,3 +263,14 @@ pub(super) fn new_uid(now: Timestamp) -> Uid {
     let nanos = u32::try_from(ms % 1000 * 1_000_000).unwrap_or(0);
     UIDS.with(|uids| Uid(uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uids, ms / 1000, nanos)).to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uids_of_one_millisecond_sort_in_the_order_of_their_making() {
+        let uids: Vec<Uid> = (0..1000).map(|_| new_uid(Timestamp(1_767_600_000_123))).collect();
+        assert!(uids.is_sorted(), "{uids:?}");
+    }
+}

@@ -164,7 +164,8 @@ fn wake(
     let name = &declared.object.metadata.name;
     match &declared.object.spec {
         Spec::Task(spec) => {
-            if known {
+            // A suspended one is told so at once, however many are before it in the queue.
+            if known || spec.suspend {
                 woken.push(Key::Task(uid.clone()));
             }
             woken.push(Key::Lane(spec.analyzer.clone()));

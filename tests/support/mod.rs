@@ -2,5 +2,6 @@
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
 pub(crate) mod bench;
+pub(crate) mod daemon;
 pub(crate) mod misbehaving;
 pub(crate) mod stage;

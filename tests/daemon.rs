@@ -1,0 +1,17 @@
+//! The daemon as a person meets it: the real program in a directory, manifests dropped, edited and removed, signals, and the command line
+//! beside it. The slow timers are set to an hour, so whatever is waited for must be caused by the event itself.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic, in its support code too")]
+
+#[path = "daemon/asking.rs"]
+mod asking;
+#[path = "daemon/directory.rs"]
+mod directory;
+#[path = "daemon/dispatch.rs"]
+mod dispatch;
+#[path = "daemon/once.rs"]
+mod once;
+#[path = "daemon/stopping.rs"]
+mod stopping;
+mod support;
+#[path = "daemon/tasks.rs"]
+mod tasks;
