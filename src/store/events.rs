@@ -7,6 +7,12 @@ use super::rows::{time, word};
 use crate::resource::event::Event;
 use crate::resource::kind::Kind;
 
+/// Events that were first recorded later than one.
+pub(super) const AFTER: &str = "SELECT * FROM event WHERE id > ?1 ORDER BY id";
+
+/// The number of the last event.
+pub(super) const LAST: &str = "SELECT coalesce(max(id), 0) FROM event";
+
 /// The latest events, oldest first: of one object, or of all.
 ///
 /// # Errors
@@ -53,7 +59,7 @@ fn event(row: &Row<'_>) -> Result<Event, StoreError> {
 /// # Errors
 /// What the database says.
 pub fn after(connection: &Connection, after: i64) -> Result<Vec<(i64, Event)>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT * FROM event WHERE id > ?1 ORDER BY id")?;
+    let mut statement = connection.prepare_cached(AFTER)?;
     let mut rows = statement.query([after])?;
     let mut events = Vec::new();
     while let Some(row) = rows.next()? {
@@ -67,5 +73,5 @@ pub fn after(connection: &Connection, after: i64) -> Result<Vec<(i64, Event)>, S
 /// # Errors
 /// What the database says.
 pub fn last_number(connection: &Connection) -> Result<i64, StoreError> {
-    Ok(connection.prepare_cached("SELECT coalesce(max(id), 0) FROM event")?.query_row([], |row| row.get(0))?)
+    Ok(connection.prepare_cached(LAST)?.query_row([], |row| row.get(0))?)
 }

@@ -50,15 +50,20 @@ pub struct Occupant {
     pub deadline_at: Timestamp,
 }
 
+/// Open attempts with what they say of themselves.
+pub(super) const RUNNING: &str = "SELECT t.name, a.stage, a.progress_message, a.fraction FROM attempt a INDEXED BY attempt_slot CROSS JOIN task t ON t.uid = a.task_uid
+     WHERE a.outcome IS NULL ORDER BY a.opened_at, t.name LIMIT ?1";
+
+/// Who occupies the slots of an analyzer.
+pub(super) const OCCUPANTS: &str = "SELECT t.name, a.replica, a.opened_at, a.deadline_at FROM attempt a INDEXED BY attempt_slot CROSS JOIN task t ON t.uid = a.task_uid
+     WHERE a.analyzer = ?1 AND a.outcome IS NULL ORDER BY a.opened_at, t.name LIMIT ?2";
+
 /// The open attempts on an analyzer, oldest first, at most `limit`.
 ///
 /// # Errors
 /// What the database says.
 pub fn occupants(connection: &Connection, analyzer: &str, limit: u32) -> Result<Vec<Occupant>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT t.name, a.replica, a.opened_at, a.deadline_at FROM attempt a JOIN task t ON t.uid = a.task_uid
-         WHERE a.analyzer = ?1 AND a.outcome IS NULL ORDER BY a.opened_at, t.name LIMIT ?2",
-    )?;
+    let mut statement = connection.prepare_cached(OCCUPANTS)?;
     let mut rows = statement.query(params![analyzer, limit])?;
     let mut occupants = Vec::new();
     while let Some(row) = rows.next()? {
@@ -88,10 +93,7 @@ pub struct RunningView {
 /// # Errors
 /// What the database says.
 pub fn running(connection: &Connection, limit: usize) -> Result<Vec<RunningView>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT t.name, a.stage, a.progress_message, a.fraction FROM attempt a JOIN task t ON t.uid = a.task_uid
-         WHERE a.outcome IS NULL ORDER BY a.opened_at, t.name LIMIT ?1",
-    )?;
+    let mut statement = connection.prepare_cached(RUNNING)?;
     let running = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
         let (stage, message): (Option<String>, Option<String>) = (row.get(1)?, row.get(2)?);
         Ok(RunningView { task: row.get(0)?, doing: message.or(stage).unwrap_or_default(), fraction: row.get(3)? })

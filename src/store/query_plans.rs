@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, StatementStatus, ToSql};
 
-use super::{commit, observe, open, view, wakes};
+use super::{commit, events, glance, observe, open, view, wakes};
 
 /// Finished tasks behind the few that are not.
 const HISTORY: usize = 100_000;
@@ -40,6 +40,10 @@ fn hot() -> Vec<(&'static str, &'static str, Vec<&'static dyn ToSql>)> {
         ("event_by_object", commit::REPEAT, vec![&"uid-1", &"r", &"m", &1]),
         ("task_queue", view::AHEAD, vec![&"queued-1"]),
         ("attempt_slot", view::SLOTS, vec![&2_000_000]),
+        ("attempt_slot", glance::RUNNING, vec![&10]),
+        ("attempt_slot", glance::OCCUPANTS, vec![&"lint", &10]),
+        ("INTEGER PRIMARY KEY", events::AFTER, vec![&1_000_000_000]),
+        ("SEARCH event", events::LAST, vec![]),
     ]
 }
 

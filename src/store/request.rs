@@ -14,7 +14,7 @@ pub struct Requested {
     pub key: Key,
     /// The phase it was in.
     pub phase: Phase,
-    /// Whether anything is going to happen: cancelling a finished task does nothing, nor does retrying one that runs anyway.
+    /// Whether anything is going to happen: cancelling a finished task does nothing, nor does retrying a running one.
     pub effective: bool,
 }
 
@@ -31,7 +31,8 @@ impl Store {
         .await
     }
 
-    /// Asks for another run of a finished task, or for the next try now of one that waits for its time. `None` when there is no such task.
+    /// Asks for another run of a finished task, or for the next try of a waiting one now, whatever was asked before. `None` when there is
+    /// no such task.
     ///
     /// # Errors
     /// What the database says.
@@ -40,8 +41,9 @@ impl Store {
             name,
             "UPDATE task SET
                  retry_round = iif(finished_at IS NOT NULL, round, retry_round),
-                 hurry_attempt = iif(finished_at IS NULL, attempt, hurry_attempt)
-             WHERE uid = ?1 AND removed = 0 AND (finished_at IS NOT NULL OR (phase = 'Pending' AND next_at IS NOT NULL))",
+                 hurry_attempt = iif(finished_at IS NULL, attempt, hurry_attempt),
+                 cancel_round = iif(finished_at IS NULL, min(cancel_round, round - 1), cancel_round)
+             WHERE uid = ?1 AND removed = 0 AND phase <> 'Running'",
         )
         .await
     }

@@ -139,7 +139,9 @@ async fn requests_say_whether_anything_will_happen() {
     let cancel = async || fixture.store.request_cancel("a".into()).await.unwrap().unwrap();
     let retry = async || fixture.store.request_retry("a".into()).await.unwrap().unwrap();
     assert_eq!(fixture.store.request_retry("nobody".into()).await.unwrap(), None);
-    assert_eq!((retry().await.phase, retry().await.effective), (Phase::Pending, false), "it runs anyway");
+    assert!(cancel().await.effective && retry().await.effective, "the last word counts");
+    fixture.settle("a").await;
+    assert_eq!((retry().await.phase, retry().await.effective), (Phase::Pending, true));
     fixture.dispatch().await;
     assert_eq!((retry().await.phase, retry().await.effective), (Phase::Running, false));
     fixture.end("a", Outcome::Failed, Reason::ToolFailed).await;
