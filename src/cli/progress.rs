@@ -48,11 +48,7 @@ impl Progress {
 
 async fn show(context: Context, stop: CancellationToken) {
     // What was there before is not progress.
-    let mut seen = context
-        .open()
-        .ok()
-        .and_then(|connection| events::last_number(&connection).ok())
-        .unwrap_or_default();
+    let mut seen = context.open().ok().and_then(|connection| events::last_number(&connection).ok()).unwrap_or_default();
     let mut changes = Changes::of_database(&context.state);
     let mut bars = (context.colour_stderr || console_is_terminal()).then(Bars::new);
     loop {
