@@ -204,6 +204,14 @@ fn the_architecture_knows_every_outcome_every_folder_and_every_suite() {
 }
 
 #[test]
+fn every_yaml_example_in_the_readme_is_a_valid_manifest() {
+    let examples = documents::yaml_examples(&file("README.md"));
+    assert!(examples.len() >= 4, "the examples are not there");
+    let check = |(line, text): (usize, String)| shipped::faults(&format!("README.md, example at line {line}"), &text);
+    assert_none(examples.into_iter().flat_map(check));
+}
+
+#[test]
 fn every_path_and_make_target_in_the_documents_is_there() {
     let makefile = file("Makefile");
     let targets = documents::targets(&makefile);

@@ -82,6 +82,29 @@ pub(crate) fn dead_paths(document: &str, exists: impl Fn(&str) -> bool) -> Vec<S
     found.filter(|path| !exists(path.trim_end_matches('/'))).map(|path| format!("{path} is not there")).collect()
 }
 
+/// The YAML examples of a document, each with its line, without the indentation of the list it stands in.
+pub(crate) fn yaml_examples(document: &str) -> Vec<(usize, String)> {
+    let (mut examples, mut open): (Vec<(usize, String)>, Option<usize>) = (Vec::new(), None);
+    for (at, line) in document.lines().enumerate() {
+        let indent = line.len() - line.trim_start().len();
+        match (open, line.trim_start()) {
+            (None, "```yaml") => {
+                open = Some(indent);
+                examples.push((at + 2, String::new()));
+            }
+            (Some(_), "```") => open = None,
+            (Some(cut), _) => {
+                if let Some((_, text)) = examples.last_mut() {
+                    text.push_str(line.get(cut.min(indent)..).unwrap_or_default());
+                    text.push('\n');
+                }
+            }
+            (None, _) => {}
+        }
+    }
+    examples
+}
+
 /// The targets of a Makefile, each with whether `make help` shows it.
 pub(crate) fn targets(makefile: &str) -> Vec<(String, bool)> {
     let target = pattern(r"(?m)^([a-z][\w-]*):[^=\n]*?(##[^\n]+)?$");
@@ -128,6 +151,13 @@ mod tests {
         assert_eq!(settings_row(&setting), row);
         let setting = Described { name: "log", old_env: None, default: "", about: "Why." };
         assert_eq!(settings_row(&setting), "| `log` | `MANIFESTD_LOG` |  |  | Why. |");
+    }
+
+    #[test]
+    fn yaml_examples_are_found_wherever_they_stand() {
+        let document = "a\n```yaml\nb: 1\n```\n1. x\n\n   ```yaml\n   c:\n     d: 2\n\n   ```\n```\nno\n```\n";
+        let examples = yaml_examples(document);
+        assert_eq!(examples, [(3, "b: 1\n".to_owned()), (8, "c:\n  d: 2\n\n".to_owned())]);
     }
 
     #[test]

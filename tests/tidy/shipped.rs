@@ -34,6 +34,12 @@ pub(crate) fn problems(files: &[TextFile], workspace: &Path) -> Vec<String> {
     problems
 }
 
+/// What is wrong with one text of manifests, whatever its names lead to.
+pub(crate) fn faults(name: &str, text: &str) -> Vec<String> {
+    let parsed = parse(name, text.as_bytes(), &[".".to_owned()]);
+    parsed.problems.iter().map(|problem| problem.render(false)).collect()
+}
+
 /// Apps that are declared, but whose directory is not there.
 pub(crate) fn missing_apps(files: &[TextFile], workspace: &Path) -> Vec<String> {
     let parsed = files.iter().flat_map(|file| parse(&file.path, file.text.as_bytes(), &[".".to_owned()]).documents);
@@ -85,6 +91,8 @@ mod tests {
         std::fs::create_dir_all(workspace.path().join("apps/a")).expect("a directory");
         assert_eq!(missing_apps(&files, workspace.path()), Vec::<String>::new());
         assert_eq!(kinds(&files.each_ref()), [Kind::App, Kind::Task]);
+        let of = |file: &TextFile| faults(&file.path, &file.text).len();
+        assert_eq!((files.each_ref().map(of), faults("x", "").len()), ([0, 0, 2], 1));
     }
 
     #[test]
