@@ -105,6 +105,10 @@ impl Mirror {
         }
         self.settle_contested(&mut batches, &gone, &mut report).await?;
         self.prune(batches, gone, &mut report).await?;
+        let directory = self.directory.clone();
+        if let Some(commit) = run_blocking(move || head_commit(&directory)).await? {
+            self.core.store.follow_checkout(commit).await?;
+        }
         report.problems = self.core.store.problem_count().await?;
         Ok(report)
     }

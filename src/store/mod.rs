@@ -2,6 +2,7 @@
 //!
 //! One thread owns the one write connection and commits groups; reads use their own read-only connections. A [`Store`] is a cheap handle.
 
+mod checkout;
 mod commit;
 pub mod error;
 pub mod events;

@@ -186,12 +186,21 @@ fn a_task_knows_the_commit_that_it_came_with() {
     let described = home.run(&["describe", "task", "t"]).ok();
     assert!(described.contains(&first[..7]), "{described}");
 
+    // An edit that is committed later, and a checkout, which moves HEAD only after the files.
+    let commit = |connection: &Connection| crate::support::daemon::find(connection, Kind::Task, "t")?.provenance.commit;
     home.drop_in("t.yaml", &task("t", "app1", "quick", "priority: 7,"));
-    git(&["commit", "-q", "-a", "-m", "two"]);
-    git(&["checkout", "-q", &first]);
-    home.until_task("t", "to have run twice or thrice", |task| {
-        task.status.phase == Phase::Completed && task.status.attempt > 1
+    home.until_task("t", "to have run as generation 2", |task| {
+        task.status.phase == Phase::Completed && task.status.observed_generation == 2
     });
+    git(&["commit", "-q", "-a", "-m", "two"]);
+    let second = git(&["rev-parse", "HEAD"]);
+    assert_ne!(first, second);
+    home.until("the second commit", |connection| commit(connection).filter(|commit| *commit == second));
+    git(&["checkout", "-q", &first]);
+    home.until_task("t", "to have run as generation 3", |task| {
+        task.status.phase == Phase::Completed && task.status.observed_generation == 3
+    });
+    home.until("the first commit", |connection| commit(connection).filter(|commit| *commit == first));
     daemon.stop();
 }
 

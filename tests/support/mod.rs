@@ -5,3 +5,4 @@ pub(crate) mod bench;
 pub(crate) mod daemon;
 pub(crate) mod misbehaving;
 pub(crate) mod stage;
+pub(crate) mod tools;
