@@ -6,7 +6,8 @@ PYTHON ?= python3
 # One profile for everything that is run here, so that the demo and the tests share a build. `cargo install --path .` builds for speed.
 MANIFESTD := $(CARGO) run --quiet --
 DEMO := --config examples/manifestd.yaml
-TOOLS := target/tools
+# The tests look for the linters here, and make the environment themselves when it is not there.
+TOOLS := target/tools-venv
 
 .DEFAULT_GOAL := help
 .PHONY: help build run demo demo-clean check fmt fmt-check lint doc tools test bench deny clean
@@ -49,15 +50,14 @@ lint: ## Run clippy over everything; warnings are errors
 doc: ## Build the documentation of the code; warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
 
-# Without Python or a network the tests still run, only not over the real linters.
-tools: ## Install the linters that tests run for real, ruff and bandit, into target/tools
-	@cmp -s tests/tools/requirements.txt $(TOOLS)/installed.txt || { \
-		mkdir -p target && $(PYTHON) -m venv $(TOOLS) \
+# The mark is written last, so that an environment that was made only half is made again.
+tools: ## Install the linters that tests run for real, ruff and bandit, below target/
+	@cmp -s tests/tools/requirements.txt $(TOOLS)/made-of.txt || { \
+		mkdir -p target && $(PYTHON) -m venv --clear $(TOOLS) \
 		&& $(TOOLS)/bin/pip install --quiet --disable-pip-version-check -r tests/tools/requirements.txt \
-		&& cp tests/tools/requirements.txt $(TOOLS)/installed.txt; }
+		&& cp tests/tools/requirements.txt $(TOOLS)/made-of.txt; }
 
-test: ## Run every test, the real linters among them
-	@$(MAKE) --no-print-directory tools || echo "note: ruff and bandit could not be installed; the tests run without them"
+test: tools ## Run every test, the real linters among them
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(CARGO) test
 
 bench: ## Measure latency and throughput, in the release profile
