@@ -122,10 +122,7 @@ fn cancel_and_retry_work_without_a_controller() {
     world.run(&["cancel", "nobody", "lost"]).with(1).says(&["no task is called"]);
     assert_eq!(world.run(&["retry", "--all-failed"]).ok().out, "task/static-demo another run requested\n");
     world.run(&["why", "static-demo"]).ok().says(&["is Pending (Queued)", "no controller is running"]);
-    assert_eq!(
-        world.run(&["retry", "-l", "team=red"]).ok().out,
-        "task/lint-demo is Pending and starts by itself as soon as it can\n"
-    );
+    assert_eq!(world.run(&["retry", "-l", "team=red"]).ok().out, "task/lint-demo another run requested\n");
     world.run(&["retry", "-l", "team=green"]).ok().says(&["no tasks match"]);
     world.run(&["retry"]).with(2);
 }
@@ -133,7 +130,9 @@ fn cancel_and_retry_work_without_a_controller() {
 #[test]
 fn a_state_directory_in_use_is_said_with_its_own_exit_code() {
     let world = World::new();
-    let _held = StateLock::acquire(&world.state()).unwrap();
+    // A program that another test is just starting holds a copy of the lock until it has begun to run.
+    let mut tries = (0..100_000).map(|_| StateLock::acquire(&world.state()));
+    let _held = tries.find_map(Result::ok).expect("the lock");
     world.run(&["cancel", "lost"]).with(4).says(&["is in use by another manifestd"]);
     world.run(&["get", "tasks"]).ok();
     World::empty().run(&["cancel", "lost"]).with(2).says(&["there is no database"]);
