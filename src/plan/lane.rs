@@ -6,6 +6,7 @@
 use super::Key;
 use super::admission::{AppFacts, admit};
 use super::budgets::Budgets;
+use super::task::EMBEDDED;
 use super::transition::{TaskRef, transition};
 use super::write::{OpenAttempt, TaskStatus, Write};
 use super::{Effect, Plan, Reconciler};
@@ -167,7 +168,7 @@ fn open(
         opened_at: now,
         deadline_at,
     })));
-    let message = if replica.is_empty() {
+    let message = if replica.is_empty() || replica.starts_with(EMBEDDED) {
         format!("attempt {} on {}", id.number, lane.analyzer)
     } else {
         format!("attempt {} on {} at {replica}", id.number, lane.analyzer)
