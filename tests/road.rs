@@ -171,7 +171,7 @@ fn the_demo_completes_and_a_second_run_starts_nothing() {
         check_stored(&task.name, &place, attempt.result_sha256.as_ref().unwrap(), bytes);
         sarif(&home.state(), status);
     }
-    let found: u64 = tasks.iter().map(|task| u64::from(task.task.as_ref().unwrap().status.findings.total())).sum();
+    let found: u64 = tasks.iter().map(|task| task.task.as_ref().unwrap().status.findings.total()).sum();
     assert!(found > 0, "the demo finds nothing");
     let second = home.run(&once).ok();
     assert!(second.contains("nothing to start"), "{second}");

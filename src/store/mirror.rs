@@ -290,14 +290,17 @@ fn apply(
             let event = EventWrite {
                 uid: uid.clone(),
                 kind,
-                name,
+                name: name.clone(),
                 event_type: EventType::Normal,
                 reason: "Removed",
                 message: format!("no longer declared in {}", provenance.file),
             };
             record(connection, &event, now)?;
-            if kind == Kind::Task {
-                outcome.woken.push(Key::Task(uid.clone()));
+            match kind {
+                Kind::Task => outcome.woken.push(Key::Task(uid.clone())),
+                // Its queue is told that it waits for an analyzer now.
+                Kind::Analyzer => outcome.woken.push(Key::Lane(name)),
+                Kind::App | Kind::AppSet => {}
             }
             Ok(())
         }
