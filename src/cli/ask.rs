@@ -145,7 +145,7 @@ async fn requested(
     }
     out.flush()?;
     if !served {
-        note("note: no controller is running; this is acted on when one starts (manifestd serve)");
+        note("note: no controller is running; what there is to run runs when one starts (manifestd serve)");
     }
     Ok(if all { Exit::Ok } else { Exit::No })
 }

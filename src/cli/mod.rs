@@ -35,6 +35,7 @@ mod schema;
 pub mod selector;
 mod serve;
 mod status;
+mod stop;
 mod table;
 mod validate;
 mod version;

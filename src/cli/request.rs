@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use anyhow::anyhow;
+
 use super::context::{Context, environment};
+use super::stop::Stopping;
 use crate::runtime::answer::Answerer;
 use crate::runtime::control::{Request, Response};
 use crate::runtime::controller::Controller;
@@ -33,12 +36,18 @@ pub async fn perform(context: &Context, request: Request) -> anyhow::Result<(Res
     if !path.exists() && !needs_loops {
         return Err(StoreError::Absent { path }.into());
     }
+    // Before anything is started, so that nothing is left running by a person's Ctrl-C.
+    let mut stopping = Stopping::listen()?;
     let mut settings = context.settings.clone();
     settings.embedded_analyzer &= needs_loops;
     let grace = settings.shutdown_grace_period.std();
     let variables = environment().into_iter().collect();
     let controller = Controller::open(settings, context.workspace.clone(), variables).await?;
-    let response = Answerer::new(&controller).answer(request).await;
-    controller.shut_down(grace).await;
-    Ok((response, false))
+    let answerer = Answerer::new(&controller);
+    let response = tokio::select! {
+        response = answerer.answer(request) => Ok(response),
+        () = stopping.asked() => Err(anyhow!("stopped by a signal; what was interrupted runs again at the next start")),
+    };
+    stopping.shut_down(controller, grace).await;
+    Ok((response?, false))
 }

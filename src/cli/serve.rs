@@ -1,13 +1,12 @@
 //! `serve`: runs the controller until it is told to stop.
 
 use anyhow::{Context as _, bail};
-use futures_util::{FutureExt as _, StreamExt};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook_tokio::Signals;
+use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, environment};
 use super::exit::Exit;
+use super::stop::Stopping;
 use crate::runtime::answer::Answerer;
 use crate::runtime::controller::Controller;
 use crate::server::listen;
@@ -34,7 +33,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
         );
     }
     // Before anything is opened, so that a signal is never met by the default action half way.
-    let mut signals = Signals::new([SIGTERM, SIGINT]).context("listening to signals")?;
+    let mut stopping = Stopping::listen()?;
     let grace = settings.shutdown_grace_period.std();
     let mut controller =
         Controller::open(settings, context.workspace.clone(), environment().into_iter().collect()).await?;
@@ -58,35 +57,17 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
             Err(error) => anyhow::Error::from(error).context("the control socket"),
             Ok(()) => anyhow::anyhow!("the control socket ended by itself"),
         }),
-        signal = signals.next() => {
-            tracing::info!(signal = signal.unwrap_or_default(), "stopping; a second signal stops at once");
-            Ok(Exit::Ok)
-        }
+        () = stopping.asked() => Ok(Exit::Ok),
     };
-    // The socket answers until the end, so that people can look at what is being waited for.
-    let shutting_down = controller.shut_down(grace);
+    // The socket answers until the end, so that people can look at what is being waited for; without it, it still ends in order.
+    let shutting_down = stopping.shut_down(controller, grace);
     tokio::pin!(shutting_down);
-    let second = loop {
+    loop {
         tokio::select! {
-            () = &mut shutting_down => break false,
-            // Without its socket it still ends as it should.
+            () = &mut shutting_down => break,
             _ = &mut server => {}
-            _ = signals.next() => break true,
         }
-    };
-    stop.cancel();
-    if second {
-        tracing::warn!("stopped at once; what still ran is found as interrupted by the next start");
-        // Blocking work must not be waited for: everything durable has been committed already.
-        leave_at_once();
     }
+    stop.cancel();
     ended
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a second signal ends the process at once, whatever still runs; nothing is lost by it"
-)]
-fn leave_at_once() -> ! {
-    std::process::exit(Exit::Stopped as i32)
 }

@@ -24,10 +24,11 @@ pub struct AnalyzerSpec {
     /// At most so many attempts are opened in so much time, over all replicas. Without it: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
-    /// How the health of a WebSocket replica is asked for.
+    /// How the health of a WebSocket replica is asked for. Checked and kept; this version sends no probes yet.
     #[serde(default)]
     pub probe: Probe,
-    /// When a replica that keeps failing is left alone for a while. Only transport errors count, never an app's own fault.
+    /// When a replica that keeps failing is left alone for a while. Only transport errors count, never an app's own fault. Checked and
+    /// kept; in this version an unavailable analyzer is waited for by `preflightMaxRetries` alone.
     #[serde(default)]
     pub breaker: Breaker,
 }

@@ -34,7 +34,7 @@ pub struct TaskSpec {
     #[serde(default = "default_backoff_limit")]
     #[schemars(range(min = 0, max = 100))]
     pub backoff_limit: u32,
-    /// A finished task is deleted so many seconds after it ended. Default: the setting `taskRetention`.
+    /// A finished task may be deleted so many seconds after it ended. Checked and kept; this version deletes nothing yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds_after_finished: Option<u64>,
     /// While true, no attempt is opened and a running one is stopped.

@@ -59,7 +59,7 @@ fn a_cancelled_task_runs_again_when_its_spec_changes() {
 }
 
 #[test]
-fn cancel_and_retry_without_a_daemon_are_acted_on_by_the_next_one() {
+fn cancel_and_retry_without_a_daemon_are_written_at_once_and_the_next_one_runs_what_there_is_to_run() {
     let home = Home::new("");
     home.drop_in("base.yaml", &format!("{}{}", home.app(1), quick()));
     home.drop_in("a.yaml", &task("a", "app1", "quick", ""));
@@ -70,6 +70,7 @@ fn cancel_and_retry_without_a_daemon_are_acted_on_by_the_next_one() {
         let said = home.run(&command);
         assert!(said.code == 0 && said.err.contains("no controller is running"), "{}{}", said.out, said.err);
     }
+    assert_eq!((home.task("a").status.phase, home.task("b").status.phase), (Phase::Pending, Phase::Cancelled));
     let daemon = home.serve();
     home.until_reason("b", Phase::Cancelled, Reason::CancelledByUser);
     home.until_task("a", "to have run twice", |task| task.status.attempt == 2 && task.status.phase == Phase::Completed);

@@ -5,7 +5,8 @@ use rusqlite::types::Value as Cell;
 use serde_json::Value;
 
 use super::tasks::one_slot;
-use crate::support::daemon::{Home, document, embedded, quick, task, waiter};
+use crate::support::daemon::{Home, document, embedded, gated, quick, task, waiter};
+use crate::support::stage::group_lives;
 
 fn filled() -> Home {
     let home = Home::new("embeddedAnalyzer: true");
@@ -114,6 +115,27 @@ fn a_dry_run_beside_a_busy_daemon_plans_no_second_attempt() {
     home.open_gate("a");
     home.until_phase("a", Phase::Completed);
     daemon.stop();
+}
+
+#[test]
+fn a_run_that_is_stopped_by_a_signal_leaves_no_program_behind_and_is_taken_up_by_the_next() {
+    let home = Home::new("shutdownGracePeriod: 200ms");
+    home.gate("a");
+    home.drop_in("base.yaml", &format!("{}{}{}", home.app(1), gated(1), waiter("a", "a", "backoffLimit: 0,")));
+    // The database is made first, so that it can be looked at while the second run begins.
+    home.run(&["reconcile", "--once", "--only", "manifests"]).ok();
+    let mut once = home.spawn(&["reconcile", "--once"]);
+    let group = home.until_spawned("a");
+    once.terminate();
+    assert_eq!(once.wait(), Some(2), "{}", home.dump());
+    once.says("stopped by a signal");
+    assert!(!group_lives(group));
+    assert_eq!(home.task("a").status.phase, Phase::Pending);
+    std::thread::scope(|scope| {
+        scope.spawn(|| home.open_gate("a"));
+        home.run(&["reconcile", "--once"]).ok();
+    });
+    assert_eq!((home.task("a").status.phase, home.attempts("a").len()), (Phase::Completed, 2));
 }
 
 #[test]

@@ -6,7 +6,8 @@ use manifestd::resource::outcome::Outcome;
 use manifestd::resource::phase::Phase;
 
 use super::tasks::one_slot;
-use crate::support::daemon::{Home, document, processes_of, quick, task, waiter};
+use crate::support::daemon::{Home, document, quick, task, waiter};
+use crate::support::process::processes_of;
 use crate::support::stage::group_lives;
 
 fn outcomes(home: &Home, name: &str) -> Vec<Option<Outcome>> {

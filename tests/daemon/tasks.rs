@@ -119,6 +119,43 @@ fn a_running_task_that_is_edited_is_stopped_and_started_with_the_new_spec() {
 }
 
 #[test]
+fn a_running_task_that_is_suspended_is_stopped_and_goes_on_later() {
+    let home = one_slot();
+    home.gate("a");
+    let daemon = home.serve();
+    home.drop_in("t.yaml", &waiter("t", "a", "backoffLimit: 0,"));
+    let group = home.until_spawned("t");
+    home.drop_in("t.yaml", &waiter("t", "a", "backoffLimit: 0, suspend: true,"));
+    home.until_reason("t", Phase::Pending, Reason::Suspended);
+    assert!(!group_lives(group), "its program still runs");
+    home.drop_in("t.yaml", &waiter("t", "a", "backoffLimit: 0,"));
+    home.open_gate("a");
+    home.until_phase("t", Phase::Completed);
+    daemon.stop();
+}
+
+#[test]
+fn what_waits_for_a_removed_analyzer_says_so_and_what_runs_on_it_runs_on() {
+    let home = one_slot();
+    home.drop_in("gated.yaml", &gated(1));
+    home.drop_in("base.yaml", &home.app(1));
+    home.gate("a");
+    let daemon = home.serve();
+    home.drop_in("a.yaml", &waiter("a", "a", ""));
+    home.until_spawned("a");
+    home.drop_in("b.yaml", &waiter("b", "a", ""));
+    home.until_reason("b", Phase::Pending, Reason::Queued);
+    home.take_away("gated.yaml");
+    home.until_reason("b", Phase::Pending, Reason::AnalyzerNotFound);
+    home.open_gate("a");
+    home.until_phase("a", Phase::Completed);
+    home.drop_in("gated.yaml", &gated(1));
+    home.open_gate("a");
+    home.until_phase("b", Phase::Completed);
+    daemon.stop();
+}
+
+#[test]
 fn a_task_of_an_unknown_app_or_analyzer_waits_and_runs_by_itself_when_they_appear() {
     let home = Home::new("");
     home.drop_in("t.yaml", &task("t", "app1", "quick", ""));

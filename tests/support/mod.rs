@@ -4,5 +4,6 @@
 pub(crate) mod bench;
 pub(crate) mod daemon;
 pub(crate) mod misbehaving;
+pub(crate) mod process;
 pub(crate) mod stage;
 pub(crate) mod tools;
