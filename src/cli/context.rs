@@ -11,6 +11,9 @@ use crate::config::{self, Effective, Layer, LogFormat, Origin, Settings};
 use crate::manifest::typed::typed;
 use crate::store::{database_path, open_read_only};
 
+/// The library that upgrades the database tells each step as news; the store says what a person needs to know of it.
+const MIGRATIONS_LOG: &str = "rusqlite_migration=warn";
+
 /// The largest settings file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -94,8 +97,8 @@ impl Context {
             ColourWhen::Auto => terminal && !plain,
         };
         Ok(Self {
-            state: workspace.join(&settings.state),
-            manifests: workspace.join(&settings.manifests),
+            state: below(&workspace, &settings.state),
+            manifests: below(&workspace, &settings.manifests),
             workspace,
             colour: colour(std::io::stdout().is_terminal()),
             colour_stderr: colour(std::io::stderr().is_terminal()),
@@ -112,6 +115,9 @@ impl Context {
         let filter = tracing_subscriber::EnvFilter::builder()
             .parse(&self.settings.log)
             .with_context(|| format!("setting log = {:?}", self.settings.log))?;
+        // A plain level is about this program; a filter says itself what it is about.
+        let plain = !self.settings.log.contains(['=', ',']);
+        let filter = if plain { filter.add_directive(MIGRATIONS_LOG.parse()?) } else { filter };
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         let started = match self.settings.log_format {
             LogFormat::Text => log.with_ansi(self.colour_stderr).try_init(),
@@ -129,6 +135,11 @@ impl Context {
     pub fn open(&self) -> anyhow::Result<rusqlite::Connection> {
         Ok(open_read_only(&database_path(&self.state))?)
     }
+}
+
+/// A path below the workspace; without a leading `./` when that is where one is, since people read it.
+fn below(workspace: &Path, path: &str) -> PathBuf {
+    if workspace == Path::new(".") { PathBuf::from(path) } else { workspace.join(path) }
 }
 
 /// All variables as text; what is not UTF-8 is replaced, as nothing that is read here needs it.

@@ -90,7 +90,8 @@ fn print(out: &mut Out, context: &Context, report: &ReconcileReport) -> anyhow::
     }
     match report.attempts {
         0 => writeln!(out, "tasks: nothing to start; everything that can be done now is done")?,
-        count => writeln!(out, "tasks: {count} attempts run")?,
+        1 => writeln!(out, "tasks: 1 attempt was run")?,
+        count => writeln!(out, "tasks: {count} attempts were run")?,
     }
     let counted = |phase: &Phase| report.phases.get(phase).filter(|count| **count > 0);
     let row = |phase: &Phase| counted(phase).map(|count| vec![phase.to_string(), count.to_string()]);

@@ -1,5 +1,5 @@
-//! A plan as text: one line for each write, effect and wake, and when to look again. What `reconcile --once --dry-run` shows, and what
-//! the golden plans in tests/ are made of.
+//! A plan as text: one line for each write, effect and wake, and when to look again. What `--log debug` tells of each pass that
+//! does something, and what the golden plans in tests/ are made of.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -34,6 +34,9 @@ pub enum Verdict {
 /// What the store says.
 pub async fn reconcile(core: &Core, key: &Key) -> Result<Verdict, StoreError> {
     let plan = plan(core, key).await?;
+    if !plan.is_empty() {
+        tracing::debug!(%key, "planned\n{plan}");
+    }
     carry_out(core, plan).await
 }
 

@@ -42,7 +42,7 @@ fn rows(home: &Home) -> Vec<String> {
 fn without_a_daemon_it_does_everything_and_the_second_time_there_is_nothing_to_do() {
     let home = filled();
     let first = home.run(&["reconcile", "--once"]).ok();
-    assert!(first.contains("2 found") && first.contains("2 attempts run"), "{first}");
+    assert!(first.contains("2 found") && first.contains("2 attempts were run"), "{first}");
     for name in ["a", "b"] {
         assert_eq!(home.task(name).status.phase, Phase::Completed);
     }
