@@ -4,16 +4,23 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use super::StoreError;
+
+/// How long a lock whose owner is dead is waited for.
+const LET_GO_MAX: Duration = Duration::from_secs(5);
 
 /// Ownership of a state directory for as long as it lives.
 #[derive(Debug)]
 pub struct StateLock {
     directory: PathBuf,
-    _file: File,
+    file: File,
 }
 
 impl StateLock {
@@ -30,15 +37,18 @@ impl StateLock {
         let mut file = options.open(&path).map_err(|source| StoreError::Io { path: path.clone(), source })?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut pid = String::new();
-            // The number is for people only; the lock itself is what counts.
+            // The number is for people, and for a guess at how long to wait; the lock itself is what counts.
             let known = file.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
-            let holder = if known { format!(" (process {})", pid.trim()) } else { String::new() };
-            return Err(StoreError::Locked { path: directory.to_owned(), holder });
+            let is_alive = pid.trim().parse().ok().and_then(Pid::from_raw).is_none_or(is_alive);
+            if is_alive || !is_let_go(&file) {
+                let holder = if known { format!(" (process {})", pid.trim()) } else { String::new() };
+                return Err(StoreError::Locked { path: directory.to_owned(), holder });
+            }
         }
         let write_pid =
             file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
         write_pid.map_err(|source| StoreError::Io { path, source })?;
-        Ok(Self { directory: directory.to_owned(), _file: file })
+        Ok(Self { directory: directory.to_owned(), file })
     }
 
     /// The locked directory.
@@ -48,9 +58,51 @@ impl StateLock {
     }
 }
 
+impl Drop for StateLock {
+    fn drop(&mut self) {
+        // Closing alone would not do it while a program that is being started has the open file; see `is_let_go`.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+fn is_alive(pid: Pid) -> bool {
+    !matches!(test_kill_process(pid), Err(Errno::SRCH))
+}
+
+/// Waits for a lock whose owner is dead, and says whether it came. A program that was being started when its controller was killed has the
+/// controller's open files until its `exec` is done: only moments, but more than none.
+fn is_let_go(file: &File) -> bool {
+    let Ok(file) = file.try_clone() else { return false };
+    let (locked, waiting) = channel();
+    // It waits for the kernel to say so. Should it be given up, it ends with the process, which then ends with an error.
+    let waiter = std::thread::Builder::new().name("state-lock".into()).spawn(move || {
+        let got = flock(&file, FlockOperation::LockExclusive).is_ok();
+        // Nobody listens once it was given up.
+        let _ = locked.send(got);
+    });
+    waiter.is_ok() && waiting.recv_timeout(LET_GO_MAX).unwrap_or(false)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
+
+    #[test]
+    fn what_a_dead_owner_was_just_starting_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut gone = Command::new("true").spawn().unwrap();
+        gone.wait().unwrap();
+        let path = directory.path().join("lock");
+        fs::write(&path, format!("{}\n", gone.id())).unwrap();
+        // A child that has the open file for a moment, as one has between fork and exec.
+        let file = File::open(&path).unwrap();
+        flock(&file, FlockOperation::LockExclusive).unwrap();
+        let mut child = Command::new("sleep").arg("0.2").stdin(Stdio::from(file)).spawn().unwrap();
+        StateLock::acquire(directory.path()).unwrap();
+        child.wait().unwrap();
+    }
 
     #[test]
     fn a_second_owner_is_refused_until_the_first_is_gone() {
