@@ -111,7 +111,9 @@ impl Context {
     pub fn start_log(&self) -> anyhow::Result<()> {
         let filter = tracing_subscriber::EnvFilter::builder()
             .parse(&self.settings.log)
-            .with_context(|| format!("setting log = {:?}", self.settings.log))?;
+            .with_context(|| format!("setting log = {:?}", self.settings.log))?
+            // It tells of each new database, also of the one in memory that a dry run looks at.
+            .add_directive("rusqlite_migration=warn".parse()?);
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         let started = match self.settings.log_format {
             LogFormat::Text => log.with_ansi(self.colour_stderr).try_init(),
