@@ -47,6 +47,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<Exit> {
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("listening to signals")?;
     let listener = tokio::net::TcpListener::bind(args.listen).await.with_context(|| args.listen.to_string())?;
     tracing::info!(address = %listener.local_addr()?, sources = %args.sources.display(), "analyzer is listening");
+    if !args.listen.ip().is_loopback() {
+        tracing::warn!(
+            "whoever reaches this address can read the sources: the protocol knows no passwords and no encryption"
+        );
+    }
     let stop = CancellationToken::new();
     let options = Options {
         parallel: args.parallel.max(1),

@@ -78,8 +78,10 @@ pub(crate) fn explain(facts: &Facts) -> Why {
     let mut because = Vec::new();
     if facts.file_problems > 0 {
         because.push(format!(
-            "its file {} has {} problems, so its last accepted version counts: manifestd get problems",
-            facts.task.provenance.file, facts.file_problems
+            "its file {} has {} problem{}, so its last accepted version counts: manifestd get problems",
+            facts.task.provenance.file,
+            facts.file_problems,
+            if facts.file_problems == 1 { "" } else { "s" }
         ));
     }
     if let Some(removed) = facts.task.removed_at {

@@ -172,9 +172,18 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 #[must_use]
 pub fn report(error: &anyhow::Error) -> ExitCode {
     if !exit::is_broken_pipe(error) {
-        note(format_args!("error: {error:#}"));
+        note(format_args!("error: {}", chain_of(error)));
     }
     exit::of_error(error).into()
+}
+
+/// An error with its causes. Many errors say their cause themselves; it is not said again.
+fn chain_of(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
+        "" => cause,
+        text if text.ends_with(&cause) => said,
+        _ => format!("{said}: {cause}"),
+    })
 }
 
 /// The time, read once by each command.

@@ -96,8 +96,10 @@ fn print(out: &mut Out, context: &Context, report: &ReconcileReport) -> anyhow::
     let counted = |phase: &Phase| report.phases.get(phase).filter(|count| **count > 0);
     let row = |phase: &Phase| counted(phase).map(|count| vec![phase.to_string(), count.to_string()]);
     let rows: Vec<Vec<String>> = Phase::ALL.iter().filter_map(row).collect();
-    writeln!(out)?;
-    Columns::new(&["PHASE", "TASKS"]).write(out, &rows, false)?;
+    if !rows.is_empty() {
+        writeln!(out)?;
+        Columns::new(&["PHASE", "TASKS"]).write(out, &rows, false)?;
+    }
     for due in &report.due {
         writeln!(out, "later: task/{} ({}) at {}", due.task, due.reason, due.at)?;
     }

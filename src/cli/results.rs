@@ -68,7 +68,14 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
         Format::Json => {
             for (task, attempt) in &chosen {
                 let path = directory(context, task, attempt)?.join("result.json");
-                let mut file = File::open(&path).with_context(|| path.display().to_string())?;
+                let Some(mut file) = stored(&path)? else {
+                    return Err(refused(format!(
+                        "attempt {} of task/{} has no {}; analyzers that answer with an exit code only send none",
+                        attempt.number,
+                        task.name,
+                        path.display()
+                    )));
+                };
                 std::io::copy(&mut file, &mut out)?;
             }
         }
@@ -196,15 +203,25 @@ fn runs(path: &Path) -> anyhow::Result<Vec<Value>> {
     }
 }
 
-/// All results as one List, item by item.
+/// The stored JSON of an attempt, if there is any: an analyzer that answers with an exit code only sends none.
+fn stored(path: &Path) -> anyhow::Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(anyhow::Error::new(error).context(path.display().to_string())),
+    }
+}
+
+/// All results as one List, item by item; the result is null where the analyzer sent none.
 fn list(context: &Context, chosen: &[(ObjectView, AttemptView)], out: &mut Out) -> anyhow::Result<()> {
     write!(out, "{{\n  \"kind\": \"List\",\n  \"items\": [")?;
     let mut first = true;
     for (task, attempt) in chosen.iter().filter(|(_, attempt)| attempt.result_dir.is_some()) {
         let path = directory(context, task, attempt)?.join("result.json");
-        let file = File::open(&path).with_context(|| path.display().to_string())?;
-        let result: Value =
-            serde_json::from_reader(BufReader::new(file)).with_context(|| path.display().to_string())?;
+        let result: Value = match stored(&path)? {
+            Some(file) => serde_json::from_reader(BufReader::new(file)).with_context(|| path.display().to_string())?,
+            None => Value::Null,
+        };
         write!(out, "{}\n    ", if std::mem::take(&mut first) { "" } else { "," })?;
         let item =
             json!({ "task": task.name, "attempt": attempt.number, "directory": attempt.result_dir, "result": result });

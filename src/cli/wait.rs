@@ -20,6 +20,8 @@ use crate::store::view::{self, Filter, ObjectView};
 
 /// More tasks than this are read all at once.
 const ONE_BY_ONE_MAX: usize = 50;
+/// So many tasks are named when the time is over.
+const LEFT_SHOWN_MAX: usize = 5;
 
 /// Arguments of `wait`.
 #[derive(Debug, clap::Args)]
@@ -98,11 +100,13 @@ pub(crate) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
         return Err(refused("no tasks match, so there is nothing to wait for"));
     }
     let mut watched = Watched::new(connection, &context.state);
-    let ended = tokio::time::timeout(args.timeout.std(), until(&mut watched, args, tasks, context)).await;
+    let mut waiting = tasks;
+    let ended = tokio::time::timeout(args.timeout.std(), until(&mut watched, args, &mut waiting, context)).await;
     match ended {
         Ok(exit) => exit,
         Err(_) => {
-            note(format_args!("error: not everything was as expected after {}", args.timeout));
+            let how = left(watched.connection(), &waiting)?;
+            note(format_args!("error: not everything was as expected after {}: {how}", args.timeout));
             Ok(Exit::TimedOut)
         }
     }
@@ -136,7 +140,7 @@ fn tasks(connection: &rusqlite::Connection, args: &Args) -> anyhow::Result<Vec<S
 async fn until(
     watched: &mut Watched,
     args: &Args,
-    mut waiting: Vec<String>,
+    waiting: &mut Vec<String>,
     context: &Context,
 ) -> anyhow::Result<Exit> {
     let mut out = Out::new(context.colour);
@@ -144,8 +148,8 @@ async fn until(
     loop {
         watched.changed().await?;
         let mut left = Vec::new();
-        let mut now = read(watched.connection(), &waiting)?;
-        for name in waiting {
+        let mut now = read(watched.connection(), waiting)?;
+        for name in std::mem::take(waiting) {
             let task = now.remove(&name);
             match standing(task.as_ref(), &args.condition) {
                 Standing::NotYet => left.push(name),
@@ -167,8 +171,23 @@ async fn until(
         if left.is_empty() {
             return Ok(if all_met { Exit::Ok } else { Exit::No });
         }
-        waiting = left;
+        *waiting = left;
     }
+}
+
+/// How the first few of the tasks stand that are still waited for.
+fn left(connection: &rusqlite::Connection, waiting: &[String]) -> anyhow::Result<String> {
+    let shown = &waiting[..waiting.len().min(LEFT_SHOWN_MAX)];
+    let now = read(connection, shown)?;
+    let stand = |name: &String| match now.get(name).and_then(phase) {
+        Some(phase) => format!("task/{name} is {phase}"),
+        None => format!("task/{name} is gone"),
+    };
+    let more = match waiting.len() - shown.len() {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    Ok(shown.iter().map(stand).collect::<Vec<_>>().join(", ") + &more)
 }
 
 /// The tasks of these names that are there, by name: one by one, or all at once when they are many.

@@ -129,7 +129,8 @@ fn readable(bytes: &[u8]) -> Result<&str, Box<(String, Fault)>> {
         help: Some(help.into()),
     };
     if bytes.len() > FILE_BYTES_MAX {
-        let message = format!("the file has {} bytes; at most {FILE_BYTES_MAX} are read", bytes.len());
+        // Not the size: who reads files stops behind the limit.
+        let message = format!("the file is larger than {FILE_BYTES_MAX} bytes");
         let start = String::from_utf8_lossy(&bytes[..400]).lines().next().unwrap_or_default().to_owned();
         return Err(Box::new((
             start,

@@ -25,13 +25,14 @@ pub(super) struct Hints {
 }
 
 impl Hints {
-    /// Folds one event in. Returns whether it told anything.
-    fn fold(&mut self, event: &Event) -> bool {
+    /// Folds one event below the watched directory in. Returns whether it told anything.
+    fn fold(&mut self, root: &Path, event: &Event) -> bool {
         if event.need_rescan() {
             self.dirty = true;
             return true;
         }
-        let told: Vec<bool> = event.paths.iter().map(|path| self.fold_path(&event.kind, path)).collect();
+        let seen = event.paths.iter().filter(|path| !is_in_hidden_directory(root, path));
+        let told: Vec<bool> = seen.map(|path| self.fold_path(&event.kind, path)).collect();
         told.contains(&true)
     }
 
@@ -71,6 +72,12 @@ fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
+/// Whether a path lies in a directory that the scan leaves out, such as `.git`. Hidden directories above the watched one do not count.
+fn is_in_hidden_directory(root: &Path, path: &Path) -> bool {
+    let below = path.strip_prefix(root).ok().and_then(Path::parent);
+    below.is_some_and(|below| below.iter().any(|part| part.as_encoded_bytes().starts_with(b".")))
+}
+
 /// A watched directory.
 pub(super) struct Watch {
     shared: Arc<Shared>,
@@ -101,9 +108,11 @@ impl Watch {
         let shared = Arc::new(Shared::default());
         let for_events = Arc::clone(&shared);
         let place = place(directory);
+        // Events name files by the absolute path of what is watched.
+        let root = std::path::absolute(directory)?;
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             let told = match event {
-                Ok(event) => for_events.hints().fold(&event),
+                Ok(event) => for_events.hints().fold(&root, &event),
                 Err(error) => {
                     tracing::debug!(%error, "a file event was lost; scanning");
                     for_events.hints().dirty = true;
@@ -163,10 +172,10 @@ mod tests {
     #[test]
     fn a_file_moved_in_or_closed_can_be_read_at_once() {
         let mut hints = Hints::default();
-        hints.fold(&event(EventKind::Modify(ModifyKind::Name(RenameMode::To)), "/m/a.yaml"));
-        hints.fold(&event(EventKind::Create(CreateKind::File), "/m/b.yaml"));
+        hints.fold(Path::new("/m"), &event(EventKind::Modify(ModifyKind::Name(RenameMode::To)), "/m/a.yaml"));
+        hints.fold(Path::new("/m"), &event(EventKind::Create(CreateKind::File), "/m/b.yaml"));
         assert_eq!(hints.writing.len(), 1);
-        hints.fold(&event(EventKind::Access(AccessKind::Close(AccessMode::Write)), "/m/b.yaml"));
+        hints.fold(Path::new("/m"), &event(EventKind::Access(AccessKind::Close(AccessMode::Write)), "/m/b.yaml"));
         assert_eq!(hints.complete.len(), 2);
         assert!(hints.writing.is_empty() && !hints.dirty);
     }
@@ -182,13 +191,29 @@ mod tests {
             (EventKind::Create(CreateKind::File), "/m/.a.yaml.swp", false),
             (EventKind::Modify(ModifyKind::Name(RenameMode::From)), "/m/.tmp123", false),
             (EventKind::Access(AccessKind::Open(AccessMode::Read)), "/m/a.yaml", false),
+            (EventKind::Create(CreateKind::Folder), "/m/.git/refs/heads/new", false),
+            (EventKind::Remove(notify::event::RemoveKind::File), "/m/.git/index.lock", false),
         ] {
             let mut hints = Hints::default();
-            assert_eq!(hints.fold(&event(kind, path)), dirty, "{kind:?} {path}");
+            assert_eq!(hints.fold(Path::new("/m"), &event(kind, path)), dirty, "{kind:?} {path}");
             assert_eq!(hints.dirty, dirty, "{kind:?} {path}");
         }
         let mut hints = Hints::default();
-        hints.fold(&Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan));
+        hints.fold(Path::new("/m"), &Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan));
         assert!(hints.dirty);
+    }
+
+    #[test]
+    fn nothing_in_a_hidden_directory_is_a_manifest_as_in_a_scan() {
+        let moved_in = EventKind::Modify(ModifyKind::Name(RenameMode::To));
+        for (root, path, complete) in [
+            ("/m", "/m/.git/refs/heads/fix.yaml", 0),
+            ("/m", "/m/sub/.cache/deep/a.yaml", 0),
+            ("/srv/.config/m", "/srv/.config/m/sub/a.yaml", 1),
+        ] {
+            let mut hints = Hints::default();
+            assert_eq!(hints.fold(Path::new(root), &event(moved_in, path)), complete > 0, "{path}");
+            assert_eq!(hints.complete.len(), complete, "{path}");
+        }
     }
 }

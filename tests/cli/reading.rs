@@ -250,6 +250,10 @@ fn results_come_as_table_sarif_and_stored_json() {
     assert_eq!(sarif["runs"][0]["automationDetails"]["id"], "lint-demo/1");
     assert_eq!(sarif["runs"][1]["automationDetails"]["id"], "own");
     assert_eq!(world.run(&["results", "all", "-o", "json"]).ok().json()["items"][0]["result"]["as"], "it is");
+    // A program that answers with an exit code only leaves no JSON; the results of the others are not lost by that.
+    std::fs::remove_file(world.path(".manifestd/results/demo/lint-demo/1/result.json")).unwrap();
+    assert_eq!(world.run(&["results", "all", "-o", "json"]).ok().json()["items"][0]["result"], json!(null));
+    world.run(&["results", "lint-demo", "-o", "json"]).with(1).says(&["attempt 1 of task/lint-demo", "exit code only"]);
     world.run(&["results", "lost"]).with(1).says(&["has no result", "manifestd why lost"]);
     world.run(&["results", "lint-demo", "--attempt", "7"]).with(1).says(&["no attempt 7"]);
 }

@@ -31,7 +31,7 @@ fn fail(world: &World, task: &str) {
 #[test]
 fn wait_is_met_not_met_or_out_of_time() {
     let world = World::new();
-    world.run(&["wait", "lint-demo", "--timeout", "50ms"]).with(3).says(&["after 50ms"]);
+    world.run(&["wait", "lint-demo", "--timeout", "50ms"]).with(3).says(&["after 50ms: task/lint-demo is Pending"]);
     world.finish_lint_demo();
     assert_eq!(world.run(&["wait", "lint-demo"]).ok().out, "task/lint-demo PartialSuccess\n");
     world.run(&["wait", "lint-demo", "--for=phase=Completed,PartialSuccess"]).ok();
