@@ -31,9 +31,24 @@ impl Hints {
             self.dirty = true;
             return true;
         }
-        let seen = event.paths.iter().filter(|path| !is_in_hidden_directory(root, path));
-        let told: Vec<bool> = seen.map(|path| self.fold_path(&event.kind, path)).collect();
-        told.contains(&true)
+        let told = event.paths.iter().map(|path| match is_in_hidden_directory(root, path) {
+            false => self.fold_path(&event.kind, path),
+            true => self.fold_hidden(&event.kind, path),
+        });
+        told.fold(false, |any, told| any || told)
+    }
+
+    /// Of all that happens in hidden directories only one thing counts: git has moved HEAD, or written to its log that it did, so that
+    /// what was mirrored belongs to another commit now.
+    fn fold_hidden(&mut self, kind: &EventKind, path: &Path) -> bool {
+        let written = matches!(
+            kind,
+            EventKind::Access(AccessKind::Close(AccessMode::Write))
+                | EventKind::Modify(ModifyKind::Name(RenameMode::To))
+        );
+        let moved = written && path.file_name().is_some_and(|name| name == "HEAD");
+        self.dirty |= moved;
+        moved
     }
 
     fn fold_path(&mut self, kind: &EventKind, path: &Path) -> bool {
@@ -192,6 +207,8 @@ mod tests {
             (EventKind::Modify(ModifyKind::Name(RenameMode::From)), "/m/.tmp123", false),
             (EventKind::Access(AccessKind::Open(AccessMode::Read)), "/m/a.yaml", false),
             (EventKind::Create(CreateKind::Folder), "/m/.git/refs/heads/new", false),
+            (EventKind::Access(AccessKind::Close(AccessMode::Write)), "/m/.git/logs/HEAD", true),
+            (EventKind::Modify(ModifyKind::Name(RenameMode::To)), "/m/.git/HEAD", true),
             (EventKind::Remove(notify::event::RemoveKind::File), "/m/.git/index.lock", false),
         ] {
             let mut hints = Hints::default();
