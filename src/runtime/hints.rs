@@ -31,11 +31,14 @@ impl Hints {
             self.dirty = true;
             return true;
         }
-        let told = event.paths.iter().map(|path| match is_in_hidden_directory(root, path) {
-            false => self.fold_path(&event.kind, path),
-            true => self.fold_hidden(&event.kind, path),
-        });
-        told.fold(false, |any, told| any || told)
+        let mut told = false;
+        for path in &event.paths {
+            told |= match is_in_hidden_directory(root, path) {
+                false => self.fold_path(&event.kind, path),
+                true => self.fold_hidden(&event.kind, path),
+            };
+        }
+        told
     }
 
     /// Of all that happens in hidden directories only one thing counts: git has moved HEAD, or written to its log that it did, so that
