@@ -71,7 +71,8 @@ impl Mirror {
             let batch = self.batch(paths, &HashSet::new(), &mut report).await?;
             scan_follows |= !batch.removals.is_empty() || !batch.refused.is_empty() || report.incomplete.is_some();
         }
-        Ok(scan_follows)
+        // What could not be read is gone by now, or is no file of this directory: a scan tells which.
+        Ok(scan_follows || report.files_read < paths.len() as u64)
     }
 
     /// Scans the whole directory and makes the store equal to it.
@@ -83,12 +84,15 @@ impl Mirror {
         let known = self.core.store.mirrored_files().await?;
         let contested = self.core.store.contested_files().await?;
         let directory = self.directory.clone();
-        let Listing { files, incomplete } = run_blocking(move || list(&directory)).await?;
-        report.incomplete = incomplete;
+        let listing = run_blocking(move || list(&directory)).await?;
         let gone: HashSet<String> = {
-            let there: HashSet<&str> = files.iter().map(|(path, _)| path.as_str()).collect();
-            known.keys().filter(|path| !there.contains(path.as_str())).cloned().collect()
+            let there: HashSet<&str> = listing.files.iter().map(|(path, _)| path.as_str()).collect();
+            let is_gone = |path: &&String| !there.contains(path.as_str()) && !listing.refuses(path);
+            known.keys().filter(is_gone).cloned().collect()
         };
+        let Listing { files, refused, incomplete } = listing;
+        report.incomplete = incomplete;
+        self.tell_refused(refused, &mut report).await?;
         let is_changed = |path: &String, stat| known.get(path) != Some(stat) || contested.contains(path);
         let changed: Vec<String> =
             files.iter().filter(|(path, stat)| is_changed(path, stat)).map(|(path, _)| path.clone()).collect();
@@ -111,6 +115,17 @@ impl Mirror {
         }
         report.problems = self.core.store.problem_count().await?;
         Ok(report)
+    }
+
+    /// Keeps the problems of files that are not even read; they belong to the directory itself.
+    async fn tell_refused(&self, refused: Vec<Problem>, report: &mut SyncReport) -> Result<(), StoreError> {
+        if self.core.store.problems_of(String::new()).await? == refused {
+            return Ok(());
+        }
+        refused.iter().for_each(|problem| tracing::warn!("{}", problem.line()));
+        let owned = |problem| OwnedProblem { owner: String::new(), problem };
+        let problems = refused.into_iter().map(owned).collect();
+        self.commit(MirrorCommit { judged: vec![String::new()], problems, ..MirrorCommit::default() }, report).await
     }
 
     /// What one batch refused may have been held by a file that another batch found to declare it no longer: these are read together.

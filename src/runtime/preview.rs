@@ -33,7 +33,7 @@ pub struct Preview {
 /// What the store says.
 pub fn preview(directory: &Path, roots: &[String], store: Option<&Connection>) -> Result<Preview, StoreError> {
     let listing = list(directory);
-    let mut incomplete = listing.incomplete;
+    let (mut incomplete, refused) = (listing.incomplete, listing.refused);
     let paths: Vec<String> = listing.files.into_iter().map(|(path, _)| path).collect();
     let mut failed = Vec::new();
     let files = read_all(directory, &paths, roots, &mut failed);
@@ -41,8 +41,10 @@ pub fn preview(directory: &Path, roots: &[String], store: Option<&Connection>) -
     let mut observed = observe(&files, head_commit(directory).as_ref());
     if let Some(connection) = store {
         if incomplete.is_none() {
-            observed.gone =
-                object_files(connection)?.into_iter().filter(|file| !observed.read.contains(file)).collect();
+            observed.gone = object_files(connection)?
+                .into_iter()
+                .filter(|file| !observed.read.contains(file) && !refused.iter().any(|problem| problem.file == **file))
+                .collect();
         }
         let names: Vec<Identity> = observed
             .declared
@@ -53,7 +55,8 @@ pub fn preview(directory: &Path, roots: &[String], store: Option<&Connection>) -
         observed.existing = existing_objects(connection, &names, &sources)?;
     }
     let plan = plan(&observed);
-    let mut preview = Preview { plan, existing: observed.existing, incomplete, ..Preview::default() };
+    let mut preview =
+        Preview { plan, existing: observed.existing, problems: refused, incomplete, ..Preview::default() };
     for file in files {
         preview.problems.extend(file.parsed.problems);
         preview.documents.extend(file.parsed.documents.into_iter().map(|document| (file.file.path.clone(), document)));

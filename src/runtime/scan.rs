@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::manifest::{FILE_BYTES_MAX, Parsed, parse};
+use crate::manifest::{FILE_BYTES_MAX, Parsed, Place, Problem, Severity, parse};
 use crate::store::{FileStat, ScannedFile};
 
 /// Files of one directory tree at most; more are a mistake, such as a data directory mounted in its place.
@@ -24,8 +24,18 @@ const FILES_PER_THREAD_MIN: usize = 16;
 pub struct Listing {
     /// Paths relative to the directory, with their stats, sorted.
     pub files: Vec<(String, FileStat)>,
+    /// Files that are there and are not read, each with what is wrong with it.
+    pub refused: Vec<Problem>,
     /// Why it is not complete, if so. Then nothing may be taken as gone.
     pub incomplete: Option<String>,
+}
+
+impl Listing {
+    /// Whether a file is there, though it is not read.
+    #[must_use]
+    pub fn refuses(&self, path: &str) -> bool {
+        self.refused.iter().any(|problem| problem.file == path)
+    }
 }
 
 /// A file that was read and parsed.
@@ -92,6 +102,7 @@ fn add(root: &Path, path: &Path, listing: &mut Listing) {
         Ok(_) => {}
         // Gone between the listing and the look: the next event or scan tells.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) if is_link_out(&error) => listing.refused.push(refusal(relative(root, path))),
         Err(error) => give_up(listing, path, &error.to_string()),
     }
 }
@@ -102,7 +113,28 @@ fn inside(root: &Path, path: &Path) -> std::io::Result<PathBuf> {
     if real.starts_with(root) {
         return Ok(real);
     }
-    Err(std::io::Error::other("is a link that leaves the manifests directory; put the file itself there"))
+    Err(std::io::Error::other(LinkOut))
+}
+
+/// The file is a link that leads out of the manifests directory.
+#[derive(Debug, thiserror::Error)]
+#[error("is a link that leaves the manifests directory; put the file itself there")]
+struct LinkOut;
+
+fn is_link_out(error: &std::io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<LinkOut>())
+}
+
+/// One file's fault, and no other's: the rest of the directory is mirrored as always.
+fn refusal(path: String) -> Problem {
+    Problem {
+        file: path,
+        place: Place { line: 1, column: 1, source_column: 1, ..Place::default() },
+        severity: Severity::Error,
+        code: "link-out".into(),
+        message: "this is a link that leaves the manifests directory; it is not followed".into(),
+        help: Some("put the file itself there".into()),
+    }
 }
 
 fn give_up(listing: &mut Listing, path: &Path, why: &str) {
@@ -158,7 +190,8 @@ fn read_one(root: &Path, path: &str, roots: &[String]) -> std::io::Result<Option
     };
     let mut file = match open() {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        // Gone meanwhile, or told by the listing already.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound || is_link_out(&error) => return Ok(None),
         Err(error) => return Err(name(error)),
     };
     // The stat is of the open file and from before the reading: a later change gives another stat.
@@ -208,12 +241,14 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_leaves_the_directory_is_told_and_not_followed() {
+    fn a_link_that_leaves_the_directory_is_its_own_problem_and_nobody_elses() {
         let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::write(outside.path().join("x.yaml"), "").unwrap();
+        fs::write(inside.path().join("good.yaml"), "").unwrap();
         std::os::unix::fs::symlink(outside.path().join("x.yaml"), inside.path().join("x.yaml")).unwrap();
         let listing = list(inside.path());
-        assert!(listing.files.is_empty());
-        assert!(listing.incomplete.unwrap().contains("leaves"));
+        assert_eq!(names(&listing), ["good.yaml"]);
+        assert_eq!(listing.incomplete, None);
+        assert!(listing.refuses("x.yaml") && listing.refused[0].message.contains("leaves"));
     }
 }

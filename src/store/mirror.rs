@@ -122,6 +122,23 @@ impl Store {
         .await
     }
 
+    /// The problems that reading one file found; those of the directory itself have no owner.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn problems_of(&self, owner: String) -> Result<Vec<Problem>, StoreError> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached("SELECT body FROM problem WHERE owner = ?1 ORDER BY id")?;
+            let mut rows = statement.query([owner])?;
+            let mut problems = Vec::new();
+            while let Some(row) = rows.next()? {
+                problems.push(super::rows::json_column(row, "body")?);
+            }
+            Ok(problems)
+        })
+        .await
+    }
+
     /// How many problems the directory has.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use manifestd::resource::phase::Phase;
 use manifestd::store::view;
 use rusqlite::Connection;
 
-use crate::support::daemon::{Home, document, quick, task};
+use crate::support::daemon::{Home, document, find, quick, task};
 
 fn based(settings: &str) -> Home {
     let home = Home::new(settings);
@@ -45,6 +45,31 @@ fn a_directory_that_vanishes_takes_nothing_away_and_heals_when_it_returns() {
     home.drop_in("u.yaml", &task("u", "app1", "quick", ""));
     home.until_phase("u", Phase::Completed);
     assert_eq!((removed(&home), home.attempts("t").len()), (0, 1));
+    daemon.stop();
+}
+
+#[test]
+fn a_link_out_of_the_directory_is_told_and_stops_nothing_else() {
+    let home = based("");
+    std::fs::write(home.path("outside.yaml"), task("outsider", "app1", "quick", "")).unwrap();
+    home.drop_in("t.yaml", &task("t", "app1", "quick", "suspend: true,"));
+    home.drop_in("kept.yaml", &task("kept", "app1", "quick", "suspend: true,"));
+    let daemon = home.serve();
+    home.until_phase("t", Phase::Pending);
+    home.until_phase("kept", Phase::Pending);
+    // One that was a file keeps its last good version, as any broken one does.
+    std::os::unix::fs::symlink(home.path("outside.yaml"), home.path("manifests/.new")).unwrap();
+    std::fs::rename(home.path("manifests/.new"), home.path("manifests/kept.yaml")).unwrap();
+    home.until("the problem to be told", |connection| {
+        view::problems(connection).unwrap().into_iter().find(|problem| problem.code == "link-out")
+    });
+    home.take_away("t.yaml");
+    home.until_phase("t", Phase::Cancelled);
+    assert_eq!((suspect(&home.database()), removed(&home)), (None, 1));
+    assert!(find(&home.database(), Kind::Task, "outsider").is_none());
+    home.take_away("kept.yaml");
+    home.until_phase("kept", Phase::Cancelled);
+    assert_eq!(view::problems(&home.database()).unwrap(), []);
     daemon.stop();
 }
 
