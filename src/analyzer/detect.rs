@@ -39,7 +39,7 @@ impl Catalog {
     pub(super) async fn detect(options: &Options) -> Self {
         let tools = options.tools.iter().map(|declaration| async {
             Arc::new(match declaration.builtin {
-                Some(builtin) => built_in(declaration, builtin),
+                Some(builtin) => built_in(declaration, builtin).await,
                 None => Tool {
                     declaration: declaration.clone(),
                     presence: look_for(declaration, options).await,
@@ -61,10 +61,16 @@ impl Catalog {
     }
 }
 
-fn built_in(declaration: &ToolDeclaration, builtin: Builtin) -> Tool {
+async fn built_in(declaration: &ToolDeclaration, builtin: Builtin) -> Tool {
     let compiled = match builtin {
         Builtin::Noop => Ok(None),
-        Builtin::Patterns | Builtin::Secrets => CompiledRules::compile(&declaration.rules).map(|r| Some(Arc::new(r))),
+        Builtin::Patterns | Builtin::Secrets => {
+            let rules = declaration.rules.clone();
+            // Many expressions take their time, and a daemon's loops run on the same threads as this.
+            tokio::task::spawn_blocking(move || CompiledRules::compile(&rules).map(|rules| Some(Arc::new(rules))))
+                .await
+                .unwrap_or_else(|error| Err(format!("the rules could not be compiled: {error}")))
+        }
     };
     let version = Some(env!("CARGO_PKG_VERSION").to_owned());
     match compiled {

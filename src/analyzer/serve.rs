@@ -50,7 +50,10 @@ impl Shared {
 /// When the options are not usable. A connection that fails ends nothing but itself.
 pub async fn serve(listener: TcpListener, options: Options, shutdown: CancellationToken) -> io::Result<()> {
     let bad = |problem: String| io::Error::new(io::ErrorKind::InvalidInput, problem);
-    check_tools(&options.tools).map_err(|problem| bad(problem.to_string()))?;
+    // It compiles every rule, and a daemon's loops run on the same threads as this.
+    let tools = options.tools.clone();
+    let checked = tokio::task::spawn_blocking(move || check_tools(&tools)).await.map_err(io::Error::other)?;
+    checked.map_err(|problem| bad(problem.to_string()))?;
     if options.parallel == 0 || options.parallel > Semaphore::MAX_PERMITS {
         return Err(bad("parallel: at least 1 is needed".into()));
     }
