@@ -133,7 +133,7 @@ async fn dispatch(running: Running<'_>) -> Ending {
         return running.end(verdict, None, Vec::new()).await;
     }
     match &running.assignment.target {
-        Target::WebSocket { url, request, connect_timeout } => {
+        Target::WebSocket { url, request, connect_timeout, .. } => {
             websocket::run(running, url, request, connect_timeout.std()).await
         }
         Target::Command(spec) => command::run(running, spec).await,

@@ -136,7 +136,12 @@ mod tests {
                 number: Some(7),
                 target_urls: Vec::new(),
             },
-            target: Target::WebSocket { url: String::new(), request: String::new(), connect_timeout: Span(1) },
+            target: Target::WebSocket {
+                url: String::new(),
+                request: String::new(),
+                connect_timeout: Span(1),
+                extended: false,
+            },
             rate: None,
             tools: tools.iter().map(|&tool| tool.to_owned()).collect(),
             config: config.as_object().cloned().unwrap_or_default(),

@@ -57,7 +57,12 @@ mod tests {
                 number: Some(1),
                 target_urls: Vec::new(),
             },
-            target: Target::WebSocket { url: String::new(), request: String::new(), connect_timeout: Span(1) },
+            target: Target::WebSocket {
+                url: String::new(),
+                request: String::new(),
+                connect_timeout: Span(1),
+                extended: false,
+            },
             rate: None,
             tools: vec!["ruff".into()],
             config: serde_json::Map::new(),

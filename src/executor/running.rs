@@ -129,7 +129,7 @@ impl<'a> Running<'a> {
             Err(error) => Err(error),
         };
         match stored {
-            Ok(result) => Ending { verdict, result: Some(result) },
+            Ok(result) => Ending { verdict, result: Some(result), may_still_run: false },
             Err(error) => {
                 results::discard(self.staging).await;
                 let problem = format!("the result could not be stored: {error}");

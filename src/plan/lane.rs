@@ -167,6 +167,7 @@ fn open(
         replica: replica.to_owned(),
         opened_at: now,
         deadline_at,
+        resumable: false,
     })));
     let message = if replica.is_empty() || replica.starts_with(EMBEDDED) {
         format!("attempt {} on {}", id.number, lane.analyzer)
@@ -211,6 +212,7 @@ fn target(spec: &AnalyzerSpec, replica: &str) -> Target {
             url: replica.to_owned(),
             request: ws.as_ref().map(|ws| ws.request.clone()).unwrap_or_default(),
             connect_timeout: ws.as_ref().map_or(Span::seconds(5), |ws| ws.connect_timeout),
+            extended: false,
         },
     }
 }

@@ -33,6 +33,8 @@ pub struct ObservedTask {
     pub version: i64,
     /// Where it stands.
     pub status: TaskStatus,
+    /// When it came into its phase.
+    pub since: Timestamp,
     /// A person asked to cancel every round up to this one.
     pub cancel_round: i64,
     /// The generation that was there when they did: a newer one runs all the same.
@@ -62,6 +64,8 @@ pub struct AttemptFacts {
     pub replica: String,
     /// When it ends at the latest.
     pub deadline_at: Timestamp,
+    /// Whether its analyzer can be asked for it again by its token.
+    pub resumable: bool,
     /// The process group of a command, when it was recorded.
     pub process: Option<(i32, u64)>,
     /// Who carries it; `None` when nobody does.

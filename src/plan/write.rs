@@ -57,6 +57,12 @@ pub struct TaskStatus {
     pub finished_at: Option<Timestamp>,
     /// What was found, once it ended.
     pub findings: Findings,
+    /// How often in a row it has waited for an analyzer that cannot be reached, before an attempt was opened.
+    pub waits: u32,
+    /// How often in a row it was started over because its analyzer came back.
+    pub recoveries: u32,
+    /// What the files of its app looked like when its latest attempt was opened, if that was known.
+    pub app_digest: Option<String>,
 }
 
 impl TaskStatus {
@@ -74,6 +80,9 @@ impl TaskStatus {
             started_at: None,
             finished_at: None,
             findings: Findings { high: 0, medium: 0, low: 0, unrated: 0 },
+            waits: 0,
+            recoveries: 0,
+            app_digest: None,
         }
     }
 
@@ -126,6 +135,8 @@ pub struct OpenAttempt {
     pub opened_at: Timestamp,
     /// When it ends at the latest.
     pub deadline_at: Timestamp,
+    /// Whether its analyzer can be asked for it again by its token after this process is gone.
+    pub resumable: bool,
 }
 
 /// Closes an attempt.

@@ -76,6 +76,8 @@ pub enum Target {
         request: String,
         /// How long to wait for a connection.
         connect_timeout: Span,
+        /// Whether it speaks the extension `manifestd/v1`: many requests on one connection, cancel, and taking an attempt up again.
+        extended: bool,
     },
     /// As a program on this machine.
     Command(Box<CommandSpec>),
@@ -111,13 +113,16 @@ pub struct Ending {
     pub verdict: Verdict,
     /// The stored result, when there is one.
     pub result: Option<StoredResult>,
+    /// Whether the other side may still be working on it: this side left before there was a result, and nothing confirmed that the work
+    /// was stopped. Its slot stays taken until the deadline.
+    pub may_still_run: bool,
 }
 
 impl Ending {
     /// An ending without a result.
     #[must_use]
     pub const fn bare(verdict: Verdict) -> Self {
-        Self { verdict, result: None }
+        Self { verdict, result: None, may_still_run: false }
     }
 }
 

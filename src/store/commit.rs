@@ -48,7 +48,7 @@ impl Store {
 
 fn apply(connection: &Connection, write: &Write, now: Timestamp, woken: &mut Vec<Key>) -> Result<(), StoreError> {
     match write {
-        Write::Task(write) => set_task(connection, write),
+        Write::Task(write) => set_task(connection, write, now),
         Write::OpenAttempt(open) => open_attempt(connection, open),
         Write::CloseAttempt(close) => match close_attempt(connection, close)? {
             true => Ok(()),
@@ -61,12 +61,13 @@ fn apply(connection: &Connection, write: &Write, now: Timestamp, woken: &mut Vec
     }
 }
 
-fn set_task(connection: &Connection, write: &TaskWrite) -> Result<(), StoreError> {
+fn set_task(connection: &Connection, write: &TaskWrite, now: Timestamp) -> Result<(), StoreError> {
     let status = &write.status;
     let changed = connection
         .prepare_cached(
             "UPDATE task SET phase = ?3, reason = ?4, message = ?5, observed_generation = ?6, round = ?7, attempt = ?8,
                  next_at = ?9, started_at = ?10, finished_at = ?11, high = ?12, medium = ?13, low = ?14, unrated = ?15,
+                 waits = ?16, recoveries = ?17, app_digest = ?18, since = iif(phase = ?3 AND round = ?7, since, ?19),
                  version = version + 1
              WHERE uid = ?1 AND version = ?2",
         )?
@@ -86,6 +87,10 @@ fn set_task(connection: &Connection, write: &TaskWrite) -> Result<(), StoreError
             status.findings.medium,
             status.findings.low,
             status.findings.unrated,
+            status.waits,
+            status.recoveries,
+            status.app_digest,
+            now.0,
         ])?;
     if changed == 1 { Ok(()) } else { Err(StoreError::Conflict) }
 }
@@ -93,8 +98,8 @@ fn set_task(connection: &Connection, write: &TaskWrite) -> Result<(), StoreError
 fn open_attempt(connection: &Connection, open: &OpenAttempt) -> Result<(), StoreError> {
     connection
         .prepare_cached(
-            "INSERT INTO attempt (task_uid, number, round, generation, analyzer, replica, opened_at, deadline_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO attempt (task_uid, number, round, generation, analyzer, replica, opened_at, deadline_at, resumable)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             open.id.task.0,
@@ -105,6 +110,7 @@ fn open_attempt(connection: &Connection, open: &OpenAttempt) -> Result<(), Store
             open.replica,
             open.opened_at.0,
             open.deadline_at.0,
+            open.resumable,
         ])
         .map_err(|error| match error.sqlite_error_code() {
             // Another open attempt, or this number already: the plan was made on something older.

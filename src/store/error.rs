@@ -41,6 +41,18 @@ pub enum StoreError {
         /// The newest version this program knows.
         known: usize,
     },
+    /// The database was made by an older program and has not been upgraded yet.
+    #[error(
+        "the database {path} has schema version {found}, this manifestd reads {known}; `manifestd serve` or `manifestd reconcile --once` upgrades it, after a backup. Nothing was changed"
+    )]
+    Older {
+        /// The database file.
+        path: PathBuf,
+        /// Its version.
+        found: usize,
+        /// The version this program reads.
+        known: usize,
+    },
     /// There is no database yet.
     #[error(
         "there is no database at {path}; start `manifestd serve` or `manifestd reconcile --once` first, or give the state directory with --state"
@@ -72,7 +84,12 @@ impl StoreError {
                     CannotOpen | DatabaseCorrupt | DiskFull | NotADatabase | ReadOnly | SystemIoFailure
                 )
             }
-            Self::Gone | Self::Newer { .. } | Self::Locked { .. } | Self::Absent { .. } | Self::Migration(_) => true,
+            Self::Gone
+            | Self::Newer { .. }
+            | Self::Older { .. }
+            | Self::Locked { .. }
+            | Self::Absent { .. }
+            | Self::Migration(_) => true,
             Self::Sqlite(_) | Self::Io { .. } | Self::Corrupt(_) | Self::Conflict => false,
         }
     }

@@ -137,11 +137,20 @@ fn write_object(
         Spec::Task(spec) => {
             connection
                 .prepare_cached(
-                    "INSERT INTO task (uid, name, app, analyzer, priority, created_at, generation) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                    "INSERT INTO task (uid, name, app, analyzer, priority, created_at, since, generation)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)
                      ON CONFLICT (uid) DO UPDATE SET app = excluded.app, analyzer = excluded.analyzer,
                          priority = excluded.priority, generation = excluded.generation, removed = 0",
                 )?
-                .execute(params![uid.0, object.metadata.name, spec.app, spec.analyzer, spec.priority, now.0, generation])?;
+                .execute(params![
+                    uid.0,
+                    object.metadata.name,
+                    spec.app,
+                    spec.analyzer,
+                    spec.priority,
+                    now.0,
+                    generation
+                ])?;
         }
         Spec::App(_) => {
             connection

@@ -7,18 +7,25 @@ use std::sync::LazyLock;
 
 use include_dir::{Dir, include_dir};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
-use rusqlite_migration::Migrations;
+use rusqlite_migration::{M, Migrations};
 
 use super::StoreError;
 
 static MIGRATION_FILES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/migrations");
 
-#[expect(clippy::expect_used, reason = "the files are part of the program; a test opens them")]
-static MIGRATIONS: LazyLock<Migrations<'static>> =
-    LazyLock::new(|| Migrations::from_directory(&MIGRATION_FILES).expect("the embedded migrations are well-formed"));
+static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| Migrations::new(steps()));
+
+/// One step for each folder, in the order of their names. Foreign keys are checked before a step is committed, since a table that others
+/// refer to can only be replaced while they are off.
+fn steps() -> Vec<M<'static>> {
+    let mut folders: Vec<_> = MIGRATION_FILES.dirs().collect();
+    folders.sort_by_key(|folder| folder.path());
+    let text = |folder: &Dir<'static>| MIGRATION_FILES.get_file(folder.path().join("up.sql"))?.contents_utf8();
+    folders.into_iter().filter_map(text).map(|sql| M::up(sql).foreign_key_check()).collect()
+}
 
 /// The newest schema version that this program knows: the number of its migrations.
-pub const SCHEMA_VERSION: usize = 1;
+pub const SCHEMA_VERSION: usize = 2;
 
 /// How long a connection waits for a lock that another one holds. Only a backup or a person's sqlite3 can hold it for long.
 const BUSY_TIMEOUT_MS: u64 = 5_000;
@@ -54,7 +61,9 @@ fn open_at(path: &Path, migrations: &Migrations<'_>, known: usize) -> Result<(Co
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     // The log is folded in by the writer between groups; see writer.rs.
+    connection.pragma_update(None, "foreign_keys", false)?;
     migrations.to_latest(&mut connection)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
     let id = state_id(&connection)?;
     Ok((connection, id))
 }
@@ -99,6 +108,9 @@ pub fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
         found if found > SCHEMA_VERSION => {
             Err(StoreError::Newer { path: path.to_owned(), found, known: SCHEMA_VERSION })
         }
+        found if found < SCHEMA_VERSION => {
+            Err(StoreError::Older { path: path.to_owned(), found, known: SCHEMA_VERSION })
+        }
         _ => Ok(connection),
     }
 }
@@ -125,14 +137,12 @@ fn state_id(connection: &Connection) -> Result<String, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use rusqlite_migration::M;
-
     use super::*;
 
     #[test]
     fn the_schema_version_is_the_number_of_migrations() {
         MIGRATIONS.validate().unwrap();
-        assert_eq!(MIGRATION_FILES.dirs().count(), SCHEMA_VERSION);
+        assert_eq!((MIGRATION_FILES.dirs().count(), steps().len()), (SCHEMA_VERSION, SCHEMA_VERSION));
     }
 
     #[test]
@@ -140,15 +150,16 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         let path = database_path(directory.path());
-        let (connection, id) = open(&path).unwrap();
+        let first = M::up(MIGRATION_FILES.get_file("01-first/up.sql").unwrap().contents_utf8().unwrap());
+        let older = [first.clone()];
+        let (connection, id) = open_at(&path, &Migrations::from_slice(&older), 1).unwrap();
         drop(connection);
         // What an upgrade that was killed may have left: a whole copy, and a part of one.
         let copy = directory.path().join("manifestd.v1.backup.db");
         let part = directory.path().join("manifestd.v1.backup.part");
         fs::write(&copy, "from the last try").unwrap();
         fs::write(&part, "half of a").unwrap();
-        let first = MIGRATION_FILES.get_file("01-first/up.sql").unwrap().contents_utf8().unwrap();
-        let next = [M::up(first), M::up("ALTER TABLE meta ADD COLUMN more TEXT; UPDATE meta SET more = 'new';")];
+        let next = [first, M::up("ALTER TABLE meta ADD COLUMN more TEXT; UPDATE meta SET more = 'new';")];
         let (connection, same) = open_at(&path, &Migrations::from_slice(&next), 2).unwrap();
         assert_eq!(same, id);
         let version: usize = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
@@ -163,8 +174,40 @@ mod tests {
             .unwrap();
         assert_eq!(kept, (1, id));
         drop(connection);
-        // This program is the older one now.
-        assert!(matches!(open(&path), Err(StoreError::Newer { found: 2, known: SCHEMA_VERSION, .. })));
+        let back = open_at(&path, &Migrations::from_slice(&older), 1);
+        assert!(matches!(back, Err(StoreError::Newer { found: 2, known: 1, .. })));
+    }
+
+    #[test]
+    fn an_upgrade_keeps_every_row_and_what_refers_to_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = database_path(directory.path());
+        let first = [M::up(MIGRATION_FILES.get_file("01-first/up.sql").unwrap().contents_utf8().unwrap())];
+        let (connection, _) = open_at(&path, &Migrations::from_slice(&first), 1).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO object VALUES ('t', 'Task', 'lint', '{}', '{}', '{}', 1, 5, 5, NULL, 'a.yaml', 1, '', NULL);
+                 INSERT INTO object VALUES ('a', 'App', 'demo', '{}', '{}', '{}', 1, 5, 5, 7, 'a.yaml', 9, '', NULL);
+                 INSERT INTO task (uid, name, app, analyzer, priority, created_at, generation) VALUES ('t', 'lint', 'demo', 'l', 1, 5, 1);
+                 INSERT INTO app (uid) VALUES ('a');
+                 INSERT INTO attempt (task_uid, number, round, generation, analyzer, replica, opened_at, deadline_at)
+                     VALUES ('t', 1, 1, 1, 'l', '', 6, 9);",
+            )
+            .unwrap();
+        drop(connection);
+        let (connection, _) = open(&path).unwrap();
+        let kept: (i64, i64, i64, i64) = connection
+            .query_row(
+                "SELECT (SELECT count(*) FROM object), (SELECT count(*) FROM app), (SELECT since FROM task), (SELECT count(*) FROM attempt)",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+            )
+            .unwrap();
+        assert_eq!(kept, (2, 1, 5, 1));
+        assert!(connection.execute("UPDATE object SET kind = 'Pod'", []).is_err(), "kinds are a closed list");
+        assert_eq!(connection.execute("DELETE FROM object WHERE uid = 't'", []).unwrap(), 1);
+        let left: i64 = connection.query_row("SELECT count(*) FROM attempt", [], |row| row.get(0)).unwrap();
+        assert_eq!(left, 0, "an attempt goes with its task");
     }
 
     #[test]
@@ -172,9 +215,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = database_path(directory.path());
         drop(open(&path).unwrap());
-        let first = MIGRATION_FILES.get_file("01-first/up.sql").unwrap().contents_utf8().unwrap();
-        let broken = [M::up(first), M::up("DELETE FROM meta; SELECT * FROM no_such_table;")];
-        assert!(matches!(open_at(&path, &Migrations::from_slice(&broken), 2), Err(StoreError::Migration(_))));
+        for broken in ["DELETE FROM meta; SELECT * FROM no_such_table;", "INSERT INTO app (uid) VALUES ('nobody');"] {
+            let mut broken_steps = steps();
+            broken_steps.push(M::up(broken).foreign_key_check());
+            let tried = open_at(&path, &Migrations::new(broken_steps), SCHEMA_VERSION + 1);
+            assert!(matches!(tried, Err(StoreError::Migration(_))), "{broken}");
+        }
         open(&path).unwrap();
     }
 

@@ -75,6 +75,9 @@ pub(super) fn task_status(row: &Row<'_>) -> Result<TaskStatus, StoreError> {
         started_at: time_or_none(row, "started_at")?,
         finished_at: time_or_none(row, "finished_at")?,
         findings: findings(row)?,
+        waits: row.get("waits")?,
+        recoveries: row.get("recoveries")?,
+        app_digest: row.get("app_digest")?,
     })
 }
 

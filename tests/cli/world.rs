@@ -162,6 +162,7 @@ impl World {
             replica: replica.into(),
             opened_at: START,
             deadline_at,
+            resumable: false,
         };
         let status = TaskStatus {
             phase: Phase::Running,

@@ -53,6 +53,8 @@ pub(crate) fn task() -> ObservedTask {
         spec: task_spec(),
         version: 1,
         status: TaskStatus::fresh(1, 0, 0),
+
+        since: manifestd::resource::time::Timestamp(0),
         cancel_round: 0,
         cancel_generation: 0,
         retry_round: 0,
@@ -93,6 +95,7 @@ pub(crate) trait TaskCase: Sized {
                 generation: task.generation,
                 replica: if task.analyzer == Some(command()) { String::new() } else { REPLICA.into() },
                 deadline_at,
+                resumable: false,
                 process: None,
                 carried: Some(Carried { alive_at: NOW, stopping: false }),
                 ended: None,

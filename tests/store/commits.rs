@@ -23,6 +23,7 @@ fn open(id: AttemptId) -> Write {
         replica: "ws://one".into(),
         opened_at: NOW,
         deadline_at: NOW.plus(Span::minutes(30)),
+        resumable: false,
     }))
 }
 

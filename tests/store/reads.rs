@@ -134,6 +134,7 @@ async fn foreign_keys_hold_on_every_side() {
         replica: String::new(),
         opened_at: NOW,
         deadline_at: NOW,
+        resumable: false,
     };
     let writes = vec![manifestd::plan::Write::OpenAttempt(Box::new(open))];
     assert_eq!(fixture.store.commit(writes, NOW).await.unwrap(), manifestd::store::Committed::Conflict);

@@ -164,7 +164,7 @@ pub(crate) fn assignment(target: Target, deadline: Span) -> Assignment {
 }
 
 pub(crate) fn websocket(url: String) -> Target {
-    Target::WebSocket { url, request: "static_analyze".into(), connect_timeout: Span::seconds(20) }
+    Target::WebSocket { url, request: "static_analyze".into(), connect_timeout: Span::seconds(20), extended: false }
 }
 
 pub(crate) fn sh(script: &str, output: Output) -> Target {
