@@ -20,6 +20,9 @@ use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::reason::Reason;
 use crate::resource::time::Timestamp;
 
+/// Scheme of the address of the analyzer inside the daemon.
+pub(super) const EMBEDDED: &str = "embedded:";
+
 /// Where executors work: directories, environment, limits.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
@@ -43,6 +46,21 @@ impl Surroundings {
     #[must_use]
     pub fn token(&self, id: &crate::resource::attempt::AttemptId) -> String {
         format!("{}/{}/{}", self.attempt_token_prefix, id.task, id.number)
+    }
+
+    /// What to connect to for a replica's address: itself, or what `embedded:` means here.
+    ///
+    /// # Errors
+    /// `Unavailable` when the analyzer inside the daemon is meant and does not run.
+    pub(super) fn address(&self, url: &str) -> Result<String, Verdict> {
+        match (url.starts_with(EMBEDDED), self.embedded) {
+            (false, _) => Ok(url.to_owned()),
+            (true, Some(address)) => Ok(format!("ws://{address}")),
+            (true, None) => {
+                let message = "the analyzer inside the daemon does not run";
+                Err(Verdict::without_tools(Outcome::Unavailable, Reason::AnalyzerUnavailable, message))
+            }
+        }
     }
 }
 

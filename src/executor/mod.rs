@@ -10,6 +10,7 @@ pub mod leftover;
 mod log;
 mod pace;
 mod placeholders;
+mod probe;
 mod process;
 mod pump;
 mod request;

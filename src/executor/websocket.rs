@@ -10,6 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::Bytes;
 
 use super::client::{Client, Heard, protocol_error};
+use super::executors::EMBEDDED;
 use super::request;
 use super::running::Running;
 use crate::resource::attempt::{Ending, Sign};
@@ -24,9 +25,6 @@ const GARBAGE_MAX: u32 = 100;
 /// Messages above this are parsed where it may block: a result can be tens of MiB.
 const INLINE_BYTES_MAX: usize = 1 << 20;
 
-/// The address of the analyzer inside the daemon.
-const EMBEDDED: &str = "embedded:";
-
 /// What ended a request: the frame, its bytes as received, and whether these are valid JSON.
 struct Received {
     frame: Value,
@@ -40,13 +38,9 @@ pub(super) async fn run(mut running: Running<'_>, url: &str, kind: &str, connect
         Err(verdict) => return running.end(verdict, None, Vec::new()).await,
     };
     let embedded = url.starts_with(EMBEDDED);
-    let address = match (embedded, running.surroundings.embedded) {
-        (false, _) => url.to_owned(),
-        (true, Some(address)) => format!("ws://{address}"),
-        (true, None) => {
-            let message = "the analyzer inside the daemon does not run";
-            return running.refuse(Outcome::Unavailable, Reason::AnalyzerUnavailable, message).await;
-        }
+    let address = match running.surroundings.address(url) {
+        Ok(address) => address,
+        Err(verdict) => return running.end(verdict, None, Vec::new()).await,
     };
     let fence = running.fence.clone();
     let mut client = None;
