@@ -38,11 +38,18 @@ pub(super) struct Fence {
 impl Fence {
     /// Comes back when the attempt must end, with how it ended.
     pub(super) async fn reached(&self) -> Verdict {
+        let left = self.remaining.std().saturating_sub(self.started.elapsed());
+        // A sleep of no time is not over at once, and nothing is to be begun past a deadline.
+        let deadline = async {
+            if !left.is_zero() {
+                tokio::time::sleep(left).await;
+            }
+        };
         tokio::select! {
             () = self.stop.told() => {
                 Verdict::without_tools(Outcome::Cancelled, Reason::CancelledByUser, "stopped while it ran")
             }
-            () = tokio::time::sleep(self.remaining.std().saturating_sub(self.started.elapsed())) => {
+            () = deadline => {
                 let message = format!("it ran past its deadline of {}", self.allowed);
                 Verdict::without_tools(Outcome::TimedOut, Reason::DeadlineExceeded, message)
             }

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 pub(crate) const NOW: Timestamp = Timestamp(1_767_600_000_000);
 pub(crate) const LIMIT: usize = 256 << 10;
+const TASK: &str = "0190-task";
 /// A deadline that no test reaches, though a failing one should end some day.
 pub(crate) const FAR: Span = Span::minutes(5);
 /// A deadline that a test waits for.
@@ -67,6 +68,11 @@ impl Stage {
 
     pub(crate) fn state(&self) -> PathBuf {
         self.dir.path().join("state")
+    }
+
+    /// The token of the attempt that [`assignment`] gives.
+    pub(crate) fn token(&self) -> String {
+        self.executors.surroundings().token(&AttemptId { task: Uid(TASK.into()), number: 1 })
     }
 
     pub(crate) fn start(&self, assignment: Assignment) -> Carried {
@@ -158,7 +164,7 @@ impl Carried {
 
 pub(crate) fn assignment(target: Target, deadline: Span) -> Assignment {
     Assignment {
-        id: AttemptId { task: Uid("0190-task".into()), number: 1 },
+        id: AttemptId { task: Uid(TASK.into()), number: 1 },
         task: "lint".into(),
         analyzer: "ruff".into(),
         app: AppTarget {
