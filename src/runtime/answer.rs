@@ -173,6 +173,8 @@ async fn scan_apps(core: &Core) -> Result<AppsReport, StoreError> {
                 Write::Task(_)
                 | Write::OpenAttempt(_)
                 | Write::CloseAttempt(_)
+                | Write::DeleteApp { .. }
+                | Write::SetAside { .. }
                 | Write::Condition(_)
                 | Write::Event(_) => continue,
             };

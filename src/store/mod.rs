@@ -8,6 +8,7 @@ pub mod error;
 pub mod events;
 pub mod glance;
 pub mod lock;
+mod maintenance;
 mod mirror;
 mod mirror_write;
 mod observe;
