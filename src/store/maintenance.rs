@@ -46,8 +46,7 @@ pub(super) const REVIVED: &str = "SELECT t.uid, NULL FROM task t INDEXED BY task
      WHERE t.phase = 'Cancelled' AND t.reason = 'AppDeleted' AND t.removed = 0";
 
 /// Tasks that were cancelled with their app.
-pub(super) const CANCELLED_WITH: &str =
-    "SELECT uid FROM task INDEXED BY task_of_deleted_app WHERE app = ?1 AND phase = 'Cancelled' AND reason = 'AppDeleted' AND removed = 0";
+pub(super) const CANCELLED_WITH: &str = "SELECT uid FROM task INDEXED BY task_of_deleted_app WHERE app = ?1 AND phase = 'Cancelled' AND reason = 'AppDeleted' AND removed = 0";
 
 impl Store {
     /// What a maintenance plan looks at. Whether an app's directory is there is for the caller to add.

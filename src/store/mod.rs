@@ -76,6 +76,15 @@ impl Store {
         &self.inner.path
     }
 
+    /// Comes back once both the writer and a reader have answered.
+    ///
+    /// # Errors
+    /// What either of them says.
+    pub async fn answers(&self) -> Result<(), StoreError> {
+        self.write(|_| Ok(())).await?;
+        self.read(|_| Ok(())).await
+    }
+
     /// Runs `job` in a savepoint of the next group commit and answers once it is durable.
     ///
     /// # Errors
