@@ -13,5 +13,7 @@ mod once;
 #[path = "daemon/stopping.rs"]
 mod stopping;
 mod support;
+#[path = "daemon/systemd.rs"]
+mod systemd;
 #[path = "daemon/tasks.rs"]
 mod tasks;

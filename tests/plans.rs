@@ -12,6 +12,8 @@ mod carry_out;
 mod golden;
 #[path = "plans/lanes.rs"]
 mod lanes;
+#[path = "plans/maintenance.rs"]
+mod maintenance;
 #[path = "plans/mirrors.rs"]
 mod mirrors;
 #[path = "plans/properties.rs"]

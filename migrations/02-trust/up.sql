@@ -85,3 +85,17 @@ CREATE INDEX attempt_replica_ended ON attempt (analyzer, replica, ended_at) WHER
 -- what its files look like, and when the reading began that saw them so
 ALTER TABLE app ADD COLUMN tree_digest TEXT;
 ALTER TABLE app ADD COLUMN tree_seen_at INTEGER;
+
+-- Maintenance -------------------------------------------------------------------------------------------------------------------------
+-- when its record was deleted since its directory had been gone for long; a directory that returns brings it back
+ALTER TABLE app ADD COLUMN deleted_at INTEGER;
+-- when it was set aside since it had ended long ago; it keeps everything, and is not listed any more
+ALTER TABLE task ADD COLUMN aside_at INTEGER;
+
+CREATE INDEX app_missing ON app (missing_since) WHERE missing_since IS NOT NULL AND deleted_at IS NULL;
+CREATE INDEX task_since ON task (phase, since) WHERE aside_at IS NULL AND finished_at IS NULL;
+CREATE INDEX task_finished ON task (finished_at) WHERE aside_at IS NULL AND finished_at IS NOT NULL;
+-- tasks that run again when their app comes back
+CREATE INDEX task_of_deleted_app ON task (app) WHERE phase = 'Cancelled' AND reason = 'AppDeleted' AND removed = 0;
+DROP INDEX task_by_phase;
+CREATE INDEX task_by_phase ON task (phase, aside_at) WHERE removed = 0;

@@ -36,6 +36,7 @@ pub mod selector;
 mod serve;
 mod status;
 mod stop;
+mod systemd;
 mod table;
 mod validate;
 mod version;

@@ -10,6 +10,7 @@ pub mod backoff;
 pub mod budgets;
 pub mod key;
 pub mod lane;
+pub mod maintenance;
 pub mod mirror;
 mod print;
 mod settle;

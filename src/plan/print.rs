@@ -96,6 +96,8 @@ impl fmt::Display for PrintedWrite<'_> {
                 Some(since) => write!(f, "app {}: missing since {since}", self.names.get(uid)),
                 None => write!(f, "app {}: there again", self.names.get(uid)),
             },
+            Write::DeleteApp { uid, .. } => write!(f, "app {}: its record is deleted", self.names.get(uid)),
+            Write::SetAside { uid, .. } => write!(f, "task {}: set aside", self.names.get(uid)),
             Write::Condition(condition) => {
                 let ConditionWrite { uid, condition, holds, reason, message } = &**condition;
                 let (of, holds) = (self.names.get(uid), if *holds { "True" } else { "False" });

@@ -50,6 +50,8 @@ pub struct ObservedTask {
     pub attempts: Vec<AttemptFacts>,
     /// The app it names.
     pub app: Option<AppFacts>,
+    /// Whether that app's record was deleted, since its directory has been gone for long.
+    pub app_deleted: bool,
     /// The analyzer it names.
     pub analyzer: Option<AnalyzerSpec>,
     /// The limits.
@@ -133,6 +135,8 @@ impl ObservedTask {
             Some(Reason::CancelledByUser)
         } else if self.removed {
             Some(Reason::ManifestRemoved)
+        } else if self.app_deleted && self.budgets.cancel_orphans {
+            Some(Reason::AppDeleted)
         } else {
             None
         }
@@ -143,6 +147,9 @@ impl ObservedTask {
     pub(super) fn cancelled(&self, reason: Reason, now: Timestamp) -> TaskStatus {
         let (message, generation) = match reason {
             Reason::ManifestRemoved => ("its manifest was removed", self.generation),
+            Reason::AppDeleted => {
+                ("the record of its app was deleted, as its directory is gone for long", self.generation)
+            }
             _ => ("cancelled on request", self.cancel_generation.min(self.generation)),
         };
         let observed_generation = self.status.observed_generation.max(generation);
@@ -323,6 +330,8 @@ fn finished(task: &ObservedTask, plan: &mut Plan) {
         turn(task, again(task, Reason::SpecChanged), plan);
     } else if status.reason == Reason::ManifestRemoved {
         turn(task, again(task, Reason::Queued), plan);
+    } else if status.reason == Reason::AppDeleted && task.app.is_some() {
+        turn(task, again(task, Reason::AppDeleted), plan);
     } else if task.generation > status.observed_generation {
         // RunPolicy Once: the change was seen, and nothing follows from it.
         let status = TaskStatus { observed_generation: task.generation, ..status.clone() };
@@ -337,6 +346,7 @@ pub(super) fn again(task: &ObservedTask, reason: Reason) -> TaskStatus {
     let message = match reason {
         Reason::SpecChanged => "its spec changed",
         Reason::RetriedByUser => "a person asked for another run",
+        Reason::AppDeleted => "its app came back",
         _ => "its manifest came back",
     };
     TaskStatus { message: message.into(), ..status }

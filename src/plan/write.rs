@@ -30,6 +30,20 @@ pub enum Write {
         /// Since when; `None` when it is there.
         since: Option<Timestamp>,
     },
+    /// Delete the record of an app whose directory is gone, if it is missing since the same moment.
+    DeleteApp {
+        /// The app.
+        uid: Uid,
+        /// Since when it is missing.
+        missing_since: Timestamp,
+    },
+    /// Set a finished task aside, if it is still at the version that was seen: it keeps everything and is not listed any more.
+    SetAside {
+        /// The task.
+        uid: Uid,
+        /// The version of its status that the plan saw.
+        version: i64,
+    },
     /// Set a condition of an object.
     Condition(Box<ConditionWrite>),
     /// Record an event.

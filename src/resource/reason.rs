@@ -57,6 +57,12 @@ crate::words! {
         Interrupted,
         /// The controller was interrupted too often while this task ran.
         TooManyInterruptions,
+        /// It hung: again and again no sign of life, or nobody carried it.
+        Stuck,
+        /// It waited for too long, and not for its turn.
+        PendingTooLong,
+        /// Its app was deleted after its directory had been gone for long.
+        AppDeleted,
         /// Its manifest was removed.
         ManifestRemoved,
         /// A person cancelled it.
@@ -102,6 +108,9 @@ impl Reason {
             | Self::ResultTooLarge
             | Self::SpawnFailed
             | Self::TooManyInterruptions
+            | Self::Stuck
+            | Self::PendingTooLong
+            | Self::AppDeleted
             | Self::ManifestRemoved
             | Self::CancelledByUser
             | Self::SpecChanged

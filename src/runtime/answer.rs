@@ -174,6 +174,8 @@ async fn scan_apps(core: &Core) -> Result<AppsReport, StoreError> {
                 | Write::OpenAttempt(_)
                 | Write::TakeUp(_)
                 | Write::CloseAttempt(_)
+                | Write::DeleteApp { .. }
+                | Write::SetAside { .. }
                 | Write::Condition(_)
                 | Write::Event(_) => continue,
             };

@@ -127,6 +127,10 @@ impl Controller {
         self.loops.spawn(run_loop(core.clone(), Loop::Apps));
         self.loops.spawn(resync(core.clone()));
         self.loops.spawn(rescan_apps(core.clone()));
+        if core.settings.maintenance_auto_start {
+            self.loops.spawn(run_loop(core.clone(), Loop::Maintenance));
+            self.loops.spawn(maintain(core.clone()));
+        }
     }
 
     /// Waits until the process must end because of an error.
@@ -273,6 +277,19 @@ async fn rescan_apps(core: Core) {
     loop {
         tokio::select! {
             _ = tick.tick() => core.wakes.add(Key::Apps),
+            () = core.stopping.cancelled() => break,
+        }
+    }
+}
+
+/// Adds the key of maintenance at every interval, and not at once: what the start brings back comes first.
+async fn maintain(core: Core) {
+    let mut tick = tokio::time::interval(core.settings.maintenance_interval.std());
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    tick.reset();
+    loop {
+        tokio::select! {
+            _ = tick.tick() => core.wakes.add(Key::Maintenance),
             () = core.stopping.cancelled() => break,
         }
     }

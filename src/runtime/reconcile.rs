@@ -5,11 +5,12 @@ use std::panic::AssertUnwindSafe;
 use futures_util::FutureExt;
 use tokio::task::JoinSet;
 
-use super::apps::observe_apps;
+use super::apps::{observe_apps, observe_maintenance};
 use super::core::Core;
 use super::wakes::Loop;
 use crate::plan::apps::AppsReconciler;
 use crate::plan::lane::LaneReconciler;
+use crate::plan::maintenance::MaintenanceReconciler;
 use crate::plan::task::{ObservedTask, TaskReconciler};
 use crate::plan::{Key, Plan, Reconciler};
 use crate::resource::analyzer::AnalyzerSpec;
@@ -87,6 +88,7 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
             Ok(TaskReconciler::plan(&task, core.now()))
         }
         Key::Apps => Ok(AppsReconciler::plan(&observe_apps(core).await?, core.now())),
+        Key::Maintenance => Ok(MaintenanceReconciler::plan(&observe_maintenance(core).await?, core.now())),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, maintenance};
 use crate::plan::Key;
 use crate::plan::mirror::FOUND_ON_DISK;
 use crate::plan::write::{CloseAttempt, ConditionWrite, EventWrite, FoundApp, OpenAttempt, TaskWrite, Write};
@@ -58,6 +58,8 @@ fn apply(connection: &Connection, write: &Write, now: Timestamp, woken: &mut Vec
         },
         Write::FoundApp(found) => found_app(connection, found, now, woken),
         Write::AppMissing { uid, since } => app_missing(connection, uid, *since, woken),
+        Write::DeleteApp { uid, missing_since } => maintenance::delete_app(connection, uid, *missing_since, now, woken),
+        Write::SetAside { uid, version } => maintenance::set_aside(connection, uid, *version, now),
         Write::Condition(write) => set_condition(connection, write, now),
         Write::Event(event) => record(connection, event, now),
     }
@@ -70,7 +72,7 @@ fn set_task(connection: &Connection, write: &TaskWrite, now: Timestamp) -> Resul
             "UPDATE task SET phase = ?3, reason = ?4, message = ?5, observed_generation = ?6, round = ?7, attempt = ?8,
                  next_at = ?9, started_at = ?10, finished_at = ?11, high = ?12, medium = ?13, low = ?14, unrated = ?15,
                  waits = ?16, recoveries = ?17, app_digest = ?18, since = iif(phase = ?3 AND round = ?7, since, ?19),
-                 version = version + 1
+                 aside_at = iif(?11 IS NULL, NULL, aside_at), version = version + 1
              WHERE uid = ?1 AND version = ?2",
         )?
         .execute(params![
@@ -184,9 +186,10 @@ fn found_app(
     connection
         .prepare_cached(
             "INSERT INTO app (uid, app_set) VALUES (?1, ?2)
-             ON CONFLICT (uid) DO UPDATE SET app_set = excluded.app_set, missing_since = NULL",
+             ON CONFLICT (uid) DO UPDATE SET app_set = excluded.app_set, missing_since = NULL, deleted_at = NULL",
         )?
         .execute(params![uid, found.app_set])?;
+    maintenance::wake_cancelled_with(connection, &found.name, woken)?;
     let event = EventWrite {
         uid: Uid(uid),
         kind: Kind::App,

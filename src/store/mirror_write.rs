@@ -154,7 +154,7 @@ fn write_object(
         }
         Spec::App(_) => {
             connection
-                .prepare_cached("INSERT INTO app (uid) VALUES (?1) ON CONFLICT (uid) DO UPDATE SET app_set = NULL")?
+                .prepare_cached("INSERT INTO app (uid) VALUES (?1) ON CONFLICT (uid) DO UPDATE SET app_set = NULL, deleted_at = NULL")?
                 .execute([&uid.0])?;
         }
         Spec::Analyzer(_) | Spec::AppSet(_) => {}
@@ -191,6 +191,7 @@ fn wake(
         Spec::App(_) => {
             woken.push(Key::Apps);
             wake_waiting_for_app(connection, name, woken)?;
+            super::maintenance::wake_cancelled_with(connection, name, woken)?;
         }
         Spec::AppSet(_) => woken.push(Key::Apps),
     }

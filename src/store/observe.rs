@@ -29,7 +29,10 @@ const CANDIDATES_EXTRA: usize = 64;
 const OPENINGS_MAX: usize = 1024;
 
 /// One task with its references.
-pub(super) const TASK: &str = "SELECT t.*, o.spec AS spec, a.spec AS app_spec, p.missing_since, z.spec AS analyzer_spec
+pub(super) const TASK: &str =
+    "SELECT t.*, o.spec AS spec, a.spec AS app_spec, p.missing_since, z.spec AS analyzer_spec,
+         EXISTS (SELECT 1 FROM object d JOIN app q ON q.uid = d.uid
+                 WHERE d.kind = 'App' AND d.name = t.app AND q.deleted_at IS NOT NULL) AS app_deleted
      FROM task t
      JOIN object o ON o.uid = t.uid
      LEFT JOIN object a ON a.kind = 'App' AND a.name = t.app AND a.removed_at IS NULL
@@ -90,6 +93,7 @@ impl Store {
                 hurry_attempt: row.get("hurry_attempt")?,
                 attempts: attempts(connection, &uid, status.round, &held)?,
                 app: app_facts(row)?,
+                app_deleted: row.get("app_deleted")?,
                 analyzer: analyzer.map(|spec| super::rows::json(&spec)).transpose()?,
                 since: time(row, "since")?,
                 status,

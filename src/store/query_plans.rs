@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, StatementStatus, ToSql};
 
-use super::{commit, events, glance, observe, open, view, wakes};
+use super::{commit, events, glance, maintenance, observe, open, view, wakes};
 
 /// Finished tasks behind the few that are not.
 const HISTORY: usize = 100_000;
@@ -37,6 +37,12 @@ fn hot() -> Vec<(&'static str, &'static str, Vec<&'static dyn ToSql>)> {
         ("task_queue", observe::CANDIDATES, vec![&"lint", &3]),
         ("attempt_opened", observe::OPENED, vec![&"lint", &2_000_000, &60]),
         ("task_held", commit::WAITING_FOR_APP, vec![&"demo"]),
+        ("app_missing", maintenance::MISSING, vec![&1_000_000, &500, &"SourceSuspect"]),
+        ("task_since", maintenance::AGED, vec![&"Pending", &1_000_000, &500]),
+        ("task_finished", maintenance::FINISHED, vec![&0, &500]),
+        ("task_running", maintenance::RUNNING_ON, vec![&"demo"]),
+        ("task_of_deleted_app", maintenance::REVIVED, vec![]),
+        ("task_of_deleted_app", maintenance::CANCELLED_WITH, vec![&"demo"]),
         ("event_by_object", commit::REPEAT, vec![&"uid-1", &"r", &"m", &1]),
         ("task_queue", view::AHEAD, vec![&"queued-1"]),
         ("attempt_slot", view::SLOTS, vec![&2_000_000]),

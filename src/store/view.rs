@@ -19,7 +19,8 @@ use crate::resource::reason::Reason;
 use crate::resource::time::Timestamp;
 
 /// How many tasks are in each phase.
-pub(super) const PHASES: &str = "SELECT phase, count(*) FROM task WHERE removed = 0 GROUP BY phase";
+pub(super) const PHASES: &str =
+    "SELECT phase, count(*) FROM task WHERE removed = 0 AND aside_at IS NULL GROUP BY phase";
 
 /// How many tasks of a queue come before one of it.
 pub(super) const AHEAD: &str = "SELECT count(*) FROM task t JOIN task me ON me.uid = ?1
@@ -160,7 +161,9 @@ pub struct Filter {
 pub fn objects(connection: &Connection, kind: Kind, filter: &Filter) -> Result<Vec<ObjectView>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT o.*, p.app_set, p.missing_since FROM object o LEFT JOIN app p ON p.uid = o.uid
-         WHERE o.kind = ?1 AND (?2 IS NULL OR o.name = ?2) AND (?3 OR o.removed_at IS NULL) ORDER BY o.name",
+         WHERE o.kind = ?1 AND (?2 IS NULL OR o.name = ?2) AND (?3 OR o.removed_at IS NULL)
+           AND (?3 OR ?2 IS NOT NULL OR NOT EXISTS (SELECT 1 FROM task t WHERE t.uid = o.uid AND t.aside_at IS NOT NULL))
+         ORDER BY o.name",
     )?;
     let mut rows = statement.query(params![kind.as_str(), filter.name, filter.removed])?;
     let mut objects = Vec::new();

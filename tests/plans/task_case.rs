@@ -61,6 +61,7 @@ pub(crate) fn task() -> ObservedTask {
         hurry_attempt: 0,
         attempts: vec![],
         app: Some(app()),
+        app_deleted: false,
         analyzer: Some(websocket()),
         budgets: Budgets::default(),
     }
