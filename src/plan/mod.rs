@@ -10,6 +10,8 @@ pub mod budgets;
 pub mod key;
 pub mod lane;
 pub mod mirror;
+pub mod owner;
+pub mod pool;
 mod print;
 mod settle;
 pub mod task;

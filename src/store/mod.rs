@@ -12,6 +12,7 @@ mod mirror;
 mod mirror_write;
 mod observe;
 mod open;
+pub mod pool;
 #[cfg(test)]
 mod query_plans;
 mod readers;

@@ -62,6 +62,8 @@ pub(crate) fn task() -> ObservedTask {
         attempts: vec![],
         app: Some(app()),
         analyzer: Some(websocket()),
+        pool: None,
+        pool_known: false,
         budgets: Budgets::default(),
     }
 }
