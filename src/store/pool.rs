@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
-use super::observe::{DRAINING, OPEN};
+use super::observe::{self, DRAINING, OPEN};
 use super::rows::json;
 use crate::plan::Key;
 use crate::plan::pool::{ObservedPool, YIELD};
@@ -114,12 +114,12 @@ struct Claim {
 }
 
 /// Compares this lane with the others that wait for the pool and have a free slot of their own. A lane that only seems able to go, since
-/// its rate or its services keep it from it, holds the others up for [`YIELD`] and no longer.
+/// its services do not answer, holds the others up for [`YIELD`] and no longer.
 fn share(connection: &Connection, lane: &str, pool: &mut ObservedPool, now: Timestamp) -> Result<(), StoreError> {
     let mine = claim(connection, &pool.name, lane.to_owned())?;
     let mut better = 0;
     for analyzer in lanes(connection, &pool.name)? {
-        if analyzer == lane || !has_free_slot(connection, &analyzer, now)? {
+        if analyzer == lane || !can_open(connection, &analyzer, now)? {
             continue;
         }
         pool.contested = true;
@@ -139,7 +139,8 @@ fn claim(connection: &Connection, pool: &str, analyzer: String) -> Result<Claim,
     Ok(Claim { priority_below: -priority, served_at, analyzer })
 }
 
-fn has_free_slot(connection: &Connection, analyzer: &str, now: Timestamp) -> Result<bool, StoreError> {
+/// Whether a lane has a slot of its own for another attempt, and its rate allows it.
+fn can_open(connection: &Connection, analyzer: &str, now: Timestamp) -> Result<bool, StoreError> {
     let spec: Option<String> = connection
         .prepare_cached("SELECT spec FROM object WHERE kind = 'Analyzer' AND name = ?1 AND removed_at IS NULL")?
         .query_row([analyzer], |row| row.get(0))
@@ -148,7 +149,13 @@ fn has_free_slot(connection: &Connection, analyzer: &str, now: Timestamp) -> Res
     let spec: AnalyzerSpec = json(&spec)?;
     let open = connection.prepare_cached(OPEN)?.query_map([analyzer], |_| Ok(()))?.count();
     let draining = connection.prepare_cached(DRAINING)?.query_map(params![analyzer, now.0], |_| Ok(()))?.count();
-    Ok(open + draining < spec.replicas().len() * spec.capacity as usize)
+    let mut can = open + draining < spec.replicas().len() * spec.capacity as usize;
+    if let Some(rate) = spec.rate.filter(|_| can) {
+        let within = params![analyzer, now.minus(rate.per).0, rate.limit];
+        let opened = connection.prepare_cached(observe::OPENED)?.query_map(within, |_| Ok(()))?.count();
+        can = opened < rate.limit as usize;
+    }
+    Ok(can)
 }
 
 /// Since when the pool has had as much left as it has now; `None` when nobody ever took any of it.
