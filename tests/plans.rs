@@ -14,6 +14,8 @@ mod golden;
 mod lanes;
 #[path = "plans/mirrors.rs"]
 mod mirrors;
+#[path = "plans/pools.rs"]
+mod pools;
 #[path = "plans/properties.rs"]
 mod properties;
 #[path = "plans/task_case.rs"]

@@ -240,6 +240,23 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_that_nobody_declares_is_found_wherever_it_is_named() {
+        let text = head("App", "a", "{path: a}")
+            + &head("Pool", "gpu", "{slots: 2}")
+            + &head("Analyzer", "lint", "{command: {argv: [x]}, pool: gpus}")
+            + &head("Task", "t", "{app: a, analyzer: lint, pool: gpu}")
+            + &head("Task", "u", "{app: a, analyzer: lint, pool: stored}")
+            + &head("Task", "v", "{app: a, analyzer: lint, pool: nowhere}");
+        let documents = documents(&text);
+        let labelled: Vec<_> = documents.iter().map(|document| ("f", document)).collect();
+        let known = Known { pools: BTreeSet::from(["stored".to_owned()]), ..Known::default() };
+        let problems = check(&labelled, &known);
+        assert_eq!(codes(&problems), [("f", "unknown-pool", 15), ("f", "unknown-pool", 30)]);
+        assert_eq!(problems[0].help.as_deref(), Some("did you mean `gpu`?"));
+        assert!(problems[1].message.contains("no Pool is called"), "{problems:?}");
+    }
+
+    #[test]
     fn a_broken_app_does_not_make_its_tasks_wrong() {
         let documents = documents(&head("Task", "t", "{app: a, analyzer: lint}"));
         let mut known = Known::default();
