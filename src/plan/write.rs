@@ -28,6 +28,13 @@ pub enum Write {
         /// Since when; `None` when it is there.
         since: Option<Timestamp>,
     },
+    /// Forget what is known of a replica that the analyzer has no more.
+    ForgetReplica {
+        /// The analyzer's name.
+        analyzer: String,
+        /// The address.
+        url: String,
+    },
     /// Set a condition of an object.
     Condition(Box<ConditionWrite>),
     /// Record an event.

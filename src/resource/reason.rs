@@ -19,6 +19,8 @@ crate::words! {
         AnalyzerNotFound,
         /// The analyzer cannot be reached, and nothing was sent.
         AnalyzerUnavailable,
+        /// The analyzer answers, but broke what was sent to it so often that it is left alone for a while.
+        BreakerOpen,
         /// An attempt is running.
         AttemptStarted,
         /// Every requested tool ran.
@@ -94,6 +96,7 @@ impl Reason {
             | Self::AppMissing
             | Self::AppNotAddressable
             | Self::AnalyzerNotFound
+            | Self::BreakerOpen
             | Self::AttemptStarted
             | Self::AllToolsRan
             | Self::SomeToolsFailed

@@ -137,7 +137,7 @@ impl Answerer {
         Ok(due.into_iter().map(|(task, reason, at)| Due { task, reason, at }).collect())
     }
 
-    /// Waits until no loop has anything to do now and no attempt is carried.
+    /// Waits until no loop has anything to do now, no attempt is carried, and no answer is awaited on which something depends.
     async fn quiet(&self) -> Result<(), String> {
         loop {
             // Registered before the look, so that whatever ends in between is heard.
@@ -146,7 +146,7 @@ impl Answerer {
             progress.as_mut().enable();
             let now = self.core.now();
             let idle = |of| self.core.wakes.is_idle(of, now);
-            if self.core.attempts.is_quiet() && idle(Loop::Tasks) && idle(Loop::Apps) {
+            if self.core.attempts.is_quiet() && self.core.probes.is_quiet() && idle(Loop::Tasks) && idle(Loop::Apps) {
                 return Ok(());
             }
             tokio::select! {
@@ -173,6 +173,7 @@ async fn scan_apps(core: &Core) -> Result<AppsReport, StoreError> {
                 Write::Task(_)
                 | Write::OpenAttempt(_)
                 | Write::CloseAttempt(_)
+                | Write::ForgetReplica { .. }
                 | Write::Condition(_)
                 | Write::Event(_) => continue,
             };

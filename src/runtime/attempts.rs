@@ -168,6 +168,8 @@ impl Attempts {
                     self.spawn(Arc::clone(self).reap(id, process));
                 }
             }
+            // Carried by the register of probes.
+            Effect::Probe(_) => {}
         }
     }
 
@@ -225,7 +227,12 @@ impl Attempts {
             result: ending.result,
             at: self.clock.now(),
         };
+        // What it says of its replica may make the analyzer unusable, and has it asked again.
+        let doubtful = matches!(close.verdict.outcome, Outcome::Unavailable | Outcome::ProtocolError);
         self.end(close).await;
+        if doubtful {
+            self.wakes.add(Key::Analyzer(lane.clone()));
+        }
         self.wakes.add(Key::Lane(lane));
     }
 

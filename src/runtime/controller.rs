@@ -162,6 +162,7 @@ impl Controller {
         if tokio::time::timeout(LAST_ENDINGS, conclude(&self.core)).await.is_err() {
             tracing::warn!("what follows from the last endings is left to the next start");
         }
+        self.core.probes.all_ended().await;
         self.embedded_stop.cancel();
         self.embedded_run.shutdown().await;
         self.loops.shutdown().await;
@@ -169,11 +170,11 @@ impl Controller {
 }
 
 /// Draws the conclusions that the loops no longer could, from the last endings and from requests, so that nobody is told that something
-/// runs which was stopped. No lane is looked at, so nothing is opened.
+/// runs which was stopped. No lane and no analyzer is looked at, so nothing is opened or asked.
 async fn conclude(core: &Core) {
     loop {
         while let Some(key) = core.wakes.pop(Loop::Tasks, core.now()) {
-            if matches!(key, Key::Lane(_)) {
+            if matches!(key, Key::Lane(_) | Key::Analyzer(_)) {
                 continue;
             }
             match reconcile(core, &key).await {

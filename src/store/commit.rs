@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::replica::forget;
 use super::{Store, StoreError};
 use crate::plan::Key;
 use crate::plan::mirror::FOUND_ON_DISK;
@@ -56,6 +57,7 @@ fn apply(connection: &Connection, write: &Write, now: Timestamp, woken: &mut Vec
         },
         Write::FoundApp(found) => found_app(connection, found, now, woken),
         Write::AppMissing { uid, since } => app_missing(connection, uid, *since, woken),
+        Write::ForgetReplica { analyzer, url } => forget(connection, analyzer, url),
         Write::Condition(write) => set_condition(connection, write, now),
         Write::Event(event) => record(connection, event, now),
     }

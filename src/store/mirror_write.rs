@@ -74,6 +74,9 @@ fn remove(
         message: format!("no longer declared in {}", provenance.file),
     };
     record(connection, &event, now)?;
+    if *kind == Kind::Analyzer {
+        outcome.woken.push(Key::Analyzer(name.clone()));
+    }
     outcome.woken.push(match kind {
         Kind::Task => Key::Task(uid.clone()),
         Kind::Analyzer => Key::Lane(name.clone()),
@@ -180,6 +183,8 @@ fn wake(
             woken.push(Key::Lane(spec.analyzer.clone()));
         }
         Spec::Analyzer(_) => {
+            // Its replicas are asked before its queue is looked at.
+            woken.push(Key::Analyzer(name.clone()));
             woken.push(Key::Lane(name.clone()));
             let mut statement = connection.prepare_cached(
                 "SELECT uid FROM task WHERE phase = 'Pending' AND reason IN ('AnalyzerNotFound', 'AppNotAddressable') AND analyzer = ?1",

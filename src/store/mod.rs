@@ -15,6 +15,7 @@ mod open;
 #[cfg(test)]
 mod query_plans;
 mod readers;
+pub mod replica;
 mod report;
 pub mod request;
 mod rows;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
+use super::replica::ANALYZERS;
 use super::{Store, StoreError};
 use crate::plan::Key;
 use crate::resource::name::Uid;
@@ -31,7 +32,7 @@ pub(super) const UNSETTLED: &str = "SELECT uid, NULL FROM task WHERE
          AND (generation > observed_generation OR retry_round >= round OR (phase = 'Cancelled' AND reason = 'ManifestRemoved')))
      OR (phase = 'Pending'
          AND (removed = 1 OR cancel_round >= round
-             OR (next_at IS NOT NULL AND (generation > observed_generation OR hurry_attempt >= attempt))))";
+             OR (next_at IS NOT NULL AND (generation > observed_generation OR hurry_version >= version))))";
 
 /// What happens later by itself.
 pub(super) const DUE: &str = "SELECT name, reason, next_at FROM task
@@ -48,6 +49,11 @@ impl Store {
     pub async fn unsettled(&self) -> Result<Vec<Wake>, StoreError> {
         self.read(|connection| {
             let mut wakes = Vec::new();
+            // Analyzers first: what waits for the answer of a replica is then asked for once.
+            let mut analyzers = connection.prepare_cached(ANALYZERS)?;
+            for name in analyzers.query_map([], |row| row.get(0))? {
+                wakes.push((Key::Analyzer(name?), None));
+            }
             lanes(connection, &mut wakes)?;
             for query in [RUNNING, HELD, UNSETTLED] {
                 let mut statement = connection.prepare_cached(query)?;
