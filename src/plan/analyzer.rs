@@ -61,8 +61,8 @@ pub struct Asked {
     pub at: Timestamp,
     /// Whether it is still under way.
     pub under_way: bool,
-    /// Whether any question was answered, well or badly.
-    pub answered: bool,
+    /// When the latest answer came, good or bad; `None` while there was none.
+    pub answered: Option<Timestamp>,
 }
 
 /// A stored condition.
@@ -106,10 +106,8 @@ impl Reconciler for AnalyzerReconciler {
             plan.writes.push(Write::ForgetReplica { analyzer: seen.name.clone(), url });
         }
         let Some(spec) = &seen.spec else { return plan };
-        let standings: Vec<(&str, Standing)> = urls
-            .iter()
-            .map(|url| (url.as_str(), standing(of(&seen.replicas, url), spec.breaker, now)))
-            .collect();
+        let standings: Vec<(&str, Standing)> =
+            urls.iter().map(|url| (url.as_str(), standing(of(&seen.replicas, url), spec.breaker, now))).collect();
         if let Some(websocket) = &spec.websocket {
             urls.iter().for_each(|url| ask(seen, spec, websocket, url, now, &mut plan));
         }
@@ -154,15 +152,18 @@ fn ask(
         return;
     }
     let health = of(&seen.replicas, url).map(|replica| &replica.health);
-    // Since the last question an attempt has found it unreachable, or it was forgotten.
-    let doubtful = |asked: Asked| health.is_none_or(|health| !health.healthy && health.changed_at > asked.at);
+    // Since the last answer an attempt has found it unreachable, or it was forgotten.
+    let doubtful = |asked: Asked| match (health, asked.answered) {
+        (Some(health), Some(answered)) => !health.healthy && health.changed_at > answered,
+        _ => true,
+    };
     let interval = if seen.demand { spec.probe.interval } else { IDLE_INTERVAL };
     let (due, urgent) = match asked {
         // A clock that was turned back must not keep a replica from being asked.
         None => (now, true),
-        Some(asked) if asked.at > now => (now, !asked.answered),
+        Some(asked) if asked.at > now => (now, doubtful(asked)),
         Some(asked) if doubtful(asked) => (asked.at.plus(AGAIN_SOONEST.min(interval)), true),
-        Some(asked) => (asked.at.plus(interval), !asked.answered),
+        Some(asked) => (asked.at.plus(interval), false),
     };
     if due > now {
         return plan.look_again(due);
@@ -190,8 +191,7 @@ struct Wanted {
 /// What the conditions should say. Nothing in them changes with time alone, so a look at what did not change writes nothing.
 fn conditions(spec: &AnalyzerSpec, replicas: &[ReplicaFacts], standings: &[(&str, Standing)]) -> (Wanted, Wanted) {
     let ready = |holds, reason, message: String, bad| Wanted { condition: READY, holds, reason, message, bad };
-    let degraded =
-        |holds, reason, message: String| Wanted { condition: DEGRADED, holds, reason, message, bad: holds };
+    let degraded = |holds, reason, message: String| Wanted { condition: DEGRADED, holds, reason, message, bad: holds };
     if spec.websocket.is_none() {
         let message = "its program runs on this machine, so there is nothing to ask";
         return (
@@ -220,6 +220,8 @@ fn conditions(spec: &AnalyzerSpec, replicas: &[ReplicaFacts], standings: &[(&str
     };
     let second = if usable > 0 && !troubles.is_empty() {
         degraded(true, if open { "BreakerOpen" } else { "ReplicaUnhealthy" }, troubles_text)
+    } else if unknown > 0 {
+        degraded(false, "NotAskedYet", format!("{counted}, and {unknown} not asked yet"))
     } else if usable > 0 {
         degraded(false, "AllUsable", counted)
     } else {
@@ -232,10 +234,10 @@ fn conditions(spec: &AnalyzerSpec, replicas: &[ReplicaFacts], standings: &[(&str
 fn trouble(replicas: &[ReplicaFacts], url: &str, standing: Standing) -> Option<String> {
     match standing {
         Standing::Unknown | Standing::Trial | Standing::Usable => None,
-        Standing::Open { .. } => Some(format!("{url} broke too many requests in a row and is left alone for a while")),
+        Standing::Open { .. } => Some(format!("{url}: broke too many requests in a row and is left alone for a while")),
         Standing::Unhealthy => {
             let message = of(replicas, url).map_or("", |replica| replica.health.message.as_str());
-            Some(format!("{url} does not answer: {message}"))
+            Some(format!("{url}: {message}"))
         }
     }
 }
@@ -260,7 +262,13 @@ fn set(seen: &ObservedAnalyzer, wanted: Wanted, plan: &mut Plan) {
             message: message.clone(),
         })));
     }
-    plan.writes.push(Write::Condition(Box::new(ConditionWrite { uid: uid.clone(), condition, holds, reason, message })));
+    plan.writes.push(Write::Condition(Box::new(ConditionWrite {
+        uid: uid.clone(),
+        condition,
+        holds,
+        reason,
+        message,
+    })));
 }
 
 /// Queues what waits for the analyzer, and starts over what failed for want of it.

@@ -6,8 +6,8 @@
 use super::Key;
 use super::admission::{AppFacts, admit};
 use super::budgets::Budgets;
-use super::task::EMBEDDED;
 use super::replica::{ReplicaFacts, Standing, of, standing};
+use super::task::EMBEDDED;
 use super::transition::{TaskRef, transition};
 use super::unavailable::{Readiness, readiness, wait_or_fail};
 use super::write::{OpenAttempt, TaskStatus, Write};
@@ -216,7 +216,8 @@ impl Slots {
             };
             // Abandoned requests do not keep a trial back, since what they came to is known; their slots do as always.
             let open = facts.map_or(0, |facts| facts.open);
-            let capacity = if trial { spec.capacity.min(used.saturating_sub(open).saturating_add(1)) } else { spec.capacity };
+            let capacity =
+                if trial { spec.capacity.min(used.saturating_sub(open).saturating_add(1)) } else { spec.capacity };
             slots.push((replica, used, capacity));
         }
         Self(slots)

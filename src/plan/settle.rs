@@ -58,9 +58,11 @@ pub(super) fn settle(
 /// An attempt that reached nobody, so that nothing was sent. It goes on at once on a replica that can be used and that it has not tried since
 /// something was sent last; else it waits by the schedule for unavailable analyzers.
 fn unreached(task: &ObservedTask, ended: &EndedAttempt, now: Timestamp) -> TaskStatus {
-    let in_a_row = task.attempts.iter().rev().take_while(|attempt| {
-        attempt.ended.as_ref().is_some_and(|ended| ended.outcome == Outcome::Unavailable)
-    });
+    let in_a_row = task
+        .attempts
+        .iter()
+        .rev()
+        .take_while(|attempt| attempt.ended.as_ref().is_some_and(|ended| ended.outcome == Outcome::Unavailable));
     let tried: Vec<&str> = in_a_row.map(|attempt| attempt.replica.as_str()).collect();
     let urls = task.analyzer.as_ref().map(AnalyzerSpec::replicas).unwrap_or_default();
     let can_be_used = |url: &String| {

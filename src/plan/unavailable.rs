@@ -64,8 +64,12 @@ pub fn readiness(spec: &AnalyzerSpec, replicas: &[ReplicaFacts], now: Timestamp)
             Readiness::BreakerOpen { until, message }
         }
         (false, None, [(url, problem), rest @ ..]) => {
-            let more = if rest.is_empty() { String::new() } else { format!(", and {} more replicas", rest.len()) };
-            Readiness::Unreachable { message: format!("{url} does not answer: {problem}{more}") }
+            let more = match rest.len() {
+                0 => String::new(),
+                1 => ", nor can the other replica".into(),
+                more => format!(", nor can the {more} other replicas"),
+            };
+            Readiness::Unreachable { message: format!("{url} cannot be used: {problem}{more}") }
         }
         (false, None, []) => Readiness::Unreachable { message: "it has no replicas".into() },
     }

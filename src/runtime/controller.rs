@@ -258,6 +258,11 @@ async fn resync(core: Core) {
 
 /// Adds every key of the task loop that may have something to do.
 pub(super) async fn wake_unsettled(core: &Core) {
+    // Analyzers first: their replicas are then being asked when their queues are looked at.
+    match core.store.analyzers().await {
+        Ok(names) => names.into_iter().for_each(|name| core.wakes.add(Key::Analyzer(name))),
+        Err(error) => core.check("looking for analyzers", &error),
+    }
     match core.store.unsettled().await {
         Ok(wakes) => wakes.into_iter().for_each(|(key, at)| match at {
             None => core.wakes.add(key),

@@ -74,14 +74,8 @@ impl Core {
         let fatal = Arc::new(Fatal::default());
         let stopping = CancellationToken::new();
         let told = (Arc::clone(&fatal), Arc::clone(&progress));
-        let probes = Probes::new(
-            store.clone(),
-            clock.clone(),
-            Arc::clone(&wakes),
-            executors.clone(),
-            told,
-            stopping.clone(),
-        );
+        let probes =
+            Probes::new(store.clone(), clock.clone(), Arc::clone(&wakes), executors.clone(), told, stopping.clone());
         let attempts = Attempts::new(
             store.clone(),
             clock.clone(),

@@ -19,6 +19,7 @@ use super::wakes::Wakes;
 use crate::executor::Executors;
 use crate::plan::analyzer::Asked;
 use crate::plan::{Key, Probe};
+use crate::resource::time::Timestamp;
 use crate::store::Store;
 use crate::store::replica::ProbeReport;
 
@@ -86,7 +87,8 @@ impl Probes {
 
     /// Takes a replica for asked and answered, as a dry run does with what is stored.
     pub(super) fn assume(&self, analyzer: &str, url: &str) {
-        let asked = Asked { at: self.clock.now(), under_way: false, answered: true };
+        let now = self.clock.now();
+        let asked = Asked { at: now, under_way: false, answered: Some(now) };
         self.locked().entry(analyzer.to_owned()).or_default().insert(url.to_owned(), asked);
     }
 
@@ -105,7 +107,7 @@ impl Probes {
         {
             let mut asked = self.locked();
             let entry = asked.entry(probe.analyzer.clone()).or_default();
-            let answered = entry.get(&probe.url).is_some_and(|asked| asked.answered);
+            let answered = entry.get(&probe.url).and_then(|asked| asked.answered);
             entry.insert(probe.url.clone(), Asked { at: self.clock.now(), under_way: true, answered });
         }
         let urgent = usize::from(probe.urgent);
@@ -135,9 +137,9 @@ impl Probes {
             .await
             .unwrap_or_else(|_| Err("manifestd failed while it asked; this is a bug, its log says more".into()));
         let Probe { analyzer, url, failure_threshold, .. } = probe;
+        let at = self.clock.now();
         tracing::debug!(%analyzer, %url, healthy = answer.is_ok(), "a replica was asked");
-        let report =
-            ProbeReport { analyzer: analyzer.clone(), url: url.clone(), answer, failure_threshold, at: self.clock.now() };
+        let report = ProbeReport { analyzer: analyzer.clone(), url: url.clone(), answer, failure_threshold, at };
         let changed = match self.store.report_probe(report).await {
             Ok(changed) => changed,
             // Not tried again by itself: the next probe says the same.
@@ -150,7 +152,7 @@ impl Probes {
                 false
             }
         };
-        let first = self.settle(&analyzer, &url);
+        let first = self.settle(&analyzer, &url, at);
         if changed || first {
             self.wakes.add(Key::Lane(analyzer.clone()));
         }
@@ -158,10 +160,10 @@ impl Probes {
     }
 
     /// Enters that an answer has come; says whether it was the first.
-    fn settle(&self, analyzer: &str, url: &str) -> bool {
+    fn settle(&self, analyzer: &str, url: &str, at: Timestamp) -> bool {
         let mut asked = self.locked();
         let Some(entry) = asked.get_mut(analyzer).and_then(|of_it| of_it.get_mut(url)) else { return true };
         entry.under_way = false;
-        !std::mem::replace(&mut entry.answered, true)
+        entry.answered.replace(at).is_none()
     }
 }

@@ -86,7 +86,7 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
             let mut lane = core.store.observe_lane(analyzer.clone(), core.now(), budgets).await?;
             lane.spec.iter_mut().for_each(|spec| replace_replicas(core, spec));
             for replica in &mut lane.replicas {
-                replica.asked = asked.iter().any(|(url, asked)| *url == replica.health.url && asked.answered);
+                replica.asked = asked.iter().any(|(url, asked)| *url == replica.health.url && asked.answered.is_some());
             }
             Ok(LaneReconciler::plan(&lane, core.now()))
         }

@@ -1,5 +1,7 @@
 //! Replicas of analyzers: reading what is known of them, and writing what probes, and attempts that reached nobody, have told.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::rows::{json, json_column, task_status, time, time_or_none, word};
@@ -48,9 +50,8 @@ pub(super) const DEMAND: &str = "SELECT EXISTS (SELECT 1 FROM task INDEXED BY ta
      OR EXISTS (SELECT 1 FROM task INDEXED BY task_recoverable
          WHERE analyzer = ?1 AND recoveries < ?2 AND phase = 'Failed' AND reason = 'AnalyzerUnavailable' AND removed = 0)";
 
-/// Analyzers that are declared, and those of which replicas are known.
-pub(super) const ANALYZERS: &str = "SELECT name FROM object WHERE kind = 'Analyzer' AND removed_at IS NULL
-     UNION SELECT analyzer FROM replica";
+/// Analyzers that are declared.
+pub(super) const ANALYZERS: &str = "SELECT name FROM object WHERE kind = 'Analyzer' AND removed_at IS NULL";
 
 /// A probe's answer, as it is reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +86,9 @@ impl Store {
             waiting.truncate(WAITING_MAX);
             Ok(ObservedAnalyzer {
                 replicas: replicas(connection, &name)?,
-                demand: connection.prepare_cached(DEMAND)?.query_row(params![name, budgets.recoveries_max], |row| row.get(0))?,
+                demand: connection
+                    .prepare_cached(DEMAND)?
+                    .query_row(params![name, budgets.recoveries_max], |row| row.get(0))?,
                 conditions: conditions(connection, uid.as_ref())?,
                 asked: Vec::new(),
                 name,
@@ -99,13 +102,33 @@ impl Store {
         .await
     }
 
+    /// Every analyzer that is declared, or of which a replica is still known.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn analyzers(&self) -> Result<Vec<String>, StoreError> {
+        self.read(|connection| {
+            let mut names = BTreeSet::new();
+            // The second is a small table: what an analyzer has no more is forgotten at the next look at it.
+            for query in [ANALYZERS, "SELECT DISTINCT analyzer FROM replica"] {
+                let mut statement = connection.prepare_cached(query)?;
+                for name in statement.query_map([], |row| row.get(0))? {
+                    names.insert(name?);
+                }
+            }
+            Ok(names.into_iter().collect())
+        })
+        .await
+    }
+
     /// Every replica of which something is known: analyzer, address.
     ///
     /// # Errors
     /// What the database says.
     pub async fn known_replicas(&self) -> Result<Vec<(String, String)>, StoreError> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT analyzer, url FROM replica ORDER BY analyzer, url")?;
+            let mut statement =
+                connection.prepare_cached("SELECT analyzer, url FROM replica ORDER BY analyzer, url")?;
             let known = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
             Ok(known.collect::<Result<_, _>>()?)
         })
@@ -243,7 +266,8 @@ fn endings(connection: &Connection, analyzer: &str, url: &str) -> Result<Vec<Rep
 }
 
 fn open(connection: &Connection, analyzer: &str, url: &str) -> Result<u32, StoreError> {
-    let query = "SELECT count(*) FROM attempt INDEXED BY attempt_slot WHERE analyzer = ?1 AND replica = ?2 AND outcome IS NULL";
+    let query =
+        "SELECT count(*) FROM attempt INDEXED BY attempt_slot WHERE analyzer = ?1 AND replica = ?2 AND outcome IS NULL";
     Ok(connection.prepare_cached(query)?.query_row([analyzer, url], |row| row.get(0))?)
 }
 

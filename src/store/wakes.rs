@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use super::replica::ANALYZERS;
 use super::{Store, StoreError};
 use crate::plan::Key;
 use crate::resource::name::Uid;
@@ -42,18 +41,13 @@ pub(super) const DUE: &str = "SELECT name, reason, next_at FROM task
 pub type Wake = (Key, Option<Timestamp>);
 
 impl Store {
-    /// Every key of the task loop that may have something to do.
+    /// Every task and every queue that may have something to do.
     ///
     /// # Errors
     /// What the database says.
     pub async fn unsettled(&self) -> Result<Vec<Wake>, StoreError> {
         self.read(|connection| {
             let mut wakes = Vec::new();
-            // Analyzers first: what waits for the answer of a replica is then asked for once.
-            let mut analyzers = connection.prepare_cached(ANALYZERS)?;
-            for name in analyzers.query_map([], |row| row.get(0))? {
-                wakes.push((Key::Analyzer(name?), None));
-            }
             lanes(connection, &mut wakes)?;
             for query in [RUNNING, HELD, UNSETTLED] {
                 let mut statement = connection.prepare_cached(query)?;
