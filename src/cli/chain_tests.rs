@@ -46,6 +46,8 @@ fn facts(status: TaskStatus) -> Facts {
         app_hint: "did you mean `x`?".into(),
         analyzer: Some(object(Kind::Analyzer, "lint", json!({"rate": {"limit": 6, "per": "1m"}}))),
         analyzer_hint: String::new(),
+        replicas: Vec::new(),
+        recoveries_max: 3,
         capacity: 2,
         occupants: Vec::new(),
         in_flight: 0,
