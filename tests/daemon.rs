@@ -10,6 +10,8 @@ mod directory;
 mod dispatch;
 #[path = "daemon/once.rs"]
 mod once;
+#[path = "daemon/shares.rs"]
+mod shares;
 #[path = "daemon/stopping.rs"]
 mod stopping;
 mod support;

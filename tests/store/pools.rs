@@ -55,10 +55,7 @@ impl Fixture {
     pub(crate) async fn frees(&self, name: &str, at: Timestamp) -> Vec<Key> {
         let task = self.seen(name).await;
         let id = AttemptId { task: task.uid, number: task.status.attempt };
-        let close = manifestd::plan::write::CloseAttempt {
-            at,
-            ..ending(id, Outcome::Completed, Reason::AllToolsRan)
-        };
+        let close = manifestd::plan::write::CloseAttempt { at, ..ending(id, Outcome::Completed, Reason::AllToolsRan) };
         let woken = self.store.report_ending(close).await.unwrap().expect("it was open");
         let plan = TaskReconciler::plan(&self.seen(name).await, at);
         assert!(matches!(self.store.commit(plan.writes, at).await.unwrap(), Committed::Applied(_)));
@@ -161,7 +158,8 @@ async fn an_abandoned_attempt_keeps_its_slot_until_its_deadline_and_a_restart_lo
 #[tokio::test]
 async fn a_thousand_tasks_of_a_full_pool_keep_nobody_waiting() {
     let fixture = Fixture::with_pool(json!({"slots": 1})).await;
-    let many = (0..1000).map(|number| task_with(&format!("p{number}"), json!({"analyzer": "a", "pool": "gpu", "priority": 500})));
+    let many = (0..1000)
+        .map(|number| task_with(&format!("p{number}"), json!({"analyzer": "a", "pool": "gpu", "priority": 500})));
     let mut objects: Vec<_> = many.collect();
     objects.extend([task_with("x", json!({"analyzer": "a"})), task_with("y", json!({"analyzer": "a"}))]);
     fixture.create(objects).await;
@@ -185,7 +183,8 @@ async fn a_task_without_a_pool_has_its_analyzers_and_never_two() {
     // Before and after its tasks, and another one later.
     fixture.create(vec![task("t"), task_with("own", json!({"pool": "other"}))]).await;
     let pools = || {
-        let query = "SELECT group_concat(name || ' ' || coalesce(pool, '-'), ', ') FROM (SELECT * FROM task ORDER BY name)";
+        let query =
+            "SELECT group_concat(name || ' ' || coalesce(pool, '-'), ', ') FROM (SELECT * FROM task ORDER BY name)";
         fixture.one::<String>(query)
     };
     assert_eq!(pools(), "own other, t -");
