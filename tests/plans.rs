@@ -16,6 +16,8 @@ mod lanes;
 mod mirrors;
 #[path = "plans/properties.rs"]
 mod properties;
+#[path = "plans/rounds.rs"]
+mod rounds;
 #[path = "plans/task_case.rs"]
 mod task_case;
 #[path = "plans/tasks.rs"]

@@ -76,6 +76,7 @@ fn attempt() -> AttemptView {
         outcome: None,
         reason: None,
         message: None,
+        asked: Vec::new(),
         tools: Vec::new(),
         findings: Default::default(),
         result_dir: None,

@@ -6,6 +6,7 @@
 use super::Key;
 use super::admission::{AppFacts, admit};
 use super::budgets::Budgets;
+use super::merge::{Told, merge};
 use super::task::EMBEDDED;
 use super::transition::{TaskRef, transition};
 use super::write::{OpenAttempt, TaskStatus, Write};
@@ -58,6 +59,16 @@ pub struct Candidate {
     pub status: TaskStatus,
     /// The app it names.
     pub app: Option<AppFacts>,
+    /// What earlier attempts of this round told of its tools.
+    pub told: Vec<Told>,
+}
+
+impl Candidate {
+    /// The tools to ask for: those that no earlier attempt of the round, on the same spec, has run well.
+    fn asks(&self) -> Vec<String> {
+        let told: Vec<Told> = self.told.iter().filter(|told| told.generation == self.generation).cloned().collect();
+        merge(&self.spec.tools, &told).remaining(&self.spec.tools).unwrap_or_else(|| self.spec.tools.clone())
+    }
 }
 
 /// Reconciles one analyzer's queue.
@@ -159,10 +170,12 @@ fn open(
     let id = AttemptId { task: candidate.uid.clone(), number: candidate.status.attempt + 1 };
     let limit = candidate.spec.active_deadline_seconds.map_or(lane.budgets.task_timeout, Span::seconds);
     let deadline_at = now.plus(limit);
+    let asked = candidate.asks();
     plan.writes.push(Write::OpenAttempt(Box::new(OpenAttempt {
         id: id.clone(),
         round: candidate.status.round,
         generation: candidate.generation,
+        asked: asked.clone(),
         analyzer: lane.analyzer.clone(),
         replica: replica.to_owned(),
         opened_at: now,
@@ -198,7 +211,7 @@ fn open(
         },
         target: target(spec, replica),
         rate: spec.rate,
-        tools: candidate.spec.tools.clone(),
+        tools: asked,
         config: candidate.spec.config.clone(),
         opened_at: now,
         deadline_at,

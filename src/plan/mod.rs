@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod budgets;
 pub mod key;
 pub mod lane;
+pub mod merge;
 pub mod mirror;
 mod print;
 mod settle;

@@ -2,6 +2,7 @@
 
 use super::admission::{AppFacts, admit};
 use super::budgets::Budgets;
+use super::merge::Told;
 use super::settle::settle;
 use super::transition::{TaskRef, transition};
 use super::write::{CloseAttempt, TaskStatus, TaskWrite, Write};
@@ -10,7 +11,7 @@ use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::attempt::AttemptId;
 use crate::resource::findings::Findings;
 use crate::resource::name::Uid;
-use crate::resource::outcome::{Outcome, Verdict};
+use crate::resource::outcome::{Outcome, ToolReport, Verdict};
 use crate::resource::phase::Phase;
 use crate::resource::reason::Reason;
 use crate::resource::task::{RunPolicy, TaskSpec};
@@ -60,6 +61,8 @@ pub struct AttemptFacts {
     pub id: AttemptId,
     /// Generation of the spec that it runs.
     pub generation: i64,
+    /// The tools that it was asked for; empty for all that the analyzer has.
+    pub asked: Vec<String>,
     /// Address of the replica; empty for a command.
     pub replica: String,
     /// When it ends at the latest.
@@ -96,6 +99,8 @@ pub struct EndedAttempt {
     pub at: Timestamp,
     /// What was found.
     pub findings: Findings,
+    /// What is known of each tool.
+    pub tools: Vec<ToolReport>,
 }
 
 /// Reconciles one task.
@@ -145,6 +150,23 @@ impl ObservedTask {
 
     pub(super) fn spec_changed_since(&self, generation: i64) -> bool {
         self.generation > generation && self.spec.run_policy != RunPolicy::Once
+    }
+
+    /// What the attempts of this round told that ran this generation of the spec.
+    pub(super) fn told(&self, generation: i64) -> Vec<Told> {
+        let of_generation = self.attempts.iter().filter(|attempt| attempt.generation == generation);
+        let told = of_generation.filter_map(|attempt| {
+            let ended = attempt.ended.as_ref()?;
+            Some(Told {
+                number: attempt.id.number,
+                generation,
+                asked: attempt.asked.clone(),
+                outcome: ended.outcome,
+                message: ended.message.clone(),
+                tools: ended.tools.clone(),
+            })
+        });
+        told.collect()
     }
 
     /// How many attempts of this round ended so.
@@ -230,6 +252,7 @@ fn orphaned(task: &ObservedTask, attempt: &AttemptFacts, now: Timestamp, plan: &
         message: verdict.message.clone(),
         at: now,
         findings: verdict.findings,
+        tools: Vec::new(),
     };
     plan.writes.push(Write::CloseAttempt(Box::new(CloseAttempt {
         id: attempt.id.clone(),

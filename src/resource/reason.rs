@@ -43,6 +43,10 @@ crate::words! {
         DeadlineExceeded,
         /// There was no sign of life for too long.
         HeartbeatLost,
+        /// Attempt after attempt went silent.
+        Stuck,
+        /// There was no room on the disk for the result, or not enough to begin; it is tried again and uses up no retry.
+        DiskFull,
         /// The result is larger than the limit.
         ResultTooLarge,
         /// The program ended with an exit code that does not mean success.
@@ -71,11 +75,14 @@ crate::words! {
 }
 
 impl Reason {
-    /// Whether trying again can help: things that pass by themselves are retried, things a person must mend are not.
+    /// Whether trying again can help: things that pass by themselves are retried, things a person must mend are not. Where single tools
+    /// failed or did not run, each of them says besides whether that is permanent.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         match self {
             Self::ToolFailed
+            | Self::ToolNotRun
+            | Self::SomeToolsFailed
             | Self::TargetsUnreachable
             | Self::AnalyzerError
             | Self::AnalyzerUnavailable
@@ -86,6 +93,7 @@ impl Reason {
             | Self::ExitCode
             | Self::OutputInvalid
             | Self::ResultNotStored
+            | Self::DiskFull
             | Self::Interrupted => true,
             Self::Queued
             | Self::BackOff
@@ -96,9 +104,8 @@ impl Reason {
             | Self::AnalyzerNotFound
             | Self::AttemptStarted
             | Self::AllToolsRan
-            | Self::SomeToolsFailed
-            | Self::ToolNotRun
             | Self::ApiKeyMissing
+            | Self::Stuck
             | Self::ResultTooLarge
             | Self::SpawnFailed
             | Self::TooManyInterruptions

@@ -96,10 +96,12 @@ fn set_task(connection: &Connection, write: &TaskWrite, now: Timestamp) -> Resul
 }
 
 fn open_attempt(connection: &Connection, open: &OpenAttempt) -> Result<(), StoreError> {
+    let asked = serde_json::to_string(&open.asked).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     connection
         .prepare_cached(
-            "INSERT INTO attempt (task_uid, number, round, generation, analyzer, replica, opened_at, deadline_at, resumable)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO attempt (task_uid, number, round, generation, analyzer, replica, opened_at, deadline_at, resumable,
+                 asked)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?
         .execute(params![
             open.id.task.0,
@@ -111,6 +113,7 @@ fn open_attempt(connection: &Connection, open: &OpenAttempt) -> Result<(), Store
             open.opened_at.0,
             open.deadline_at.0,
             open.resumable,
+            asked,
         ])
         .map_err(|error| match error.sqlite_error_code() {
             // Another open attempt, or this number already: the plan was made on something older.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::StoreError;
-use super::rows::{findings, json_column, task_status, time, time_or_none, word, word_or_none};
+use super::rows::{findings, json_column, json_column_or_empty, task_status, time, time_or_none, word, word_or_none};
 use crate::manifest::Problem;
 use crate::plan::write::TaskStatus;
 use crate::resource::findings::Findings;
@@ -134,6 +134,8 @@ pub struct AttemptView {
     pub reason: Option<Reason>,
     /// Why, for a person.
     pub message: Option<String>,
+    /// The tools that it was asked for; empty for all that the analyzer has.
+    pub asked: Vec<String>,
     /// What is known of each tool.
     pub tools: Vec<ToolReport>,
     /// What was found.
@@ -232,7 +234,6 @@ fn attempts_where(connection: &Connection, uid: &str, number: Option<u32>) -> Re
     let mut rows = statement.query(params![uid, number])?;
     let mut attempts = Vec::new();
     while let Some(row) = rows.next()? {
-        let tools: Option<String> = row.get("tools")?;
         attempts.push(AttemptView {
             number: row.get("number")?,
             round: row.get("round")?,
@@ -249,7 +250,8 @@ fn attempts_where(connection: &Connection, uid: &str, number: Option<u32>) -> Re
             outcome: word_or_none(row, "outcome")?,
             reason: word_or_none(row, "reason")?,
             message: row.get("message")?,
-            tools: tools.map(|tools| super::rows::json(&tools)).transpose()?.unwrap_or_default(),
+            asked: json_column(row, "asked")?,
+            tools: json_column_or_empty(row, "tools")?,
             findings: findings(row)?,
             result_dir: row.get("result_dir")?,
             result_sha256: row.get("result_sha256")?,

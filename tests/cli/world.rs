@@ -158,6 +158,7 @@ impl World {
             id: id.clone(),
             round: 1,
             generation: 1,
+            asked: vec![],
             analyzer: analyzer.into(),
             replica: replica.into(),
             opened_at: START,
@@ -202,6 +203,7 @@ impl World {
             status,
             message: message.into(),
             findings,
+            permanent: false,
         };
         let verdict = Verdict {
             outcome: Outcome::PartialSuccess,

@@ -59,6 +59,7 @@ fn close_attempt(task: &mut ObservedTask, close: &CloseAttempt) {
         message: verdict.message,
         at: close.at,
         findings: verdict.findings,
+        tools: verdict.tools,
     });
 }
 

@@ -19,6 +19,7 @@ fn open(id: AttemptId) -> Write {
         id,
         round: 1,
         generation: 1,
+        asked: vec![],
         analyzer: "lint".into(),
         replica: "ws://one".into(),
         opened_at: NOW,

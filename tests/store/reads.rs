@@ -130,6 +130,7 @@ async fn foreign_keys_hold_on_every_side() {
         id: nobody,
         round: 1,
         generation: 1,
+        asked: vec![],
         analyzer: "lint".into(),
         replica: String::new(),
         opened_at: NOW,
