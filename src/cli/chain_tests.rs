@@ -35,7 +35,7 @@ fn object(kind: Kind, name: &str, spec: serde_json::Value) -> ObjectView {
 fn facts(status: TaskStatus) -> Facts {
     let spec = json!({"app": "demo", "analyzer": "lint"});
     let mut task = object(Kind::Task, "t", spec.clone());
-    task.task = Some(TaskView { status, attempt: None, cancel_requested: false, retry_requested: false });
+    task.task = Some(TaskView { status, attempts: Vec::new(), cancel_requested: false, retry_requested: false });
     Facts {
         now: NOW,
         controller: Controller::Running { pid: 1 },

@@ -124,7 +124,8 @@ pub fn clear_staging(state: &Path) -> io::Result<usize> {
 }
 
 /// A name that is safe as one path component, whatever a peer calls its tool. Different texts stay different: what had to be changed gets a digest.
-fn file_name(text: &str) -> String {
+#[must_use]
+pub fn file_name(text: &str) -> String {
     const BYTES_MAX: usize = 100;
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let safe = !text.is_empty()

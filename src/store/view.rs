@@ -66,12 +66,20 @@ pub struct ObjectView {
 pub struct TaskView {
     /// Its status.
     pub status: TaskStatus,
-    /// Its latest attempt.
-    pub attempt: Option<AttemptView>,
+    /// The attempts of its current round, oldest first; before the first of a round, the latest one there is.
+    pub attempts: Vec<AttemptView>,
     /// Whether a person asked to cancel this round.
     pub cancel_requested: bool,
     /// Whether a person asked for another round, which has not begun.
     pub retry_requested: bool,
+}
+
+impl TaskView {
+    /// Its latest attempt.
+    #[must_use]
+    pub fn attempt(&self) -> Option<&AttemptView> {
+        self.attempts.last()
+    }
 }
 
 /// Status of an App.
@@ -215,9 +223,12 @@ fn task(connection: &Connection, uid: &str) -> Result<Option<TaskView>, StoreErr
     let Some(row) = rows.next()? else { return Ok(None) };
     let status = task_status(row)?;
     let (cancel_round, retry_round): (i64, i64) = (row.get("cancel_round")?, row.get("retry_round")?);
-    let attempt = attempts_where(connection, uid, Some(status.attempt))?.pop();
+    let mut attempts = attempts_where(connection, uid, Some(status.round), None)?;
+    if attempts.is_empty() && status.attempt > 0 {
+        attempts = attempts_where(connection, uid, None, Some(status.attempt))?;
+    }
     let (cancel_requested, retry_requested) = (cancel_round >= status.round, retry_round >= status.round);
-    Ok(Some(TaskView { status, attempt, cancel_requested, retry_requested }))
+    Ok(Some(TaskView { status, attempts, cancel_requested, retry_requested }))
 }
 
 /// The attempts of a task, oldest first.
@@ -225,13 +236,19 @@ fn task(connection: &Connection, uid: &str) -> Result<Option<TaskView>, StoreErr
 /// # Errors
 /// What the database says.
 pub fn attempts(connection: &Connection, task_uid: &str) -> Result<Vec<AttemptView>, StoreError> {
-    attempts_where(connection, task_uid, None)
+    attempts_where(connection, task_uid, None, None)
 }
 
-fn attempts_where(connection: &Connection, uid: &str, number: Option<u32>) -> Result<Vec<AttemptView>, StoreError> {
-    let mut statement = connection
-        .prepare_cached("SELECT * FROM attempt WHERE task_uid = ?1 AND (?2 IS NULL OR number = ?2) ORDER BY number")?;
-    let mut rows = statement.query(params![uid, number])?;
+fn attempts_where(
+    connection: &Connection,
+    uid: &str,
+    round: Option<i64>,
+    number: Option<u32>,
+) -> Result<Vec<AttemptView>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT * FROM attempt WHERE task_uid = ?1 AND (?2 IS NULL OR round = ?2) AND (?3 IS NULL OR number = ?3) ORDER BY number",
+    )?;
+    let mut rows = statement.query(params![uid, round, number])?;
     let mut attempts = Vec::new();
     while let Some(row) = rows.next()? {
         attempts.push(AttemptView {

@@ -302,6 +302,22 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_known_to_be_absent_for_good_is_permanent() {
+        let frame = static_frame(json!({
+            "one": {"status": "not_available", "executed": false},
+            "two": {"status": "not_run", "executed": false},
+            "three": {"status": "error", "executed": true},
+        }));
+        let permanent = |verdict: Verdict| verdict.tools.iter().map(|tool| tool.permanent).collect::<Vec<_>>();
+        let requested = names(&["one", "two", "three", "silent"]);
+        assert_eq!(permanent(judge_frame(&requested, &frame)), [true, false, false, false]);
+        let whole = |error: &str| json!({"type": "ai_analysis_result", "analysis": {"status": "error", "error": error}});
+        for (error, expected) in [("No valid analysis tools", true), ("API key missing", true), ("boom", false)] {
+            assert_eq!(permanent(judge_frame(&names(&["a"]), &whole(error))), [expected], "{error}");
+        }
+    }
+
+    #[test]
     fn peer_texts_are_cut_and_cleaned() {
         let frame =
             static_frame(json!({"ruff": {"status": "error", "error": format!("\u{1b}[31m{}", "x".repeat(5000))}}));

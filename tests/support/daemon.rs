@@ -193,7 +193,7 @@ impl Home {
 
     /// Waits until a task runs a program, and gives the program's process group.
     pub(crate) fn until_spawned(&self, name: &str) -> i32 {
-        let pid = |task: &TaskView| task.attempt.as_ref().filter(|open| open.ended_at.is_none()).and_then(|a| a.pid);
+        let pid = |task: &TaskView| task.attempt().filter(|open| open.ended_at.is_none()).and_then(|a| a.pid);
         let task = self.until_task(name, "to have started its program", |task| pid(task).is_some());
         task.task.as_ref().and_then(pid).expect("it was waited for")
     }
