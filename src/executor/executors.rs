@@ -57,6 +57,8 @@ pub struct Limits {
     pub log_bytes_max: usize,
     /// Time between two signs of life.
     pub ping_interval: Duration,
+    /// With less room than this in the state directory, in bytes, nothing is begun: its result could not be kept.
+    pub room_bytes_min: u64,
 }
 
 impl Default for Limits {
@@ -67,6 +69,7 @@ impl Default for Limits {
             output_bytes_max: 32 * MIB,
             log_bytes_max: MIB,
             ping_interval: Duration::from_secs(20),
+            room_bytes_min: 16 * MIB as u64,
         }
     }
 }
@@ -131,6 +134,11 @@ async fn dispatch(running: Running<'_>) -> Ending {
     // Nothing is begun that must already end.
     if let Some(verdict) = running.fence.reached().now_or_never() {
         return running.end(verdict, None, Vec::new()).await;
+    }
+    if let Some(problem) =
+        results::lacks_room(&running.surroundings.state, running.surroundings.limits.room_bytes_min).await
+    {
+        return running.refuse(Outcome::Failed, Reason::DiskFull, problem).await;
     }
     match &running.assignment.target {
         Target::WebSocket { url, request, connect_timeout, .. } => {

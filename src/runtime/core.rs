@@ -8,6 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempts::Attempts;
 use super::clock::Clock;
+use super::pulse::Pulses;
+use super::room::Room;
 use super::wakes::Wakes;
 use crate::config::Settings;
 use crate::executor::Executors;
@@ -33,6 +35,10 @@ pub struct Core {
     pub stopping: CancellationToken,
     /// Cancelled, with the reason kept, when going on could only make things worse.
     pub fatal: Arc<Fatal>,
+    /// When each loop made its last pass.
+    pub pulses: Arc<Pulses>,
+    /// Whether there is room on the disk for the database.
+    pub room: Arc<Room>,
     /// Told after every finished pass of any loop; for those who wait until things are quiet.
     pub progress: Arc<Notify>,
 }
@@ -68,12 +74,14 @@ impl Core {
         let wakes = Arc::new(Wakes::default());
         let progress = Arc::new(Notify::new());
         let fatal = Arc::new(Fatal::default());
+        let room = Arc::new(Room::default());
         let attempts = Attempts::new(
             store.clone(),
             clock.clone(),
             Arc::clone(&wakes),
             executors,
             Arc::clone(&fatal),
+            Arc::clone(&room),
             Arc::clone(&progress),
         );
         Self {
@@ -85,6 +93,8 @@ impl Core {
             attempts: Arc::new(attempts),
             stopping: CancellationToken::new(),
             fatal,
+            pulses: Arc::default(),
+            room,
             progress,
         }
     }
@@ -95,9 +105,11 @@ impl Core {
         self.clock.now()
     }
 
-    /// Looks at an error of the store: a fatal one ends the process.
+    /// Looks at an error of the store: a fatal one ends the process, a full disk does not.
     pub fn check(&self, what: &str, error: &StoreError) {
-        if error.is_fatal() {
+        if self.room.lacks(what, error, self.now()) {
+            // Whatever could not be written is tried again.
+        } else if error.is_fatal() {
             self.fatal.raise(format!("{what}: {error}"));
         } else {
             tracing::warn!(%error, "{what} failed; it will be tried again");

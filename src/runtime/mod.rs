@@ -16,6 +16,8 @@ mod hints;
 pub mod mirror;
 pub mod mirror_loop;
 pub mod preview;
+pub mod pulse;
 pub mod reconcile;
+pub mod room;
 pub mod scan;
 pub mod wakes;

@@ -311,7 +311,8 @@ mod tests {
         let permanent = |verdict: Verdict| verdict.tools.iter().map(|tool| tool.permanent).collect::<Vec<_>>();
         let requested = names(&["one", "two", "three", "silent"]);
         assert_eq!(permanent(judge_frame(&requested, &frame)), [true, false, false, false]);
-        let whole = |error: &str| json!({"type": "ai_analysis_result", "analysis": {"status": "error", "error": error}});
+        let whole =
+            |error: &str| json!({"type": "ai_analysis_result", "analysis": {"status": "error", "error": error}});
         for (error, expected) in [("No valid analysis tools", true), ("API key missing", true), ("boom", false)] {
             assert_eq!(permanent(judge_frame(&names(&["a"]), &whole(error))), [expected], "{error}");
         }

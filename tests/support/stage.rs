@@ -31,6 +31,18 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new() -> Self {
+        Self::with_limits(|_| {})
+    }
+
+    pub(crate) fn with_limits(change: impl FnOnce(&mut Limits)) -> Self {
+        let mut limits = Limits {
+            message_bytes_max: LIMIT,
+            output_bytes_max: LIMIT,
+            log_bytes_max: 64 << 10,
+            ping_interval: Duration::from_millis(20),
+            room_bytes_min: 0,
+        };
+        change(&mut limits);
         let dir = tempfile::tempdir().expect("a temporary directory");
         std::fs::create_dir_all(dir.path().join("workspace/apps/one")).expect("a workspace");
         std::fs::create_dir_all(dir.path().join("state")).expect("a state directory");
@@ -42,12 +54,7 @@ impl Stage {
             embedded: None,
             attempt_token_prefix: prefix,
             environment: BTreeMap::from([("SECRET".into(), "x".into()), ("TZ".into(), "Asia/Tokyo".into())]),
-            limits: Limits {
-                message_bytes_max: LIMIT,
-                output_bytes_max: LIMIT,
-                log_bytes_max: 64 << 10,
-                ping_interval: Duration::from_millis(20),
-            },
+            limits,
         });
         Self { dir, executors }
     }
