@@ -65,7 +65,7 @@ impl Home {
         std::fs::create_dir_all(dir.path().join("manifests")).expect("manifests");
         std::fs::create_dir_all(dir.path().join("home")).expect("a home");
         // Everything in here may only be late by its own fault: the slow timers are out of the way.
-        let always = "taskPollInterval: 1h\nrescanInterval: 1h\nlog: manifestd=debug\n";
+        let always = "taskPollInterval: 10m\nrescanInterval: 1h\nlog: manifestd=debug\n";
         std::fs::write(dir.path().join("manifestd.yaml"), format!("{always}{settings}\n")).expect("settings");
         Self { dir, log: Arc::default(), bin: None }
     }
