@@ -15,5 +15,7 @@ mod once;
 #[path = "daemon/stopping.rs"]
 mod stopping;
 mod support;
+#[path = "daemon/systemd.rs"]
+mod systemd;
 #[path = "daemon/tasks.rs"]
 mod tasks;

@@ -5,6 +5,9 @@
 
 mod support;
 
+#[path = "executors/extended.rs"]
+mod extended;
+
 use std::time::Duration;
 
 use manifestd::executor::{leftover, results};
@@ -44,9 +47,11 @@ async fn every_executor_keeps_to_the_documented_endings() {
                 }
                 let ending = carried.end().await;
                 check(&what, bench.ending(case), &ending, &stage, &carried).await;
+                assert_eq!(ending.may_still_run, bench.goes_on(case), "{what}: {ending:?}");
             } else {
                 let ending = carried.end().await;
                 check(&what, bench.ending(case), &ending, &stage, &carried).await;
+                assert_eq!(ending.may_still_run, bench.goes_on(case), "{what}: {ending:?}");
             }
         }
     }

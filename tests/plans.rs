@@ -14,8 +14,12 @@ mod golden;
 mod health;
 #[path = "plans/lanes.rs"]
 mod lanes;
+#[path = "plans/maintenance.rs"]
+mod maintenance;
 #[path = "plans/mirrors.rs"]
 mod mirrors;
+#[path = "plans/pools.rs"]
+mod pools;
 #[path = "plans/properties.rs"]
 mod properties;
 #[path = "plans/task_case.rs"]

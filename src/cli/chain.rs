@@ -1,5 +1,6 @@
 //! The causal chain behind a task's phase, as sentences. Pure: what is known goes in, what to say comes out.
 
+use super::chain_pool::{self, PoolFacts};
 use super::replicas::Replica;
 use super::rows::place;
 use super::{table, unwell};
@@ -50,6 +51,8 @@ pub(crate) struct Facts {
     pub(crate) replicas: Vec<Replica>,
     /// How often in a row a task is started over when its analyzer is back.
     pub(crate) recoveries_max: u32,
+    /// The pool of which it takes a slot, when it has one.
+    pub(crate) pool: Option<PoolFacts>,
     /// Slots of the analyzer.
     pub(crate) capacity: u64,
     /// Open attempts on the analyzer.
@@ -154,6 +157,7 @@ fn pending(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String 
             }
         },
         Reason::AppMissing | Reason::AppNotAddressable => return app_trouble(facts, status.reason, because),
+        Reason::PoolNotFound => return chain_pool::missing(facts, because),
         Reason::AnalyzerNotFound => {
             because.push(format!(
                 "no Analyzer is called \"{}\", which {} names; {}",
@@ -210,6 +214,7 @@ fn app_trouble(facts: &Facts, reason: Reason, because: &mut Vec<String>) -> Stri
 
 fn queued(facts: &Facts, because: &mut Vec<String>) -> String {
     let (analyzer, priority) = (&facts.spec.analyzer, facts.spec.priority);
+    let owner = facts.task.task.as_ref().map_or("unknown", |task| task.owner.as_str());
     if let Some(last) = facts.attempts.last().filter(|last| last.ended_at.is_some()) {
         because.push(last_attempt(facts, last));
     }
@@ -221,15 +226,18 @@ fn queued(facts: &Facts, because: &mut Vec<String>) -> String {
     because.push(match facts.ahead {
         0 => format!("nothing is before it in the queue (priority {priority})"),
         1 => format!(
-            "1 queued task goes first (this one has priority {priority}; higher ones go first, then older ones)"
+            "1 queued task goes first (this one has priority {priority}; higher ones go first, then owners take turns; \
+             its owner is {owner})"
         ),
         ahead => format!(
-            "{ahead} queued tasks go first (this one has priority {priority}; higher ones go first, then older ones)"
+            "{ahead} queued tasks go first (this one has priority {priority}; higher ones go first, then owners take turns; \
+             its owner is {owner})"
         ),
     });
     if blocked {
         return "it goes on when a replica can be used; they are asked again and again".into();
     }
+    let pool = chain_pool::waits(facts, because);
     let used = facts.in_flight + facts.draining;
     let mut slots = format!("{used} of {} slots are in use", facts.capacity);
     if facts.draining > 0 {
@@ -251,6 +259,9 @@ fn queued(facts: &Facts, because: &mut Vec<String>) -> String {
     let unnamed = facts.in_flight.saturating_sub(facts.occupants.len() as u64);
     if unnamed > 0 {
         because.push(format!("and {unnamed} more run there"));
+    }
+    if let Some(next) = pool {
+        return next;
     }
     if used >= facts.capacity {
         return "it starts when slots become free for it and all that go first".into();

@@ -37,7 +37,14 @@ fn object(kind: Kind, name: &str, spec: serde_json::Value) -> ObjectView {
 fn facts(status: TaskStatus) -> Facts {
     let spec = json!({"app": "demo", "analyzer": "lint"});
     let mut task = object(Kind::Task, "t", spec.clone());
-    task.task = Some(TaskView { status, attempt: None, cancel_requested: false, retry_requested: false });
+    task.task = Some(TaskView {
+        status,
+        attempt: None,
+        cancel_requested: false,
+        retry_requested: false,
+        owner: "web".into(),
+        pool: None,
+    });
     Facts {
         now: NOW,
         controller: Controller::Running { pid: 1 },
@@ -50,6 +57,7 @@ fn facts(status: TaskStatus) -> Facts {
         analyzer_hint: String::new(),
         replicas: Vec::new(),
         recoveries_max: 3,
+        pool: None,
         capacity: 2,
         occupants: Vec::new(),
         in_flight: 0,

@@ -11,8 +11,9 @@ use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::kind::{API_VERSION, Kind};
 use crate::resource::object::Spec;
 use crate::resource::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::pool::{PoolUse, pool_use};
 use crate::store::view::{self, Filter, ObjectView, TaskView};
+use crate::store::{StoreError, glance};
 
 /// What rows and items need besides the object itself.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub(crate) struct Beside {
     pub(crate) now: Timestamp,
     /// Open attempts and draining slots of each analyzer.
     pub(crate) slots: BTreeMap<String, (u64, u64)>,
+    /// How each pool is used.
+    pub(crate) pools: BTreeMap<String, PoolUse>,
     /// How many apps each AppSet found.
     pub(crate) found: BTreeMap<String, u64>,
     /// What is known of the replicas of each analyzer.
@@ -40,6 +43,7 @@ impl Beside {
         let mut beside = Self {
             now,
             slots: BTreeMap::new(),
+            pools: BTreeMap::new(),
             found: BTreeMap::new(),
             known: BTreeMap::new(),
             settings: settings.clone(),
@@ -49,6 +53,12 @@ impl Beside {
             for name in crate::store::glance::names(connection, Kind::Analyzer)? {
                 let replicas = crate::store::replica::replicas(connection, &name)?;
                 beside.known.insert(name, replicas);
+            }
+        }
+        if kinds.contains(&Kind::Pool) {
+            for name in glance::names(connection, Kind::Pool)? {
+                let found = pool_use(connection, &name, now)?;
+                beside.pools.extend(found.map(|found| (name, found)));
             }
         }
         if kinds.contains(&Kind::AppSet) {
@@ -158,6 +168,15 @@ fn status(object: &ObjectView, beside: &Beside) -> Value {
             status.insert("draining".into(), json!(draining));
             status
         }
+        Kind::Pool => {
+            let found = beside.pools.get(&object.name);
+            let mut status = Map::new();
+            status.insert("used".into(), json!(found.map(|found| found.used)));
+            status.insert("draining".into(), json!(found.map(|found| found.draining)));
+            status.insert("waiting".into(), json!(found.map(|found| found.waiting)));
+            put_time(&mut status, "freeTime", found.and_then(|found| found.free_at));
+            status
+        }
         Kind::AppSet => {
             let mut status = Map::new();
             status.insert("apps".into(), json!(beside.found.get(&object.name).copied().unwrap_or(0)));
@@ -182,6 +201,8 @@ fn task_status(task: &TaskView) -> Map<String, Value> {
     put_time(&mut map, "startTime", status.started_at);
     put_time(&mut map, "completionTime", status.finished_at);
     map.insert("findings".into(), json!(status.findings));
+    map.insert("owner".into(), json!(task.owner));
+    map.insert("pool".into(), json!(task.pool));
     map
 }
 

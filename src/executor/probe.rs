@@ -8,8 +8,9 @@ use tokio_tungstenite::tungstenite::Bytes;
 
 use super::client::{Client, Heard};
 use super::executors::Executors;
+use super::socket::Broken;
 use crate::resource::health::Health;
-use crate::resource::outcome::{Verdict, one_line};
+use crate::resource::outcome::one_line;
 use crate::verdict::{frame, lenient};
 
 /// The largest answer to a health check. It names tools; a peer that says more has another idea of what it was asked.
@@ -36,10 +37,10 @@ impl Executors {
     /// # Errors
     /// One line that says why it is not healthy: nobody there, silence, an answer that is none, or one that says so.
     pub async fn probe(&self, url: &str, connect_timeout: Duration, timeout: Duration) -> Result<Health, String> {
-        let address = self.surroundings().address(url).map_err(said)?;
+        let address = self.surroundings().address(url).map_err(|verdict| verdict.message)?;
         let mut client = Client::connect(&address, ANSWER_BYTES_MAX, connect_timeout).await.map_err(said)?;
         let answered = tokio::time::timeout(timeout, ask(&mut client)).await;
-        client.leave(None).await;
+        client.leave().await;
         let silent = |_| {
             format!("{url} took the connection, and did not answer a health check within {} ms", timeout.as_millis())
         };
@@ -47,8 +48,8 @@ impl Executors {
     }
 }
 
-fn said(verdict: Verdict) -> String {
-    verdict.message
+fn said(broken: Broken) -> String {
+    broken.verdict.message
 }
 
 async fn ask(client: &mut Client) -> Result<Health, String> {

@@ -18,6 +18,8 @@ pub struct Budgets {
     /// How often an interrupted attempt is started again in one round. High, because it is no fault of the task; not infinite,
     /// because a task that takes the controller down with it must not do so for ever.
     pub interruptions_max: u32,
+    /// Whether the tasks of an app whose record was deleted are cancelled; else they wait for an App of that name.
+    pub cancel_orphans: bool,
 }
 
 impl Default for Budgets {
@@ -29,6 +31,7 @@ impl Default for Budgets {
             recoveries_max: 3,
             heartbeat_losses_max: 3,
             interruptions_max: 10,
+            cancel_orphans: true,
         }
     }
 }

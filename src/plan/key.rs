@@ -15,6 +15,8 @@ pub enum Key {
     Task(Uid),
     /// All apps on disk: finds new ones, marks missing ones.
     Apps,
+    /// Whatever has been as it is for too long.
+    Maintenance,
 }
 
 impl fmt::Display for Key {
@@ -24,6 +26,7 @@ impl fmt::Display for Key {
             Self::Analyzer(name) => write!(f, "analyzer/{name}"),
             Self::Task(uid) => write!(f, "task/{uid}"),
             Self::Apps => f.write_str("apps"),
+            Self::Maintenance => f.write_str("maintenance"),
         }
     }
 }

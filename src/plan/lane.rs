@@ -1,11 +1,14 @@
 //! Plans for one analyzer's queue: which pending tasks get the free slots.
 //!
-//! All openings of a pass are planned together: highest priority first, oldest among equals, within the capacity of each replica and
-//! the rate of the analyzer. A task that may not run leaves the queue with a reason.
+//! All openings of a pass are planned together: highest priority first, owners in turn among equals, within the capacity of each replica, the
+//! rate of the analyzer, and the pools that tasks name. A task that may not run leaves the queue with a reason; one whose pool is full stays,
+//! and those behind it go on.
 
 use super::Key;
-use super::admission::{AppFacts, admit};
+use super::admission::{AppFacts, admit, admit_pool};
+use super::assignment::Order;
 use super::budgets::Budgets;
+use super::pool::{Answer, Claims, ObservedPool};
 use super::replica::{ReplicaFacts, Standing, of, standing};
 use super::task::EMBEDDED;
 use super::transition::{TaskRef, transition};
@@ -13,7 +16,7 @@ use super::unavailable::{Readiness, readiness, wait_or_fail};
 use super::write::{OpenAttempt, TaskStatus, Write};
 use super::{Effect, Plan, Reconciler};
 use crate::resource::analyzer::{AnalyzerSpec, Rate};
-use crate::resource::attempt::{AppTarget, Assignment, AttemptId, Target};
+use crate::resource::attempt::AttemptId;
 use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
 use crate::resource::reason::Reason;
@@ -37,7 +40,9 @@ pub struct ObservedLane {
     pub waiting: usize,
     /// When attempts were opened within the rate's period, newest first, at most `rate.limit` of them.
     pub opened: Vec<Timestamp>,
-    /// Tasks that are Pending(Queued), in order of priority and age.
+    /// The pools that queued tasks of this lane name, as far as they are declared.
+    pub pools: Vec<ObservedPool>,
+    /// Tasks that are Pending(Queued), in the order of dispatch; without those of pools that have nothing left.
     pub candidates: Vec<Candidate>,
     /// Whether there are more candidates than were read.
     pub more: bool,
@@ -58,6 +63,8 @@ pub struct Candidate {
     pub unwanted: bool,
     /// What is desired.
     pub spec: TaskSpec,
+    /// The pool of which an attempt takes a slot.
+    pub pool: Option<String>,
     /// Version of its status.
     pub version: i64,
     /// Its status.
@@ -76,6 +83,7 @@ impl Reconciler for LaneReconciler {
     fn plan(lane: &ObservedLane, now: Timestamp) -> Plan {
         let mut plan = Plan::default();
         let mut slots = Slots::free(lane, now);
+        let mut claims = Claims::new(&lane.pools, now);
         let mut allowance = allowance(lane, now, &mut plan);
         let mut queue = Queue::new(lane, now);
         let mut ready = false;
@@ -84,7 +92,10 @@ impl Reconciler for LaneReconciler {
                 plan.wakes.push(Key::Task(candidate.uid.clone()));
                 continue;
             }
-            let (spec, app) = match admit(&candidate.spec, candidate.app.as_ref(), lane.spec.as_ref()) {
+            let pool = candidate.pool.as_deref();
+            let pool_known = pool.is_some_and(|pool| claims.knows(pool));
+            let admitted = admit(&candidate.spec, candidate.app.as_ref(), lane.spec.as_ref());
+            let (spec, app) = match admitted.and_then(|()| admit_pool(&candidate.spec, pool, pool_known)) {
                 Err(hold) => {
                     hold_back(candidate, hold.reason, hold.message, &mut plan);
                     continue;
@@ -94,6 +105,15 @@ impl Reconciler for LaneReconciler {
                     _ => continue,
                 },
             };
+            match claims.ask(pool, now) {
+                // It stays in the queue, and whoever is behind it may go first.
+                Answer::Nothing => continue,
+                Answer::NextPass => {
+                    ready = true;
+                    continue;
+                }
+                Answer::Free => {}
+            }
             if queue.keeps(candidate, &mut plan) {
                 ready = true;
                 continue;
@@ -105,6 +125,7 @@ impl Reconciler for LaneReconciler {
                 continue;
             };
             allowance -= 1;
+            claims.take(pool);
             open(lane, candidate, spec, app, &replica, now, &mut plan);
         }
         if ready && let Some(at) = lane.slot_free_at {
@@ -114,6 +135,7 @@ impl Reconciler for LaneReconciler {
             plan.look_again(now);
         }
         queue.ask(!plan.effects.is_empty(), ready, &mut plan);
+        claims.look_again(now, &mut plan);
         plan
     }
 }
@@ -254,6 +276,7 @@ fn open(
         opened_at: now,
         deadline_at,
         resumable: extended && !replica.starts_with(EMBEDDED),
+        pool: candidate.pool.clone(),
     })));
     let message = if replica.is_empty() || replica.starts_with(EMBEDDED) {
         format!("attempt {} on {}", id.number, lane.analyzer)
@@ -271,36 +294,20 @@ fn open(
         ..candidate.status.clone()
     };
     move_candidate(candidate, status, plan);
-    plan.effects.push(Effect::Start(Box::new(Assignment {
+    let order = Order {
         id,
-        task: candidate.name.clone(),
-        analyzer: lane.analyzer.clone(),
-        app: AppTarget {
-            name: candidate.spec.app.clone(),
-            path: app.path.clone(),
-            model: app.model.clone(),
-            number: app.number,
-            target_urls: app.target_urls.clone(),
-        },
-        target: target(spec, replica, extended),
-        rate: spec.rate,
-        tools: candidate.spec.tools.clone(),
-        config: candidate.spec.config.clone(),
+        task: &candidate.name,
+        spec: &candidate.spec,
+        app: Some(app),
+        analyzer: &lane.analyzer,
+        analyzer_spec: Some(spec),
+        replica,
+        extended,
         opened_at: now,
         deadline_at,
-    })));
-}
-
-fn target(spec: &AnalyzerSpec, replica: &str, extended: bool) -> Target {
-    match (&spec.websocket, &spec.command) {
-        (_, Some(command)) => Target::Command(Box::new(command.clone())),
-        (ws, None) => Target::WebSocket {
-            url: replica.to_owned(),
-            request: ws.as_ref().map(|ws| ws.request.clone()).unwrap_or_default(),
-            connect_timeout: ws.as_ref().map_or(Span::seconds(5), |ws| ws.connect_timeout),
-            extended,
-        },
-    }
+        resumed: false,
+    };
+    plan.effects.push(Effect::Start(order.assignment()));
 }
 
 fn hold_back(candidate: &Candidate, reason: Reason, message: String, plan: &mut Plan) {

@@ -88,7 +88,14 @@ fn end(task: &ObservedTask, ended: &EndedAttempt, phase: Phase, reason: Reason, 
 /// Whether a plan can have stopped an attempt for this reason. Anything else that ends as cancelled counts as a failure, so that an
 /// executor that cancels on its own cannot start over for ever.
 const fn was_asked_for(reason: Reason) -> bool {
-    matches!(reason, Reason::Suspended | Reason::SpecChanged | Reason::ManifestRemoved | Reason::CancelledByUser)
+    matches!(
+        reason,
+        Reason::Suspended
+            | Reason::SpecChanged
+            | Reason::ManifestRemoved
+            | Reason::AppDeleted
+            | Reason::CancelledByUser
+    )
 }
 
 const fn is_failure(ended: &EndedAttempt) -> bool {

@@ -17,6 +17,8 @@ pub enum Write {
     Task(Box<TaskWrite>),
     /// Open an attempt; its task must be made Running by the same plan.
     OpenAttempt(Box<OpenAttempt>),
+    /// Change nothing, if this attempt is still open: what is taken up must not have ended meanwhile.
+    TakeUp(AttemptId),
     /// Close an attempt that nobody carries, if it is still open.
     CloseAttempt(Box<CloseAttempt>),
     /// Record an app that was found on disk.
@@ -34,6 +36,20 @@ pub enum Write {
         analyzer: String,
         /// The address.
         url: String,
+    },
+    /// Delete the record of an app whose directory is gone, if it is missing since the same moment.
+    DeleteApp {
+        /// The app.
+        uid: Uid,
+        /// Since when it is missing.
+        missing_since: Timestamp,
+    },
+    /// Set a finished task aside, if it is still at the version that was seen: it keeps everything and is not listed any more.
+    SetAside {
+        /// The task.
+        uid: Uid,
+        /// The version of its status that the plan saw.
+        version: i64,
     },
     /// Set a condition of an object.
     Condition(Box<ConditionWrite>),
@@ -144,6 +160,8 @@ pub struct OpenAttempt {
     pub deadline_at: Timestamp,
     /// Whether its analyzer can be asked for it again by its token after this process is gone.
     pub resumable: bool,
+    /// The pool of which it takes a slot. Checked again when it is committed, since other lanes take slots of it too.
+    pub pool: Option<String>,
 }
 
 /// Closes an attempt.

@@ -104,6 +104,14 @@ impl Core {
         self.clock.now()
     }
 
+    /// Whether the controller can do its work: the store answers.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub async fn alive(&self) -> Result<(), String> {
+        self.store.answers().await.map_err(|error| error.to_string())
+    }
+
     /// Looks at an error of the store: a fatal one ends the process.
     pub fn check(&self, what: &str, error: &StoreError) {
         if error.is_fatal() {

@@ -5,12 +5,13 @@ use std::panic::AssertUnwindSafe;
 use futures_util::FutureExt;
 use tokio::task::JoinSet;
 
-use super::apps::observe_apps;
+use super::apps::{observe_apps, observe_maintenance};
 use super::core::Core;
 use super::wakes::Loop;
 use crate::plan::analyzer::AnalyzerReconciler;
 use crate::plan::apps::AppsReconciler;
 use crate::plan::lane::LaneReconciler;
+use crate::plan::maintenance::MaintenanceReconciler;
 use crate::plan::task::{ObservedTask, TaskReconciler};
 use crate::plan::{Effect, Key, Plan, Reconciler};
 use crate::resource::analyzer::AnalyzerSpec;
@@ -69,7 +70,9 @@ pub async fn carry_out(core: &Core, plan: Plan) -> Result<Verdict, StoreError> {
 fn perform(core: &Core, effect: Effect) {
     match effect {
         Effect::Probe(probe) => core.probes.perform(*probe),
-        Effect::Start(_) | Effect::Stop { .. } | Effect::Reap { .. } => core.attempts.perform(effect),
+        Effect::Start(_) | Effect::Resume { .. } | Effect::Stop { .. } | Effect::Reap { .. } => {
+            core.attempts.perform(effect);
+        }
     }
 }
 
@@ -111,6 +114,7 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
             Ok(TaskReconciler::plan(&task, core.now()))
         }
         Key::Apps => Ok(AppsReconciler::plan(&observe_apps(core).await?, core.now())),
+        Key::Maintenance => Ok(MaintenanceReconciler::plan(&observe_maintenance(core).await?, core.now())),
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) const WAITING_COUNT: &str = "SELECT count(*) FROM task INDEXED BY tas
 
 /// Tasks that failed since their analyzer was unavailable, and may be started over when it is back.
 pub(super) const RECOVERABLE: &str = "SELECT * FROM task INDEXED BY task_recoverable
-     WHERE analyzer = ?1 AND recoveries < ?2 AND phase = 'Failed' AND reason = 'AnalyzerUnavailable' AND removed = 0 LIMIT ?3";
+     WHERE analyzer = ?1 AND recoveries < ?2 AND phase = 'Failed' AND reason = 'AnalyzerUnavailable' AND removed = 0 AND aside_at IS NULL LIMIT ?3";
 
 /// Whether some task needs an analyzer.
 pub(super) const DEMAND: &str = "SELECT EXISTS (SELECT 1 FROM task INDEXED BY task_queue
@@ -48,7 +48,7 @@ pub(super) const DEMAND: &str = "SELECT EXISTS (SELECT 1 FROM task INDEXED BY ta
      OR EXISTS (SELECT 1 FROM task INDEXED BY task_waiting
          WHERE analyzer = ?1 AND phase = 'Pending' AND reason IN ('AnalyzerUnavailable', 'BackOff', 'BreakerOpen'))
      OR EXISTS (SELECT 1 FROM task INDEXED BY task_recoverable
-         WHERE analyzer = ?1 AND recoveries < ?2 AND phase = 'Failed' AND reason = 'AnalyzerUnavailable' AND removed = 0)";
+         WHERE analyzer = ?1 AND recoveries < ?2 AND phase = 'Failed' AND reason = 'AnalyzerUnavailable' AND removed = 0 AND aside_at IS NULL)";
 
 /// Analyzers that are declared.
 pub(super) const ANALYZERS: &str = "SELECT name FROM object WHERE kind = 'Analyzer' AND removed_at IS NULL";

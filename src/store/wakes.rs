@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
+use super::maintenance::REVIVED;
 use super::{Store, StoreError};
 use crate::plan::Key;
 use crate::resource::name::Uid;
@@ -49,7 +50,7 @@ impl Store {
         self.read(|connection| {
             let mut wakes = Vec::new();
             lanes(connection, &mut wakes)?;
-            for query in [RUNNING, HELD, UNSETTLED] {
+            for query in [RUNNING, HELD, UNSETTLED, REVIVED] {
                 let mut statement = connection.prepare_cached(query)?;
                 for row in statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)))? {
                     let (uid, at) = row?;
