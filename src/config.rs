@@ -301,8 +301,8 @@ impl Settings {
             task_timeout: self.task_timeout,
             stuck_after: self.stuck_after,
             preflight_retries_max: self.preflight_max_retries,
-            recoveries_max: self.transient_failure_max_retries,
             cancel_orphans: self.cleanup_orphan_tasks,
+            recoveries_max: self.transient_failure_max_retries,
             ..Budgets::default()
         }
     }

@@ -47,12 +47,12 @@ pub(crate) struct Facts {
     pub(crate) analyzer: Option<ObjectView>,
     /// What exists instead of its analyzer.
     pub(crate) analyzer_hint: String,
+    /// The pool of which it takes a slot, when it has one.
+    pub(crate) pool: Option<PoolFacts>,
     /// Replicas of the analyzer.
     pub(crate) replicas: Vec<Replica>,
     /// How often in a row a task is started over when its analyzer is back.
     pub(crate) recoveries_max: u32,
-    /// The pool of which it takes a slot, when it has one.
-    pub(crate) pool: Option<PoolFacts>,
     /// Slots of the analyzer.
     pub(crate) capacity: u64,
     /// Open attempts on the analyzer.

@@ -121,6 +121,7 @@ fn facts(
         controller,
         app_hint: if app.is_none() { hint(Kind::App, &spec.app)? } else { String::new() },
         analyzer_hint: if analyzer.is_none() { hint(Kind::Analyzer, &spec.analyzer)? } else { String::new() },
+        pool,
         replicas: match &analyzer {
             Some(analyzer) => {
                 let known = crate::store::replica::replicas(connection, &analyzer.name)?;
@@ -129,7 +130,6 @@ fn facts(
             None => Vec::new(),
         },
         recoveries_max: context.settings.transient_failure_max_retries,
-        pool,
         capacity: analyzer.as_ref().map_or(0, |analyzer| item::analyzer(analyzer, &context.settings).capacity),
         occupants: glance::occupants(connection, &spec.analyzer, OCCUPANTS_MAX)?,
         in_flight: slots.0,

@@ -97,9 +97,9 @@ impl fmt::Display for PrintedWrite<'_> {
                 Some(since) => write!(f, "app {}: missing since {since}", self.names.get(uid)),
                 None => write!(f, "app {}: there again", self.names.get(uid)),
             },
-            Write::ForgetReplica { analyzer, url } => write!(f, "replica {url} of {analyzer}: forgotten"),
             Write::DeleteApp { uid, .. } => write!(f, "app {}: its record is deleted", self.names.get(uid)),
             Write::SetAside { uid, .. } => write!(f, "task {}: set aside", self.names.get(uid)),
+            Write::ForgetReplica { analyzer, url } => write!(f, "replica {url} of {analyzer}: forgotten"),
             Write::Condition(condition) => {
                 let ConditionWrite { uid, condition, holds, reason, message } = &**condition;
                 let (of, holds) = (self.names.get(uid), if *holds { "True" } else { "False" });

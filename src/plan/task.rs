@@ -55,12 +55,12 @@ pub struct ObservedTask {
     pub app_deleted: bool,
     /// The analyzer it names.
     pub analyzer: Option<AnalyzerSpec>,
-    /// What is known of its analyzer's replicas, when its latest attempt reached nobody and has to be settled; else nothing.
-    pub replicas: Vec<ReplicaFacts>,
     /// The pool of which its attempts take a slot: its own, or its analyzer's.
     pub pool: Option<String>,
     /// Whether that pool is declared.
     pub pool_known: bool,
+    /// What is known of its analyzer's replicas, when its latest attempt reached nobody and has to be settled; else nothing.
+    pub replicas: Vec<ReplicaFacts>,
     /// The limits.
     pub budgets: Budgets,
 }

@@ -30,13 +30,6 @@ pub enum Write {
         /// Since when; `None` when it is there.
         since: Option<Timestamp>,
     },
-    /// Forget what is known of a replica that the analyzer has no more.
-    ForgetReplica {
-        /// The analyzer's name.
-        analyzer: String,
-        /// The address.
-        url: String,
-    },
     /// Delete the record of an app whose directory is gone, if it is missing since the same moment.
     DeleteApp {
         /// The app.
@@ -50,6 +43,13 @@ pub enum Write {
         uid: Uid,
         /// The version of its status that the plan saw.
         version: i64,
+    },
+    /// Forget what is known of a replica that the analyzer has no more.
+    ForgetReplica {
+        /// The analyzer's name.
+        analyzer: String,
+        /// The address.
+        url: String,
     },
     /// Set a condition of an object.
     Condition(Box<ConditionWrite>),

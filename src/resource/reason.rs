@@ -104,8 +104,8 @@ impl Reason {
             | Self::AppMissing
             | Self::AppNotAddressable
             | Self::AnalyzerNotFound
-            | Self::BreakerOpen
             | Self::PoolNotFound
+            | Self::BreakerOpen
             | Self::AttemptStarted
             | Self::AllToolsRan
             | Self::SomeToolsFailed

@@ -176,9 +176,9 @@ async fn scan_apps(core: &Core) -> Result<AppsReport, StoreError> {
                 | Write::OpenAttempt(_)
                 | Write::TakeUp(_)
                 | Write::CloseAttempt(_)
-                | Write::ForgetReplica { .. }
                 | Write::DeleteApp { .. }
                 | Write::SetAside { .. }
+                | Write::ForgetReplica { .. }
                 | Write::Condition(_)
                 | Write::Event(_) => continue,
             };

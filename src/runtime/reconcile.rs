@@ -71,7 +71,7 @@ fn perform(core: &Core, effect: Effect) {
     match effect {
         Effect::Probe(probe) => core.probes.perform(*probe),
         Effect::Start(_) | Effect::Resume { .. } | Effect::Stop { .. } | Effect::Reap { .. } => {
-            core.attempts.perform(effect);
+            core.attempts.perform(effect)
         }
     }
 }

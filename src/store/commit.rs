@@ -62,9 +62,9 @@ fn apply(connection: &Connection, write: &Write, now: Timestamp, woken: &mut Vec
         },
         Write::FoundApp(found) => found_app(connection, found, now, woken),
         Write::AppMissing { uid, since } => app_missing(connection, uid, *since, woken),
-        Write::ForgetReplica { analyzer, url } => forget(connection, analyzer, url),
         Write::DeleteApp { uid, missing_since } => maintenance::delete_app(connection, uid, *missing_since, now, woken),
         Write::SetAside { uid, version } => maintenance::set_aside(connection, uid, *version, now),
+        Write::ForgetReplica { analyzer, url } => forget(connection, analyzer, url),
         Write::Condition(write) => set_condition(connection, write, now),
         Write::Event(event) => record(connection, event, now),
     }

@@ -11,8 +11,8 @@ use crate::resource::attempt::{AttemptId, Sign};
 use crate::resource::outcome::Outcome;
 
 impl Store {
-    /// Writes the ending of an attempt, and that its replica is not healthy when it reached nobody there. Gives the lanes that wait for a
-    /// slot of its pool when it was accepted, and `None` for a late ending of an attempt that was closed already.
+    /// Writes the ending of an attempt, and that its replica is not healthy when it reached nobody there. Gives the lanes that wait for a slot
+    /// of its pool when it was accepted, and `None` for a late ending of an attempt that was closed already.
     ///
     /// # Errors
     /// What the database says.

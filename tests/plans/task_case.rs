@@ -62,9 +62,9 @@ pub(crate) fn task() -> ObservedTask {
         app: Some(app()),
         app_deleted: false,
         analyzer: Some(websocket()),
-        replicas: vec![],
         pool: None,
         pool_known: false,
+        replicas: vec![],
         budgets: Budgets::default(),
     }
 }
