@@ -3,6 +3,7 @@
 //! A command is one file here, one variant of `Command` and one arm in [`run`]. Reading commands open the database read-only and work
 //! with or without a running controller; changing ones go through [`request`].
 
+mod advice;
 mod analyzer;
 mod apply;
 mod ask;
@@ -14,6 +15,7 @@ pub mod context;
 mod delete;
 mod describe;
 mod diff;
+mod disk;
 mod edit;
 mod events;
 pub mod exit;
@@ -35,8 +37,10 @@ mod rows;
 mod schema;
 pub mod selector;
 mod serve;
+mod sort;
 mod status;
 mod stop;
+mod stuck;
 mod table;
 mod validate;
 mod version;

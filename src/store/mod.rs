@@ -18,6 +18,7 @@ mod readers;
 mod report;
 pub mod request;
 mod rows;
+pub mod standing;
 pub mod view;
 mod wakes;
 mod writer;
