@@ -8,12 +8,18 @@ mod asking;
 mod directory;
 #[path = "daemon/dispatch.rs"]
 mod dispatch;
+#[path = "daemon/health.rs"]
+mod health;
 #[path = "daemon/once.rs"]
 mod once;
+#[path = "daemon/shares.rs"]
+mod shares;
 #[path = "daemon/stopping.rs"]
 mod stopping;
 mod support;
 #[path = "daemon/systemd.rs"]
 mod systemd;
+#[path = "daemon/taking_up.rs"]
+mod taking_up;
 #[path = "daemon/tasks.rs"]
 mod tasks;
