@@ -56,7 +56,6 @@ fn is_too_large(behaviour: Behaviour) {
     assert!(ended.message.contains("104857600 bytes") && ended.message.contains("fewer tools"), "{}", ended.message);
     assert_eq!(ended.results, [None]);
     let more = scene.memory_max() - before;
-    println!("{} MiB of memory for what was refused", more / MIB as u64);
     assert!(more < 3 * LIMIT as u64, "{more} bytes of memory for a message that is refused");
     scene.stop();
 }

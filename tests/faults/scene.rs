@@ -1,6 +1,7 @@
 //! A daemon between two analyzers in the test process: `bad` does what a test says, `good` answers at once.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use manifestd::resource::kind::Kind;
 use manifestd::resource::outcome::Outcome;
@@ -55,7 +56,8 @@ impl Scene {
     /// Starts both analyzers and the daemon, without any task.
     pub(crate) fn new(behaviour: Behaviour, more: &More) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let start = |behaviour| runtime.block_on(Misbehaving::start(behaviour));
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let start = |behaviour| runtime.block_on(Misbehaving::start_healthy(anywhere, behaviour));
         let (bad, good) = (start(behaviour), start(Behaviour::Answers(static_result("ruff", 0))));
         let home = Home::new(more.settings);
         let websocket = |peer: &Misbehaving, more: &str, rest: &str| {
@@ -74,6 +76,20 @@ impl Scene {
     pub(crate) fn give(&self, name: &str, more: &str) {
         let more = format!("tools: [ruff], retry: {{base: 1ms}}, {more}");
         self.home.drop_in(&format!("{name}.yaml"), &task(name, "app1", "bad", &more));
+    }
+
+    /// Ends the bad analyzer as a killed process ends: nobody listens any more, and every connection is gone.
+    pub(crate) fn kill(&mut self) {
+        let gone = self.runtime.block_on(Misbehaving::start(Behaviour::Refuses));
+        let address = self.bad.address;
+        self.runtime.block_on(std::mem::replace(&mut self.bad, gone).stop());
+        self.bad = self.runtime.block_on(Misbehaving::start_healthy(address, Behaviour::Refuses));
+    }
+
+    /// Starts the killed analyzer again, at the same address.
+    pub(crate) fn come_back(&mut self, behaviour: Behaviour) {
+        let address = self.bad.address;
+        self.bad = self.runtime.block_on(Misbehaving::start_healthy(address, behaviour));
     }
 
     /// Waits until the bad analyzer has heard a request.

@@ -66,14 +66,14 @@ fn tasks_of_a_killed_analyzer_wait_and_complete_by_themselves_when_it_is_back() 
         scene.give(name, "");
         scene.home.until_reason(name, Phase::Pending, Reason::Queued);
     }
-    scene.wait_for(|bad| Box::pin(bad.die()));
+    scene.kill();
     // What ran then is a failure, and is tried again; from then on nobody is reached.
     scene.home.until_reason("first", Phase::Pending, Reason::AnalyzerUnavailable);
     scene.neighbours_run_beside("first");
     for name in names {
         assert_eq!(scene.home.task(name).status.phase, Phase::Pending, "{}", scene.home.dump());
     }
-    scene.wait_for(|bad| Box::pin(bad.come_back(Behaviour::Answers(static_result("ruff", 0)))));
+    scene.come_back(Behaviour::Answers(static_result("ruff", 0)));
     for name in ["first"].into_iter().chain(names) {
         scene.home.until_phase(name, Phase::Completed);
         let outcomes = scene.outcomes(name);

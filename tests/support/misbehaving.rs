@@ -33,7 +33,7 @@ impl Gate {
     }
 }
 
-/// What the analyzer does with each connection, once it has heard a request. Health checks it answers as the real ones do.
+/// What the analyzer does with each connection, once it has heard a request.
 #[derive(Clone)]
 pub(crate) enum Behaviour {
     /// Nobody listens on the port.
@@ -85,15 +85,15 @@ pub(crate) struct Misbehaving {
     requests: mpsc::Receiver<Value>,
     left: mpsc::Receiver<()>,
     knocks: mpsc::Receiver<()>,
-    ears: Ears,
     server: JoinSet<()>,
-    // Bound and not listening, so that nobody else gets the port of an analyzer that refuses.
-    port: Option<TcpSocket>,
+    /// Bound and not listening: nobody else gets the port of an analyzer that refuses.
+    _port: Option<TcpSocket>,
 }
 
-/// Where an analyzer tells what it hears.
+/// What the connections of one analyzer share.
 #[derive(Clone)]
 struct Ears {
+    healthy: bool,
     heard: mpsc::Sender<Value>,
     leaving: mpsc::Sender<()>,
     knocked: mpsc::Sender<()>,
@@ -101,46 +101,45 @@ struct Ears {
 }
 
 impl Misbehaving {
-    /// Starts an analyzer on a free local port.
+    /// Starts an analyzer on a free local port. Health checks are requests like any other to it.
     pub(crate) async fn start(behaviour: Behaviour) -> Self {
-        let socket = bound("127.0.0.1:0".parse().expect("an address"));
-        let address = socket.local_addr().expect("its address");
-        let (heard, requests) = mpsc::channel(1024);
-        let (leaving, left) = mpsc::channel(1024);
-        let (knocked, knocks) = mpsc::channel(1024);
-        let ears = Ears { heard, leaving, knocked, turns: Arc::default() };
-        let mut started = Self { address, requests, left, knocks, ears, server: JoinSet::new(), port: None };
-        started.listen(socket, behaviour);
-        started
+        Self::listen(SocketAddr::from(([127, 0, 0, 1], 0)), behaviour, false).await
     }
 
-    fn listen(&mut self, socket: TcpSocket, behaviour: Behaviour) {
+    /// Starts an analyzer that answers health checks as it should, whatever it does with other requests.
+    pub(crate) async fn start_healthy(address: SocketAddr, behaviour: Behaviour) -> Self {
+        Self::listen(address, behaviour, true).await
+    }
+
+    async fn listen(address: SocketAddr, behaviour: Behaviour, healthy: bool) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        // Connections of one that ended here linger, and would keep the port.
+        socket.set_reuseaddr(true).expect("an option of every socket");
+        socket.bind(address).expect("a local port");
+        let address = socket.local_addr().expect("its address");
+        let (heard, requests) = mpsc::channel(64);
+        let (leaving, left) = mpsc::channel(64);
+        let (knocked, knocks) = mpsc::channel(64);
+        let ears = Ears { healthy, heard, leaving, knocked, turns: Arc::default() };
+        let mut server = JoinSet::new();
         if matches!(behaviour, Behaviour::Refuses) {
-            self.port = Some(socket);
-            return;
+            return Self { address, requests, left, knocks, server, _port: Some(socket) };
         }
-        let listener = socket.listen(1024).expect("a listening socket");
-        let ears = self.ears.clone();
-        self.server.spawn(async move {
+        let listener = socket.listen(1024).expect("it listens");
+        server.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                // Whoever wants to know of every connection takes them; to others they do not matter.
+                // Only few tests want to know.
                 let _ = ears.knocked.try_send(());
                 connections.spawn(serve(stream, behaviour.clone(), ears.clone()));
             }
         });
+        Self { address, requests, left, knocks, server, _port: None }
     }
 
-    /// Ends as a killed process does: nobody listens any more, and every connection is gone.
-    pub(crate) async fn die(&mut self) {
+    /// Ends it; its port is free afterwards.
+    pub(crate) async fn stop(mut self) {
         self.server.shutdown().await;
-        self.port = Some(bound(self.address));
-    }
-
-    /// Listens again at the same address.
-    pub(crate) async fn come_back(&mut self, behaviour: Behaviour) {
-        let socket = self.port.take().unwrap_or_else(|| bound(self.address));
-        self.listen(socket, behaviour);
     }
 
     /// Its address as an Analyzer names it.
@@ -177,32 +176,20 @@ const HALF_FRAME: &[u8] = b"\x81\x7E\x03\xE8{\"type\": ";
 
 type Socket = WebSocketStream<TcpStream>;
 
-fn bound(address: SocketAddr) -> TcpSocket {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    // Connections of a listener that is gone linger, and would keep the port.
-    socket.set_reuseaddr(true).expect("an option of every socket");
-    socket.bind(address).expect("a local port");
-    socket
-}
-
 async fn serve(stream: TcpStream, behaviour: Behaviour, ears: Ears) {
     if matches!(behaviour, Behaviour::NeverShakesHands) {
         return std::future::pending().await;
     }
     let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else { return };
-    let request = loop {
-        let Some(Ok(message)) = socket.next().await else { return };
-        let Message::Text(said) = message else { continue };
-        let said: Value = serde_json::from_str(&said).unwrap_or_default();
-        if said["type"] != "health_check" {
-            break said;
-        }
-        let healthy = json!({"type": "health_response", "status": "healthy", "service": "misbehaving", "version": "1",
-            "uptime": 1.0, "available_tools": ["ruff"]});
-        if socket.send(text(&healthy)).await.is_err() {
-            return;
-        }
-    };
+    let Some(Ok(Message::Text(text))) = socket.next().await else { return };
+    let request: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+    if ears.healthy && request["type"] == "health_check" {
+        let answer =
+            json!({"type": "health_response", "status": "healthy", "service": "static-analyzer", "version": "1.0.0"});
+        // The client may be gone, which is its right.
+        let _ = socket.send(Message::text(answer.to_string())).await;
+        return listen(&mut socket).await;
+    }
     let turn = ears.turns.fetch_add(1, Ordering::SeqCst);
     let behaviour = match behaviour {
         Behaviour::InTurn(mut all) => all.swap_remove(turn.min(all.len() - 1)),
