@@ -8,8 +8,12 @@ mod asking;
 mod directory;
 #[path = "daemon/dispatch.rs"]
 mod dispatch;
+#[path = "daemon/health.rs"]
+mod health;
 #[path = "daemon/once.rs"]
 mod once;
+#[path = "daemon/shares.rs"]
+mod shares;
 #[path = "daemon/stopping.rs"]
 mod stopping;
 mod support;

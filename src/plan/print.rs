@@ -76,10 +76,11 @@ impl fmt::Display for PrintedWrite<'_> {
         match self.write {
             Write::Task(write) => write!(f, "task {}: {}", self.names.get(&write.uid), Status(&write.status)),
             Write::OpenAttempt(open) => {
-                let OpenAttempt { id, generation, analyzer, deadline_at, .. } = &**open;
+                let OpenAttempt { id, generation, analyzer, deadline_at, pool, .. } = &**open;
                 let task = self.names.get(&id.task);
                 write!(f, "open attempt {task}/{} of generation {generation} on {analyzer}", id.number)?;
-                write!(f, "{}, until {deadline_at}", Replica(&open.replica))
+                write!(f, "{}, until {deadline_at}", Replica(&open.replica))?;
+                pool.as_ref().map_or(Ok(()), |pool| write!(f, ", in pool {pool}"))
             }
             Write::TakeUp(id) => write!(f, "take up {}/{}, if it is still open", self.names.get(&id.task), id.number),
             Write::CloseAttempt(close) => {
@@ -98,6 +99,7 @@ impl fmt::Display for PrintedWrite<'_> {
             },
             Write::DeleteApp { uid, .. } => write!(f, "app {}: its record is deleted", self.names.get(uid)),
             Write::SetAside { uid, .. } => write!(f, "task {}: set aside", self.names.get(uid)),
+            Write::ForgetReplica { analyzer, url } => write!(f, "replica {url} of {analyzer}: forgotten"),
             Write::Condition(condition) => {
                 let ConditionWrite { uid, condition, holds, reason, message } = &**condition;
                 let (of, holds) = (self.names.get(uid), if *holds { "True" } else { "False" });
@@ -129,6 +131,10 @@ impl fmt::Display for PrintedEffect<'_> {
             Effect::Reap { id, process } => {
                 write!(f, "reap {}/{}", self.names.get(&id.task), id.number)?;
                 process.map_or(Ok(()), |(pid, _)| write!(f, ", process group {pid}"))
+            }
+            Effect::Probe(probe) => {
+                let urgent = if probe.urgent { ", urgent" } else { "" };
+                write!(f, "ask {} at {}{urgent}", probe.analyzer, probe.url)
             }
         }
     }

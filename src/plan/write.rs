@@ -44,6 +44,13 @@ pub enum Write {
         /// The version of its status that the plan saw.
         version: i64,
     },
+    /// Forget what is known of a replica that the analyzer has no more.
+    ForgetReplica {
+        /// The analyzer's name.
+        analyzer: String,
+        /// The address.
+        url: String,
+    },
     /// Set a condition of an object.
     Condition(Box<ConditionWrite>),
     /// Record an event.
@@ -153,6 +160,8 @@ pub struct OpenAttempt {
     pub deadline_at: Timestamp,
     /// Whether its analyzer can be asked for it again by its token after this process is gone.
     pub resumable: bool,
+    /// The pool of which it takes a slot. Checked again when it is committed, since other lanes take slots of it too.
+    pub pool: Option<String>,
 }
 
 /// Closes an attempt.

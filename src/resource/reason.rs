@@ -17,8 +17,12 @@ crate::words! {
         AppNotAddressable,
         /// No Analyzer of that name is known.
         AnalyzerNotFound,
+        /// No Pool of that name is known.
+        PoolNotFound,
         /// The analyzer cannot be reached, and nothing was sent.
         AnalyzerUnavailable,
+        /// The analyzer answers, but broke what was sent to it so often that it is left alone for a while.
+        BreakerOpen,
         /// An attempt is running.
         AttemptStarted,
         /// Every requested tool ran.
@@ -100,6 +104,8 @@ impl Reason {
             | Self::AppMissing
             | Self::AppNotAddressable
             | Self::AnalyzerNotFound
+            | Self::PoolNotFound
+            | Self::BreakerOpen
             | Self::AttemptStarted
             | Self::AllToolsRan
             | Self::SomeToolsFailed

@@ -11,6 +11,7 @@ use super::mirror::Mirror;
 use super::mirror_loop::MirrorHandle;
 use super::reconcile::{Verdict, carry_out, plan, run_loop};
 use super::wakes::Loop;
+use crate::plan::pool::YIELD;
 use crate::plan::{Key, Write};
 use crate::resource::time::Timestamp;
 use crate::store::StoreError;
@@ -137,16 +138,17 @@ impl Answerer {
         Ok(due.into_iter().map(|(task, reason, at)| Due { task, reason, at }).collect())
     }
 
-    /// Waits until no loop has anything to do now and no attempt is carried.
+    /// Waits until no loop has anything to do now, no attempt is carried, and no answer is awaited on which something depends.
     async fn quiet(&self) -> Result<(), String> {
         loop {
             // Registered before the look, so that whatever ends in between is heard.
             let progress = self.core.progress.notified();
             tokio::pin!(progress);
             progress.as_mut().enable();
-            let now = self.core.now();
-            let idle = |of| self.core.wakes.is_idle(of, now);
-            if self.core.attempts.is_quiet() && idle(Loop::Tasks) && idle(Loop::Apps) {
+            // A slot that one lane leaves to another for a moment is something to do, too.
+            let soon = self.core.now().plus(YIELD);
+            let idle = |of| self.core.wakes.is_idle(of, soon);
+            if self.core.attempts.is_quiet() && self.core.probes.is_quiet() && idle(Loop::Tasks) && idle(Loop::Apps) {
                 return Ok(());
             }
             tokio::select! {
@@ -176,6 +178,7 @@ async fn scan_apps(core: &Core) -> Result<AppsReport, StoreError> {
                 | Write::CloseAttempt(_)
                 | Write::DeleteApp { .. }
                 | Write::SetAside { .. }
+                | Write::ForgetReplica { .. }
                 | Write::Condition(_)
                 | Write::Event(_) => continue,
             };

@@ -13,9 +13,11 @@ mod mirror;
 mod mirror_write;
 mod observe;
 mod open;
+pub mod pool;
 #[cfg(test)]
 mod query_plans;
 mod readers;
+pub mod replica;
 mod report;
 pub mod request;
 mod rows;
