@@ -84,7 +84,7 @@ impl Controller {
             embedded,
             attempt_token_prefix: store.id().to_owned(),
             environment,
-            limits: limits(&settings),
+            limits: Limits::default(),
         };
         let core = Core::new(store, Clock::System, settings, workspace, Executors::new(surroundings));
         let (handle, inbox) = mirror_loop::handle();
@@ -250,17 +250,9 @@ fn embedded_tools(settings: &Settings, workspace: &Path) -> Result<Vec<analyzer:
     analyzer::load_tools(&path.to_string_lossy(), &text).map_err(|error| error.to_string())
 }
 
-/// Bounds of attempts under these settings: a peer that answers is asked several times before its silence would end the attempt.
-fn limits(settings: &Settings) -> Limits {
-    let limits = Limits::default();
-    Limits { ping_interval: limits.ping_interval.min(settings.stuck_after.std() / 4), ..limits }
-}
-
 /// Adds every key that may have something to do, at once and then at every interval: what a lost wake-up left behind.
 async fn resync(core: Core) {
-    // It is also what begins to watch over an attempt, so it must come before one can have been silent for too long.
-    let period = core.settings.task_poll_interval.min(core.settings.stuck_after);
-    let mut tick = tokio::time::interval(period.std());
+    let mut tick = tokio::time::interval(core.settings.task_poll_interval.std());
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
