@@ -1,0 +1,248 @@
+//! What is outside of the controller: attempts that go as a script says, the ticks of its timers, and when all that happens.
+
+use manifestd::plan::Effect;
+use manifestd::plan::Key;
+use manifestd::plan::task::{Carried, interrupted, slot_until};
+use manifestd::plan::write::CloseAttempt;
+use manifestd::resource::attempt::{Assignment, AttemptId, Target};
+use manifestd::resource::outcome::{Outcome, Verdict};
+use manifestd::resource::reason::Reason;
+use manifestd::resource::time::{Span, Timestamp};
+
+use super::World;
+
+/// How one attempt goes.
+#[derive(Debug, Clone)]
+pub(crate) struct Act {
+    end: Option<(Span, Verdict)>,
+    signs: Signs,
+    stops_after: Span,
+}
+
+#[derive(Debug, Clone)]
+enum Signs {
+    Every(Span),
+    At(Vec<Span>),
+}
+
+impl Act {
+    /// It ends so long after its start, without a sign of life before. If its deadline comes first, it ends then, as executors end what they
+    /// run (`every_executor_keeps_to_the_documented_endings` in tests/executors.rs).
+    pub(crate) fn ends(after: Span, verdict: Verdict) -> Self {
+        Self { end: Some((after, verdict)), ..Self::hangs() }
+    }
+
+    /// It completes.
+    pub(crate) fn completes(after: Span) -> Self {
+        Self::ends(after, Verdict::without_tools(Outcome::Completed, Reason::AllToolsRan, "all tools ran"))
+    }
+
+    /// It runs and fails.
+    pub(crate) fn fails(after: Span, reason: Reason) -> Self {
+        Self::ends(after, Verdict::without_tools(Outcome::Failed, reason, "it failed"))
+    }
+
+    /// Nobody is there, which is noticed at once.
+    pub(crate) fn reaches_nobody() -> Self {
+        let verdict = Verdict::without_tools(Outcome::Unavailable, Reason::AnalyzerUnavailable, "connection refused");
+        Self::ends(Span(0), verdict)
+    }
+
+    /// It never ends by itself, and gives no sign of life.
+    pub(crate) fn hangs() -> Self {
+        Self { end: None, signs: Signs::At(Vec::new()), stops_after: Span(0) }
+    }
+
+    /// It gives signs of life at this interval.
+    pub(crate) fn with_signs_every(self, interval: Span) -> Self {
+        Self { signs: Signs::Every(interval), ..self }
+    }
+
+    /// It gives signs of life so long after its start.
+    pub(crate) fn with_signs_at(self, after: &[Span]) -> Self {
+        Self { signs: Signs::At(after.to_vec()), ..self }
+    }
+
+    /// When it is told to stop, it takes so long to end.
+    pub(crate) fn stops_after(self, span: Span) -> Self {
+        Self { stops_after: span, ..self }
+    }
+}
+
+/// An attempt that the controller carries, or a leftover that it reaps.
+#[derive(Debug)]
+pub(super) struct Carrier {
+    pub(super) alive_at: Timestamp,
+    /// Why it was told to stop.
+    stopping: Option<Reason>,
+    stops_after: Span,
+    /// The ending that counts; one that was scheduled before it was told to stop does not.
+    ending: u64,
+    /// Its analyzer, its replica and its deadline; `None` for a leftover.
+    on: Option<(String, String, Timestamp)>,
+}
+
+impl Carrier {
+    fn new(now: Timestamp) -> Self {
+        Self { alive_at: now, stopping: None, stops_after: Span(0), ending: 0, on: None }
+    }
+
+    pub(super) fn seen(&self) -> Carried {
+        Carried { alive_at: self.alive_at, stopping: self.stopping.is_some() || self.on.is_none() }
+    }
+}
+
+/// Something that happens at its time.
+#[derive(Debug)]
+pub(super) enum Happening {
+    /// The task loop looks again at whatever is unsettled.
+    Resync,
+    /// The apps on disk are looked at.
+    ScanApps,
+    /// Maintenance runs.
+    Maintain,
+    /// An attempt gives a sign of life, and perhaps another one after this interval.
+    Sign(AttemptId, Option<Span>),
+    /// An attempt ends, if this is still the ending that counts.
+    End(AttemptId, u64, Verdict),
+}
+
+impl World {
+    /// Schedules something.
+    pub(super) fn later(&mut self, after: Span, happening: Happening) {
+        self.count += 1;
+        self.agenda.insert((self.now.plus(after), self.count), happening);
+    }
+
+    /// Makes something happen.
+    pub(super) fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Resync => {
+                self.resync();
+                self.later(self.settings.task_poll_interval, Happening::Resync);
+            }
+            Happening::ScanApps => {
+                self.wake(Key::Apps);
+                self.later(self.settings.scan_interval, Happening::ScanApps);
+            }
+            Happening::Maintain => {
+                self.wake(Key::Maintenance);
+                self.later(self.settings.maintenance_interval, Happening::Maintain);
+            }
+            Happening::Sign(id, again) => {
+                let now = self.now;
+                let Some(carrier) = self.running.as_mut().and_then(|running| running.held.get_mut(&id)) else { return };
+                carrier.alive_at = now;
+                if let Some(interval) = again {
+                    self.later(interval, Happening::Sign(id, again));
+                }
+            }
+            Happening::End(id, ending, verdict) => self.end(id, ending, verdict),
+        }
+    }
+
+    /// Registers the attempts that a plan is about to open, before their rows exist.
+    pub(super) fn reserve(&mut self, effects: &[Effect]) {
+        let now = self.now;
+        let Some(running) = &mut self.running else { return };
+        for effect in effects {
+            if let Effect::Start(assignment) = effect {
+                running.held.insert(assignment.id.clone(), Carrier::new(now));
+            }
+        }
+    }
+
+    /// Takes that back, when the plan was not committed.
+    pub(super) fn release(&mut self, effects: &[Effect]) {
+        let Some(running) = &mut self.running else { return };
+        for effect in effects {
+            if let Effect::Start(assignment) = effect {
+                running.held.remove(&assignment.id);
+            }
+        }
+    }
+
+    /// Performs one effect of a committed plan.
+    pub(super) fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Start(assignment) => self.begin(&assignment),
+            Effect::Stop { id, reason } => {
+                let Some(carrier) = self.running.as_mut().and_then(|running| running.held.get_mut(&id)) else { return };
+                if carrier.stopping.is_none() {
+                    carrier.stopping = Some(reason);
+                    let span = carrier.stops_after;
+                    let verdict = Verdict::without_tools(Outcome::Cancelled, reason, "it was told to stop");
+                    self.schedule_end(id, span, explain(verdict, reason));
+                }
+            }
+            Effect::Reap { id, .. } => {
+                let now = self.now;
+                let Some(running) = &mut self.running else { return };
+                if running.held.insert(id.clone(), Carrier::new(now)).is_none() {
+                    self.schedule_end(id, Span(0), interrupted());
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, assignment: &Assignment) {
+        let act = (self.script)(assignment);
+        let id = &assignment.id;
+        let limit = assignment.deadline_at.since(self.now);
+        match act.signs {
+            Signs::Every(interval) => self.later(interval, Happening::Sign(id.clone(), Some(interval))),
+            Signs::At(spans) => spans.into_iter().for_each(|span| self.later(span, Happening::Sign(id.clone(), None))),
+        }
+        let replica = match &assignment.target {
+            Target::WebSocket { url, .. } => url.clone(),
+            Target::Command(_) => String::new(),
+        };
+        let now = self.now;
+        let Some(running) = &mut self.running else { return };
+        let carrier = running.held.entry(id.clone()).or_insert_with(|| Carrier::new(now));
+        carrier.stops_after = act.stops_after.min(limit);
+        carrier.on = Some((assignment.analyzer.clone(), replica, assignment.deadline_at));
+        let too_late = || {
+            let verdict = Verdict::without_tools(Outcome::TimedOut, Reason::DeadlineExceeded, "it ran too long");
+            (limit, verdict)
+        };
+        let (after, verdict) = act.end.filter(|(after, _)| *after < limit).unwrap_or_else(too_late);
+        self.schedule_end(id.clone(), after, verdict);
+    }
+
+    fn schedule_end(&mut self, id: AttemptId, after: Span, verdict: Verdict) {
+        let ending = self.count + 1;
+        if let Some(carrier) = self.running.as_mut().and_then(|running| running.held.get_mut(&id)) {
+            carrier.ending = ending;
+        }
+        self.later(after, Happening::End(id, ending, verdict));
+    }
+
+    /// Writes an ending, then lets go of the attempt, then wakes its owner and its lane, as `src/runtime/attempts.rs` does.
+    fn end(&mut self, id: AttemptId, ending: u64, verdict: Verdict) {
+        let Some(running) = &self.running else { return };
+        let Some(carrier) = running.held.get(&id).filter(|carrier| carrier.ending == ending) else { return };
+        let abandoned = matches!(verdict.outcome, Outcome::Cancelled | Outcome::HeartbeatLost | Outcome::Interrupted);
+        let on = carrier.on.clone();
+        let until = on.as_ref().and_then(|(_, replica, deadline)| slot_until(replica, *deadline));
+        let slot_until = until.filter(|_| abandoned);
+        let close = CloseAttempt { id: id.clone(), verdict, result: None, at: self.now, slot_until };
+        let accepted = self.wait_for(running.store.report_ending(close)).expect("the store");
+        assert!(accepted, "the ending of {id} came too late, though it was carried");
+        self.running.as_mut().and_then(|running| running.held.remove(&id));
+        self.wake(Key::Task(id.task));
+        if let Some((analyzer, ..)) = on {
+            self.wake(Key::Lane(analyzer));
+        }
+    }
+}
+
+/// What a verdict that only says that an attempt was stopped means, by the reason why it was told to.
+fn explain(verdict: Verdict, why: Reason) -> Verdict {
+    let outcome = match why {
+        Reason::HeartbeatLost => Outcome::HeartbeatLost,
+        Reason::Interrupted => Outcome::Interrupted,
+        _ => verdict.outcome,
+    };
+    Verdict { outcome, ..verdict }
+}
