@@ -147,6 +147,7 @@ mod tests {
             config: config.as_object().cloned().unwrap_or_default(),
             opened_at: Timestamp(0),
             deadline_at: Timestamp(1),
+            resumed: false,
         };
         let argv: Vec<String> = argv.iter().map(|&argument| argument.to_owned()).collect();
         expand(&argv, &assignment, "/w/apps/a b")

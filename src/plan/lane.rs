@@ -5,13 +5,14 @@
 
 use super::Key;
 use super::admission::{AppFacts, admit};
+use super::assignment::Order;
 use super::budgets::Budgets;
 use super::task::EMBEDDED;
 use super::transition::{TaskRef, transition};
 use super::write::{OpenAttempt, TaskStatus, Write};
 use super::{Effect, Plan, Reconciler};
 use crate::resource::analyzer::{AnalyzerSpec, Rate};
-use crate::resource::attempt::{AppTarget, Assignment, AttemptId, Target};
+use crate::resource::attempt::AttemptId;
 use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
 use crate::resource::reason::Reason;
@@ -185,36 +186,20 @@ fn open(
         ..candidate.status.clone()
     };
     move_candidate(candidate, status, plan);
-    plan.effects.push(Effect::Start(Box::new(Assignment {
+    let order = Order {
         id,
-        task: candidate.name.clone(),
-        analyzer: lane.analyzer.clone(),
-        app: AppTarget {
-            name: candidate.spec.app.clone(),
-            path: app.path.clone(),
-            model: app.model.clone(),
-            number: app.number,
-            target_urls: app.target_urls.clone(),
-        },
-        target: target(spec, replica),
-        rate: spec.rate,
-        tools: candidate.spec.tools.clone(),
-        config: candidate.spec.config.clone(),
+        task: &candidate.name,
+        spec: &candidate.spec,
+        app: Some(app),
+        analyzer: &lane.analyzer,
+        analyzer_spec: Some(spec),
+        replica,
+        extended: false,
         opened_at: now,
         deadline_at,
-    })));
-}
-
-fn target(spec: &AnalyzerSpec, replica: &str) -> Target {
-    match (&spec.websocket, &spec.command) {
-        (_, Some(command)) => Target::Command(Box::new(command.clone())),
-        (ws, None) => Target::WebSocket {
-            url: replica.to_owned(),
-            request: ws.as_ref().map(|ws| ws.request.clone()).unwrap_or_default(),
-            connect_timeout: ws.as_ref().map_or(Span::seconds(5), |ws| ws.connect_timeout),
-            extended: false,
-        },
-    }
+        resumed: false,
+    };
+    plan.effects.push(Effect::Start(order.assignment()));
 }
 
 fn hold_back(candidate: &Candidate, reason: Reason, message: String, plan: &mut Plan) {

@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod apps;
+mod assignment;
 pub mod backoff;
 pub mod budgets;
 pub mod key;
@@ -56,6 +57,13 @@ impl Plan {
 pub enum Effect {
     /// Carry an attempt that was opened by the same plan.
     Start(Box<Assignment>),
+    /// Carry an attempt that a controller that is gone has begun, and that its analyzer knows by its token.
+    Resume {
+        /// What is carried.
+        assignment: Box<Assignment>,
+        /// Why it is stopped at once, when it is not wanted any more: its analyzer must hear of that.
+        stop: Option<Reason>,
+    },
     /// Stop an attempt that this process carries; its ending is reported as always.
     Stop {
         /// Which attempt.

@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::write::{CloseAttempt, ConditionWrite, EventWrite, OpenAttempt, TaskStatus, Write};
 use super::{Effect, Plan};
-use crate::resource::attempt::Target;
+use crate::resource::attempt::{Assignment, Target};
 use crate::resource::name::Uid;
 
 impl fmt::Display for Plan {
@@ -54,7 +54,7 @@ impl<'p> Names<'p> {
             }
         }
         for effect in &plan.effects {
-            if let Effect::Start(assignment) = effect {
+            if let Effect::Start(assignment) | Effect::Resume { assignment, .. } = effect {
                 names.insert(&assignment.id.task, assignment.task.as_str());
             }
         }
@@ -81,6 +81,7 @@ impl fmt::Display for PrintedWrite<'_> {
                 write!(f, "open attempt {task}/{} of generation {generation} on {analyzer}", id.number)?;
                 write!(f, "{}, until {deadline_at}", Replica(&open.replica))
             }
+            Write::TakeUp(id) => write!(f, "take up {}/{}, if it is still open", self.names.get(&id.task), id.number),
             Write::CloseAttempt(close) => {
                 let CloseAttempt { id, verdict, slot_until, .. } = &**close;
                 let task = self.names.get(&id.task);
@@ -118,15 +119,11 @@ struct PrintedEffect<'p> {
 impl fmt::Display for PrintedEffect<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.effect {
-            Effect::Start(assignment) => {
-                let (id, app) = (&assignment.id, &assignment.app);
-                write!(f, "start {}/{} on {}", assignment.task, id.number, assignment.analyzer)?;
-                match &assignment.target {
-                    Target::WebSocket { url, request, .. } => write!(f, "{} with {request}", Replica(url))?,
-                    Target::Command(command) => write!(f, " as {:?}", command.argv)?,
-                }
-                write!(f, ", app {} in {:?}", app.name, app.path)?;
-                if assignment.tools.is_empty() { Ok(()) } else { write!(f, ", tools {}", assignment.tools.join(" ")) }
+            Effect::Start(assignment) => write!(f, "start {}", Work(assignment)),
+            Effect::Resume { assignment, stop: None } => write!(f, "resume {}", Work(assignment)),
+            Effect::Resume { assignment, stop: Some(reason) } => {
+                let Assignment { id, task, .. } = &**assignment;
+                write!(f, "resume {task}/{} to stop it: {reason}", id.number)
             }
             Effect::Stop { id, reason } => write!(f, "stop {}/{}: {reason}", self.names.get(&id.task), id.number),
             Effect::Reap { id, process } => {
@@ -134,6 +131,21 @@ impl fmt::Display for PrintedEffect<'_> {
                 process.map_or(Ok(()), |(pid, _)| write!(f, ", process group {pid}"))
             }
         }
+    }
+}
+
+struct Work<'p>(&'p Assignment);
+
+impl fmt::Display for Work<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Assignment { id, task, analyzer, app, target, tools, .. } = self.0;
+        write!(f, "{task}/{} on {analyzer}", id.number)?;
+        match target {
+            Target::WebSocket { url, request, .. } => write!(f, "{} with {request}", Replica(url))?,
+            Target::Command(command) => write!(f, " as {:?}", command.argv)?,
+        }
+        write!(f, ", app {} in {:?}", app.name, app.path)?;
+        if tools.is_empty() { Ok(()) } else { write!(f, ", tools {}", tools.join(" ")) }
     }
 }
 

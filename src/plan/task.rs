@@ -1,14 +1,17 @@
 //! Plans for one task: what follows from its latest attempt, from its spec, and from what people ask.
 
 use super::admission::{AppFacts, admit};
+use super::assignment::Order;
 use super::budgets::Budgets;
 use super::settle::settle;
 use super::transition::{TaskRef, transition};
-use super::write::{CloseAttempt, TaskStatus, TaskWrite, Write};
+use super::write::{CloseAttempt, EventWrite, TaskStatus, TaskWrite, Write};
 use super::{Effect, Key, Plan, Reconciler};
 use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::attempt::AttemptId;
+use crate::resource::event::EventType;
 use crate::resource::findings::Findings;
+use crate::resource::kind::Kind;
 use crate::resource::name::Uid;
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::phase::Phase;
@@ -62,8 +65,12 @@ pub struct AttemptFacts {
     pub id: AttemptId,
     /// Generation of the spec that it runs.
     pub generation: i64,
+    /// Name of the analyzer that it was opened on.
+    pub analyzer: String,
     /// Address of the replica; empty for a command.
     pub replica: String,
+    /// When it was opened.
+    pub opened_at: Timestamp,
     /// When it ends at the latest.
     pub deadline_at: Timestamp,
     /// Whether its analyzer can be asked for it again by its token.
@@ -206,17 +213,9 @@ fn running(task: &ObservedTask, now: Timestamp, plan: &mut Plan) {
 /// An open attempt that this process carries: stop it when it is not wanted any more or has gone silent.
 fn watch(task: &ObservedTask, attempt: &AttemptFacts, carried: Carried, now: Timestamp, plan: &mut Plan) {
     let silent_at = carried.alive_at.plus(task.budgets.stuck_after);
-    let reason = task.unwanted().or_else(|| {
-        if task.spec.suspend {
-            Some(Reason::Suspended)
-        } else if task.spec_changed_since(attempt.generation) {
-            Some(Reason::SpecChanged)
-        } else if now >= silent_at {
-            Some(Reason::HeartbeatLost)
-        } else {
-            None
-        }
-    });
+    let changed = task.spec_changed_since(attempt.generation);
+    let silent = (now >= silent_at).then_some(Reason::HeartbeatLost);
+    let reason = unwanted_attempt(task, changed).or(silent);
     match reason {
         Some(reason) if !carried.stopping => plan.effects.push(Effect::Stop { id: attempt.id.clone(), reason }),
         Some(_) => {}
@@ -224,10 +223,20 @@ fn watch(task: &ObservedTask, attempt: &AttemptFacts, carried: Carried, now: Tim
     }
 }
 
-/// An open attempt that nobody carries: the controller that did is gone. A command may have left processes, which go first.
+/// Why the attempt that runs is not wanted, if so.
+fn unwanted_attempt(task: &ObservedTask, changed: bool) -> Option<Reason> {
+    let suspended = task.spec.suspend.then_some(Reason::Suspended);
+    task.unwanted().or(suspended).or(changed.then_some(Reason::SpecChanged))
+}
+
+/// An open attempt that nobody carries: the controller that did is gone. A command may have left processes, which go first; what its
+/// analyzer knows by its token goes on.
 fn orphaned(task: &ObservedTask, attempt: &AttemptFacts, now: Timestamp, plan: &mut Plan) {
     if attempt.replica.is_empty() {
         plan.effects.push(Effect::Reap { id: attempt.id.clone(), process: attempt.process });
+        return;
+    }
+    if attempt.resumable && !attempt.replica.starts_with(EMBEDDED) && take_up(task, attempt, now, plan) {
         return;
     }
     let verdict = interrupted();
@@ -252,6 +261,48 @@ fn orphaned(task: &ObservedTask, attempt: &AttemptFacts, now: Timestamp, plan: &
     settle(&closed, attempt, &ended, now, plan);
 }
 
+/// Takes up an attempt where its analyzer has it. One that is not wanted any more, or is past its deadline, is taken up as well, for only who
+/// carries it can have it stopped there. It cannot be when its app or its analyzer is not known any more, so that there is nothing to ask.
+fn take_up(task: &ObservedTask, attempt: &AttemptFacts, now: Timestamp, plan: &mut Plan) -> bool {
+    // Under `runPolicy: Once` as well: what the attempt was opened with is not known any more.
+    let stop = unwanted_attempt(task, task.generation > attempt.generation);
+    let service = task.analyzer.as_ref().filter(|spec| spec.websocket.is_some());
+    if stop.is_none() && (task.app.is_none() || service.is_none()) {
+        return false;
+    }
+    let order = Order {
+        id: attempt.id.clone(),
+        task: &task.name,
+        spec: &task.spec,
+        app: task.app.as_ref(),
+        analyzer: &attempt.analyzer,
+        analyzer_spec: service,
+        replica: &attempt.replica,
+        extended: true,
+        opened_at: attempt.opened_at,
+        deadline_at: attempt.deadline_at,
+        resumed: true,
+    };
+    let (number, at) = (attempt.id.number, &attempt.replica);
+    plan.effects.push(Effect::Resume { assignment: order.assignment(), stop });
+    plan.writes.push(Write::TakeUp(attempt.id.clone()));
+    plan.writes.push(Write::Event(Box::new(EventWrite {
+        uid: task.uid.clone(),
+        kind: Kind::Task,
+        name: task.name.clone(),
+        event_type: EventType::Normal,
+        reason: "TakenUp",
+        message: match stop {
+            None => format!("attempt {number} goes on at {at}; its controller had ended"),
+            Some(reason) => format!("attempt {number} is stopped at {at} ({reason}); its controller had ended"),
+        },
+    })));
+    if stop.is_none() {
+        plan.look_again(now.plus(task.budgets.stuck_after));
+    }
+    true
+}
+
 /// The verdict on an attempt whose controller is gone.
 #[must_use]
 pub fn interrupted() -> Verdict {
@@ -259,10 +310,9 @@ pub fn interrupted() -> Verdict {
     Verdict::without_tools(Outcome::Interrupted, Reason::Interrupted, message)
 }
 
-/// Until when an abandoned request keeps its slot: the existing analyzers go on working after their client has left. The embedded one
-/// stops, and so does a command.
-#[must_use]
-pub fn slot_until(replica: &str, deadline_at: Timestamp) -> Option<Timestamp> {
+/// Until when an attempt keeps its slot whose controller is gone, so that nobody could ask: services go on working after their client has
+/// left. The embedded analyzer is gone as well, and so is a command.
+fn slot_until(replica: &str, deadline_at: Timestamp) -> Option<Timestamp> {
     (!replica.is_empty() && !replica.starts_with(EMBEDDED)).then_some(deadline_at)
 }
 

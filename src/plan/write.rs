@@ -17,6 +17,8 @@ pub enum Write {
     Task(Box<TaskWrite>),
     /// Open an attempt; its task must be made Running by the same plan.
     OpenAttempt(Box<OpenAttempt>),
+    /// Change nothing, if this attempt is still open: what is taken up must not have ended meanwhile.
+    TakeUp(AttemptId),
     /// Close an attempt that nobody carries, if it is still open.
     CloseAttempt(Box<CloseAttempt>),
     /// Record an app that was found on disk.

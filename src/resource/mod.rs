@@ -9,6 +9,7 @@ pub mod app_set;
 pub mod attempt;
 pub mod event;
 pub mod findings;
+pub mod health;
 pub mod kind;
 pub mod metadata;
 pub mod name;

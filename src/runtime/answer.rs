@@ -172,6 +172,7 @@ async fn scan_apps(core: &Core) -> Result<AppsReport, StoreError> {
                 Write::AppMissing { since: None, .. } => "restored",
                 Write::Task(_)
                 | Write::OpenAttempt(_)
+                | Write::TakeUp(_)
                 | Write::CloseAttempt(_)
                 | Write::DeleteApp { .. }
                 | Write::SetAside { .. }

@@ -19,7 +19,6 @@ use crate::analyzer;
 use crate::config::Settings;
 use crate::executor::{Executors, Limits, Surroundings, results};
 use crate::plan::Key;
-use crate::resource::reason::Reason;
 use crate::resource::time::Timestamp;
 use crate::store::{StateLock, Store, StoreError};
 
@@ -143,9 +142,11 @@ impl Controller {
         ControllerError::Fatal(self.core.fatal.reason().unwrap_or("unknown").to_owned())
     }
 
-    /// Stops opening attempts, waits for those that run, at most for `grace`, and records the rest as interrupted.
+    /// Stops opening attempts, waits for those that run, at most for `grace`, and lets go of the rest: what an analyzer knows by its token is left
+    /// running for the next start, anything else is stopped and recorded as interrupted.
     pub async fn shut_down(mut self, grace: Duration) {
         self.core.stopping.cancel();
+        self.core.attempts.take_up_no_more();
         let carried = self.core.attempts.count();
         if carried > 0 {
             tracing::info!(attempts = carried, grace_s = grace.as_secs(), "waiting for running attempts");
@@ -157,8 +158,8 @@ impl Controller {
             core.attempts.all_ended().await;
         };
         if tokio::time::timeout(grace, all_ended).await.is_err() {
-            tracing::info!(attempts = self.core.attempts.count(), "interrupting what still runs");
-            self.core.attempts.stop_all(Reason::Interrupted);
+            tracing::info!(attempts = self.core.attempts.count(), "letting go of what still runs");
+            self.core.attempts.leave_all();
             if tokio::time::timeout(LAST_ENDINGS, self.core.attempts.all_ended()).await.is_err() {
                 tracing::warn!("some attempts did not end; the next start finds them as interrupted");
             }

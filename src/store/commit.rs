@@ -6,6 +6,7 @@ use super::{Store, StoreError, maintenance};
 use crate::plan::Key;
 use crate::plan::mirror::FOUND_ON_DISK;
 use crate::plan::write::{CloseAttempt, ConditionWrite, EventWrite, FoundApp, OpenAttempt, TaskWrite, Write};
+use crate::resource::attempt::AttemptId;
 use crate::resource::event::EventType;
 use crate::resource::kind::Kind;
 use crate::resource::name::Uid;
@@ -50,6 +51,7 @@ fn apply(connection: &Connection, write: &Write, now: Timestamp, woken: &mut Vec
     match write {
         Write::Task(write) => set_task(connection, write, now),
         Write::OpenAttempt(open) => open_attempt(connection, open),
+        Write::TakeUp(id) => check_open(connection, id),
         Write::CloseAttempt(close) => match close_attempt(connection, close)? {
             true => Ok(()),
             false => Err(StoreError::Conflict),
@@ -120,6 +122,13 @@ fn open_attempt(connection: &Connection, open: &OpenAttempt) -> Result<(), Store
             _ => error.into(),
         })?;
     Ok(())
+}
+
+fn check_open(connection: &Connection, id: &AttemptId) -> Result<(), StoreError> {
+    let open = connection
+        .prepare_cached("SELECT 1 FROM attempt WHERE task_uid = ?1 AND number = ?2 AND outcome IS NULL")?
+        .exists(params![id.task.0, id.number])?;
+    if open { Ok(()) } else { Err(StoreError::Conflict) }
 }
 
 /// Closes an attempt if it is still open; says whether it was.

@@ -171,7 +171,9 @@ fn attempt(row: &Row<'_>, uid: &Uid, held: &Held) -> Result<AttemptFacts, StoreE
     };
     Ok(AttemptFacts {
         generation: row.get("generation")?,
+        analyzer: row.get("analyzer")?,
         replica: row.get("replica")?,
+        opened_at: time(row, "opened_at")?,
         deadline_at: time(row, "deadline_at")?,
         resumable: row.get("resumable")?,
         process: pid.zip(pid_start.map(i64::unsigned_abs)),

@@ -17,19 +17,29 @@ pub(crate) fn on_task(task: &mut ObservedTask, plan: &Plan, now: Timestamp) {
         match write {
             Write::Task(write) => set_task(task, write),
             Write::CloseAttempt(close) => close_attempt(task, close),
+            Write::TakeUp(id) => {
+                let seen = task.attempts.iter().find(|attempt| attempt.id == *id).expect("a seen attempt is taken up");
+                assert!(seen.ended.is_none() && seen.carried.is_none(), "what is open and nobody's is taken up");
+            }
             Write::Event(_) => {}
             other => panic!("a task's plan never writes {other:?}"),
         }
     }
     for effect in &plan.effects {
-        let (Effect::Stop { id, .. } | Effect::Reap { id, .. }) = effect else {
-            panic!("a task's plan starts nothing")
+        let (id, stopping) = match effect {
+            Effect::Stop { id, .. } | Effect::Reap { id, .. } => (id, true),
+            Effect::Resume { assignment, stop } => (&assignment.id, stop.is_some()),
+            Effect::Start(_) => panic!("a task's plan starts nothing"),
         };
         let attempt = task.attempts.iter_mut().find(|attempt| attempt.id == *id).expect("an effect on a seen attempt");
         let stops = matches!(effect, Effect::Stop { .. });
-        assert_eq!(stops, attempt.carried.is_some(), "what is carried is stopped, what nobody carries is reaped");
+        assert_eq!(
+            stops,
+            attempt.carried.is_some(),
+            "what is carried is stopped, what nobody carries is reaped or taken up"
+        );
         let alive_at = attempt.carried.map_or(now, |carried| carried.alive_at);
-        attempt.carried = Some(Carried { alive_at, stopping: true });
+        attempt.carried = Some(Carried { alive_at, stopping });
     }
 }
 

@@ -94,6 +94,8 @@ pub(crate) trait TaskCase: Sized {
             task.attempts.push(AttemptFacts {
                 id: AttemptId { task: task.uid.clone(), number },
                 generation: task.generation,
+                analyzer: task.spec.analyzer.clone(),
+                opened_at: deadline_at.minus(Span::minutes(30)),
                 replica: if task.analyzer == Some(command()) { String::new() } else { REPLICA.into() },
                 deadline_at,
                 resumable: false,
@@ -121,6 +123,11 @@ pub(crate) trait TaskCase: Sized {
     /// Nobody carries the running attempt any more.
     fn orphaned(self) -> Self {
         self.attempt(|attempt| attempt.carried = None)
+    }
+
+    /// The same, where its analyzer knows it by its token.
+    fn resumable(self) -> Self {
+        self.orphaned().attempt(|attempt| attempt.resumable = true)
     }
 
     /// The running attempt has been told to stop.

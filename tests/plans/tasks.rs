@@ -216,6 +216,30 @@ fn attempts_that_are_gone_or_silent() {
                 local().running().orphaned().attempt(|attempt| attempt.process = Some((4711, 99)))
             }),
             ("nobody carries it: a command whose process was not recorded yet", local().running().orphaned()),
+            ("nobody carries it: its analyzer knows it by its token", task().running().resumable()),
+            ("nobody carries it: its analyzer knows it, after ten that were interrupted", {
+                task().ended(10, Outcome::Interrupted).running().resumable()
+            }),
+            ("nobody carries it: its analyzer knows it, and it was cancelled", task().running().resumable().cancel()),
+            ("nobody carries it: its analyzer knows it, and its manifest and its app were removed", {
+                task().running().resumable().removed().with(|task| task.app = None)
+            }),
+            ("nobody carries it: its analyzer knows it, and its spec changed", {
+                task().running().resumable().spec_changed()
+            }),
+            ("nobody carries it: its analyzer knows it, and its spec changed under runPolicy Once", {
+                task().running().resumable().spec_changed().with(|task| task.spec.run_policy = RunPolicy::Once)
+            }),
+            ("nobody carries it: its analyzer knows it, and it is suspended", task().running().resumable().suspended()),
+            ("nobody carries it: its analyzer knows it, and its deadline has passed", {
+                task().running().resumable().attempt(|attempt| attempt.deadline_at = NOW.minus(Span::minutes(1)))
+            }),
+            ("nobody carries it: its analyzer knows it, and its manifest is gone", {
+                task().running().resumable().with(|task| task.analyzer = None)
+            }),
+            ("nobody carries it: the embedded analyzer, whatever it said", {
+                task().running().resumable().attempt(|attempt| attempt.replica = "embedded:".into())
+            }),
             ("nobody carries it: for the eleventh time", task().ended(10, Outcome::Interrupted).running().orphaned()),
             ("nobody carries it: and it was cancelled", task().running().orphaned().cancel()),
             ("nobody carries it: and its manifest was removed", task().running().orphaned().removed()),
