@@ -229,6 +229,14 @@ impl World {
         self.advance(Span(0));
     }
 
+    /// Asks to cancel a task.
+    pub(crate) fn cancel(&mut self, task: &str) {
+        let store = self.running().store.clone();
+        let requested = self.wait_for(store.request_cancel(task.to_owned())).expect("the store").expect("the task");
+        self.wake(requested.key);
+        self.advance(Span(0));
+    }
+
     // The outside world -----------------------------------------------------------------------------------------------------------------
 
     /// How attempts go that are started from now on.

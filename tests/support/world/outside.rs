@@ -2,7 +2,7 @@
 
 use manifestd::plan::Effect;
 use manifestd::plan::Key;
-use manifestd::plan::task::{Carried, interrupted, slot_until};
+use manifestd::plan::task::{Carried, EMBEDDED, interrupted};
 use manifestd::plan::write::CloseAttempt;
 use manifestd::resource::attempt::{Assignment, AttemptId, Target};
 use manifestd::resource::outcome::{Outcome, Verdict};
@@ -26,8 +26,8 @@ enum Signs {
 }
 
 impl Act {
-    /// It ends so long after its start, without a sign of life before. If its deadline comes first, it ends then, as executors end what they
-    /// run (`every_executor_keeps_to_the_documented_endings` in tests/executors.rs).
+    /// It ends so long after it was opened, without a sign of life before. If its deadline comes first, it ends then, as executors end what
+    /// they run (`every_executor_keeps_to_the_documented_endings` in tests/executors.rs).
     pub(crate) fn ends(after: Span, verdict: Verdict) -> Self {
         Self { end: Some((after, verdict)), ..Self::hangs() }
     }
@@ -58,7 +58,7 @@ impl Act {
         Self { signs: Signs::Every(interval), ..self }
     }
 
-    /// It gives signs of life so long after its start.
+    /// It gives signs of life so long after it was opened.
     pub(crate) fn with_signs_at(self, after: &[Span]) -> Self {
         Self { signs: Signs::At(after.to_vec()), ..self }
     }
@@ -78,17 +78,17 @@ pub(super) struct Carrier {
     stops_after: Span,
     /// The ending that counts; one that was scheduled before it was told to stop does not.
     ending: u64,
-    /// Its analyzer, its replica and its deadline; `None` for a leftover.
-    on: Option<(String, String, Timestamp)>,
+    /// What it carries; `None` for a leftover.
+    work: Option<Assignment>,
 }
 
 impl Carrier {
     fn new(now: Timestamp) -> Self {
-        Self { alive_at: now, stopping: None, stops_after: Span(0), ending: 0, on: None }
+        Self { alive_at: now, stopping: None, stops_after: Span(0), ending: 0, work: None }
     }
 
     pub(super) fn seen(&self) -> Carried {
-        Carried { alive_at: self.alive_at, stopping: self.stopping.is_some() || self.on.is_none() }
+        Carried { alive_at: self.alive_at, stopping: self.stopping.is_some() }
     }
 }
 
@@ -146,7 +146,7 @@ impl World {
         let now = self.now;
         let Some(running) = &mut self.running else { return };
         for effect in effects {
-            if let Effect::Start(assignment) = effect {
+            if let Effect::Start(assignment) | Effect::Resume { assignment, .. } = effect {
                 running.held.insert(assignment.id.clone(), Carrier::new(now));
             }
         }
@@ -156,7 +156,7 @@ impl World {
     pub(super) fn release(&mut self, effects: &[Effect]) {
         let Some(running) = &mut self.running else { return };
         for effect in effects {
-            if let Effect::Start(assignment) = effect {
+            if let Effect::Start(assignment) | Effect::Resume { assignment, .. } = effect {
                 running.held.remove(&assignment.id);
             }
         }
@@ -165,76 +165,106 @@ impl World {
     /// Performs one effect of a committed plan.
     pub(super) fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Start(assignment) => self.begin(&assignment),
-            Effect::Stop { id, reason } => {
-                let Some(carrier) = self.running.as_mut().and_then(|running| running.held.get_mut(&id)) else { return };
-                if carrier.stopping.is_none() {
-                    carrier.stopping = Some(reason);
-                    let span = carrier.stops_after;
-                    let verdict = Verdict::without_tools(Outcome::Cancelled, reason, "it was told to stop");
-                    self.schedule_end(id, span, explain(verdict, reason));
+            Effect::Start(assignment) => self.carry(*assignment),
+            Effect::Resume { assignment, stop } => {
+                let id = assignment.id.clone();
+                self.carry(*assignment);
+                if let Some(reason) = stop {
+                    self.tell_to_stop(&id, reason);
                 }
             }
+            Effect::Stop { id, reason } => self.tell_to_stop(&id, reason),
             Effect::Reap { id, .. } => {
                 let now = self.now;
                 let Some(running) = &mut self.running else { return };
-                if running.held.insert(id.clone(), Carrier::new(now)).is_none() {
-                    self.schedule_end(id, Span(0), interrupted());
+                let carrier = Carrier { stopping: Some(Reason::Interrupted), ..Carrier::new(now) };
+                if running.held.insert(id.clone(), carrier).is_none() {
+                    self.schedule_end(&id, self.now, interrupted());
                 }
             }
         }
     }
 
-    fn begin(&mut self, assignment: &Assignment) {
-        let act = (self.script)(assignment);
-        let id = &assignment.id;
-        let limit = assignment.deadline_at.since(self.now);
+    fn carry(&mut self, work: Assignment) {
+        let act = (self.script)(&work);
+        let (id, opened_at, deadline_at) = (work.id.clone(), work.opened_at, work.deadline_at);
         match act.signs {
             Signs::Every(interval) => self.later(interval, Happening::Sign(id.clone(), Some(interval))),
-            Signs::At(spans) => spans.into_iter().for_each(|span| self.later(span, Happening::Sign(id.clone(), None))),
+            Signs::At(spans) => {
+                let still_to_come = spans.into_iter().map(|span| opened_at.plus(span)).filter(|at| *at >= self.now);
+                for at in still_to_come.collect::<Vec<_>>() {
+                    self.later(at.since(self.now), Happening::Sign(id.clone(), None));
+                }
+            }
         }
-        let replica = match &assignment.target {
-            Target::WebSocket { url, .. } => url.clone(),
-            Target::Command(_) => String::new(),
-        };
         let now = self.now;
         let Some(running) = &mut self.running else { return };
         let carrier = running.held.entry(id.clone()).or_insert_with(|| Carrier::new(now));
-        carrier.stops_after = act.stops_after.min(limit);
-        carrier.on = Some((assignment.analyzer.clone(), replica, assignment.deadline_at));
-        let too_late = || {
+        carrier.stops_after = act.stops_after;
+        carrier.work = Some(work);
+        let end = act.end.map(|(after, verdict)| (opened_at.plus(after), verdict)).filter(|(at, _)| *at < deadline_at);
+        let (at, verdict) = end.unwrap_or_else(|| {
             let verdict = Verdict::without_tools(Outcome::TimedOut, Reason::DeadlineExceeded, "it ran too long");
-            (limit, verdict)
-        };
-        let (after, verdict) = act.end.filter(|(after, _)| *after < limit).unwrap_or_else(too_late);
-        self.schedule_end(id.clone(), after, verdict);
+            (deadline_at, verdict)
+        });
+        self.schedule_end(&id, at, verdict);
     }
 
-    fn schedule_end(&mut self, id: AttemptId, after: Span, verdict: Verdict) {
+    /// Tells an attempt to stop: it ends within the time that its act says, and at its deadline at the latest.
+    fn tell_to_stop(&mut self, id: &AttemptId, reason: Reason) {
+        let now = self.now;
+        let Some(carrier) = self.running.as_mut().and_then(|running| running.held.get_mut(id)) else { return };
+        if carrier.stopping.is_none() {
+            carrier.stopping = Some(reason);
+            let deadline_at = carrier.work.as_ref().map_or(now, |work| work.deadline_at);
+            let at = now.plus(carrier.stops_after).min(deadline_at);
+            let verdict = Verdict::without_tools(Outcome::Cancelled, reason, "it was told to stop");
+            self.schedule_end(id, at, explain(verdict, reason));
+        }
+    }
+
+    /// Schedules an ending instead of the one that was scheduled before.
+    fn schedule_end(&mut self, id: &AttemptId, at: Timestamp, verdict: Verdict) {
         let ending = self.count + 1;
-        if let Some(carrier) = self.running.as_mut().and_then(|running| running.held.get_mut(&id)) {
+        if let Some(carrier) = self.running.as_mut().and_then(|running| running.held.get_mut(id)) {
             carrier.ending = ending;
         }
-        self.later(after, Happening::End(id, ending, verdict));
+        self.later(at.since(self.now), Happening::End(id.clone(), ending, verdict));
     }
 
     /// Writes an ending, then lets go of the attempt, then wakes its owner and its lane, as `src/runtime/attempts.rs` does.
     fn end(&mut self, id: AttemptId, ending: u64, verdict: Verdict) {
         let Some(running) = &self.running else { return };
         let Some(carrier) = running.held.get(&id).filter(|carrier| carrier.ending == ending) else { return };
-        let abandoned = matches!(verdict.outcome, Outcome::Cancelled | Outcome::HeartbeatLost | Outcome::Interrupted);
-        let on = carrier.on.clone();
-        let until = on.as_ref().and_then(|(_, replica, deadline)| slot_until(replica, *deadline));
-        let slot_until = until.filter(|_| abandoned);
+        let work = carrier.work.clone();
+        let slot_until = work.as_ref().filter(|work| may_still_run(work, verdict.outcome)).map(|work| work.deadline_at);
         let close = CloseAttempt { id: id.clone(), verdict, result: None, at: self.now, slot_until };
         let accepted = self.wait_for(running.store.report_ending(close)).expect("the store");
         assert!(accepted, "the ending of {id} came too late, though it was carried");
         self.running.as_mut().and_then(|running| running.held.remove(&id));
         self.wake(Key::Task(id.task));
-        if let Some((analyzer, ..)) = on {
-            self.wake(Key::Lane(analyzer));
+        if let Some(work) = work {
+            self.wake(Key::Lane(work.analyzer));
         }
     }
+}
+
+/// Whether the other side may still be working on an attempt that ended so: a service goes on after its client has left, unless it speaks the
+/// extension, by which it confirms that it has stopped.
+fn may_still_run(work: &Assignment, outcome: Outcome) -> bool {
+    let left = match outcome {
+        Outcome::Cancelled | Outcome::TimedOut | Outcome::HeartbeatLost | Outcome::Interrupted => true,
+        Outcome::Completed
+        | Outcome::PartialSuccess
+        | Outcome::Failed
+        | Outcome::Unavailable
+        | Outcome::ProtocolError => false,
+    };
+    let tells = match &work.target {
+        Target::WebSocket { url, extended, .. } => *extended || url.starts_with(EMBEDDED),
+        Target::Command(_) => true,
+    };
+    left && !tells
 }
 
 /// What a verdict that only says that an attempt was stopped means, by the reason why it was told to.
