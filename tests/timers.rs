@@ -11,6 +11,8 @@ mod maintenance;
 mod stage;
 #[path = "timers/table.rs"]
 mod table;
+#[path = "timers/troubles.rs"]
+mod troubles;
 #[path = "timers/unavailable.rs"]
 mod unavailable;
 #[path = "support/world/mod.rs"]

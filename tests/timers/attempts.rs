@@ -382,10 +382,7 @@ const SHUTDOWN: Row = Row {
             "tests/daemon/stopping.rs",
             "sigterm_ends_with_0_and_what_ran_longer_than_the_grace_period_runs_again_for_free",
         ),
-        (
-            "tests/daemon/stopping.rs",
-            "what_ends_within_the_grace_period_is_waited_for_and_nothing_new_is_started",
-        ),
+        ("tests/daemon/stopping.rs", "what_ends_within_the_grace_period_is_waited_for_and_nothing_new_is_started"),
         ("tests/daemon/stopping.rs", "a_second_signal_ends_at_once_with_5_and_nothing_is_lost"),
     ],
 };

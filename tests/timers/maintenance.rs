@@ -43,7 +43,9 @@ const LOOP: Row = Row {
     ],
     cases: &[
         ("nothing is cleaned up unless it is switched on", it_is_off),
-        ("it runs every hour when it is on", || it_runs_every(&[("MAINTENANCE_AUTO_START", "true")], Span::minutes(300))),
+        ("it runs every hour when it is on", || {
+            it_runs_every(&[("MAINTENANCE_AUTO_START", "true")], Span::minutes(300))
+        }),
         ("or as often as the setting says", || {
             let often = [("MAINTENANCE_AUTO_START", "true"), ("MAINTENANCE_INTERVAL_SECONDS", "420")];
             it_runs_every(&often, Span::minutes(245));
@@ -100,7 +102,7 @@ const MISSING_APPS: Row = Row {
 
 /// A world in which an app set has found `acme-app1` and marked it missing at the end of its first hour, when it looked again.
 fn missing(environment: &[(&str, &str)]) -> World {
-    let mut world = World::with(environment);
+    let mut world = World::new(environment);
     world.make_directory("found/acme/app1");
     world.make_directory("found/acme/app2");
     world.declare(Kind::AppSet, "found", json!({"root": "found"}));
@@ -348,7 +350,9 @@ fn the_wait_counts_from_its_beginning() {
     world.advance_to_age(DAY.times(20));
     world.respecify(Kind::Task, "t", json!({"app": "nobody", "analyzer": "lint"}));
     assert_eq!(world.state("t"), WAITING);
-    found_at(&mut world, Span(DAY.times(20).0 + Span::minutes(240).0 + 1), |world| world.state("t") == PENDING_TOO_LONG);
+    found_at(&mut world, Span(DAY.times(20).0 + Span::minutes(240).0 + 1), |world| {
+        world.state("t") == PENDING_TOO_LONG
+    });
 }
 
 // Finished long ago ---------------------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ pub(crate) fn with_service(environment: &[(&str, &str)]) -> World {
 }
 
 fn with_analyzer(environment: &[(&str, &str)], analyzer: Value) -> World {
-    let mut world = World::with(environment);
+    let mut world = World::new(environment);
     world.make_directory("apps/demo/app1");
     world.declare(Kind::App, "demo", json!({"path": "apps/demo/app1", "model": "demo", "number": 1}));
     world.declare(Kind::Analyzer, "lint", analyzer);

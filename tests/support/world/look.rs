@@ -1,5 +1,6 @@
 //! What tests read of a world: tasks as they stand, and every turn that they have taken.
 
+use manifestd::plan::Key;
 use manifestd::plan::task::ObservedTask;
 use manifestd::plan::write::TaskStatus;
 use manifestd::resource::kind::Kind;
@@ -29,7 +30,9 @@ impl World {
     pub(crate) fn task(&self, name: &str) -> ObservedTask {
         let (uid, _) = self.identity(Kind::Task, name);
         let store = &self.running().store;
-        self.wait_for(store.observe_task(uid, Held::new(), self.settings.budgets())).expect("the store").expect("the task")
+        self.wait_for(store.observe_task(uid, Held::new(), self.settings.budgets()))
+            .expect("the store")
+            .expect("the task")
     }
 
     /// Where a task stands.
@@ -66,6 +69,16 @@ impl World {
     /// One value out of the database.
     pub(crate) fn one<T: FromSql>(&self, query: &str) -> T {
         self.connect().query_row(query, [], |row| row.get(0)).expect("a row")
+    }
+
+    /// Fails if anything is left to do now: no attempt is carried, and whatever a resync would look at has an empty plan.
+    pub(crate) fn assert_settled(&self) {
+        assert_eq!(self.carried(), 0, "attempts are carried");
+        let unsettled = self.wait_for(self.running().store.unsettled()).expect("the store");
+        for (key, _) in unsettled.into_iter().chain([(Key::Apps, None)]) {
+            let plan = self.plan(&key);
+            assert!(plan.is_empty(), "{key} is not settled:\n{plan}");
+        }
     }
 
     fn connect(&self) -> Connection {

@@ -70,13 +70,9 @@ struct Running {
 }
 
 impl World {
-    /// A controller with the default settings, started over nothing. Attempts complete after a second unless a script says otherwise.
-    pub(crate) fn new() -> Self {
-        Self::with(&[])
-    }
-
-    /// A controller with environment variables of these names and values.
-    pub(crate) fn with(environment: &[(&str, &str)]) -> Self {
+    /// A controller with environment variables of these names and values, and else the default settings, started over nothing. Attempts
+    /// complete after a second unless a script says otherwise.
+    pub(crate) fn new(environment: &[(&str, &str)]) -> Self {
         let pairs = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let layer = config::environment(pairs).expect("known settings");
         let (settings, _) = config::resolve(&[layer]).expect("valid settings");
@@ -199,10 +195,11 @@ impl World {
         self.mirror(Change::Create(declared(kind, name, spec)));
     }
 
-    /// Gives a declared object another spec.
+    /// Gives a declared object another spec, and brings it back if its manifest was taken away.
     pub(crate) fn respecify(&mut self, kind: Kind, name: &str, spec: Value) {
         let (uid, generation) = self.identity(kind, name);
-        let difference = Difference { spec: true, metadata: false, place: false, restored: false };
+        let gone = format!("SELECT removed_at IS NOT NULL FROM object WHERE kind = '{kind}' AND name = '{name}'");
+        let difference = Difference { spec: true, metadata: false, place: false, restored: self.one(&gone) };
         let declared = declared(kind, name, spec);
         self.mirror(Change::Update { uid, declared, difference, generation: generation + 1 });
     }
