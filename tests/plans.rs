@@ -16,6 +16,8 @@ mod lanes;
 mod maintenance;
 #[path = "plans/mirrors.rs"]
 mod mirrors;
+#[path = "plans/pools.rs"]
+mod pools;
 #[path = "plans/properties.rs"]
 mod properties;
 #[path = "plans/task_case.rs"]

@@ -15,7 +15,13 @@ mod fixture;
 mod groups;
 #[path = "store/mirroring.rs"]
 mod mirroring;
+#[path = "store/pools.rs"]
+mod pools;
 #[path = "store/reads.rs"]
 mod reads;
+#[path = "store/shares.rs"]
+mod shares;
+#[path = "store/turns.rs"]
+mod turns;
 #[path = "store/unsettled.rs"]
 mod unsettled;

@@ -99,3 +99,83 @@ CREATE INDEX task_finished ON task (finished_at) WHERE aside_at IS NULL AND fini
 CREATE INDEX task_of_deleted_app ON task (app) WHERE phase = 'Cancelled' AND reason = 'AppDeleted' AND removed = 0;
 DROP INDEX task_by_phase;
 CREATE INDEX task_by_phase ON task (phase, aside_at) WHERE removed = 0;
+
+-- Pools -------------------------------------------------------------------------------------------------------------------------------
+-- A slot of a pool is taken by an open attempt, or by one whose other side may still work; it is counted from these rows, never kept.
+CREATE INDEX attempt_pool_open ON attempt (pool) WHERE outcome IS NULL AND pool IS NOT NULL;
+CREATE INDEX attempt_pool_draining ON attempt (pool, slot_until) WHERE slot_until IS NOT NULL AND pool IS NOT NULL;
+CREATE INDEX attempt_pool_opened ON attempt (pool, opened_at) WHERE pool IS NOT NULL;
+-- when each lane was given a slot last, and when slots became free
+CREATE INDEX attempt_pool_lane ON attempt (pool, analyzer, opened_at) WHERE pool IS NOT NULL;
+CREATE INDEX attempt_pool_freed ON attempt (pool, max(ended_at, coalesce(slot_until, 0))) WHERE pool IS NOT NULL AND outcome IS NOT NULL;
+-- who waits for a pool
+CREATE INDEX task_pool ON task (pool, analyzer, priority) WHERE phase = 'Pending' AND reason = 'Queued' AND pool IS NOT NULL;
+
+-- Turns -------------------------------------------------------------------------------------------------------------------------------
+-- Fair share between the owners of tasks with one priority on one analyzer, as start-time fair queueing: the n-th waiting task of an owner
+-- has a turn n after the head of the queue, so that owners alternate whatever they have queued. 0: it gets a turn when it is queued.
+ALTER TABLE task ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;
+
+DROP INDEX task_queue;
+-- The order of dispatch. With the pool, so that a thousand tasks of a full one are passed over without being read.
+CREATE INDEX task_queue ON task (analyzer, priority DESC, turn, created_at, uid, pool) WHERE phase = 'Pending' AND reason = 'Queued';
+CREATE INDEX task_owner ON task (analyzer, priority, owner, turn) WHERE phase = 'Pending' AND reason = 'Queued';
+
+-- What the mirror would write: the owner that the label names, else the file if it declares several tasks, else the file's directory.
+UPDATE task SET owner = (
+    SELECT coalesce(
+        nullif(o.labels ->> '$."manifestd.dev/owner"', ''),
+        iif(EXISTS (SELECT 1 FROM object other
+                    WHERE other.file = o.file AND other.removed_at IS NULL AND other.kind = 'Task' AND other.uid <> o.uid), o.file, NULL),
+        nullif(rtrim(o.file, replace(o.file, '/', '')), ''),
+        './')
+    FROM object o WHERE o.uid = task.uid);
+UPDATE task SET turn = line.turn
+FROM (SELECT uid, row_number() OVER (PARTITION BY analyzer, priority, owner ORDER BY created_at, uid) AS turn
+      FROM task WHERE phase = 'Pending' AND reason = 'Queued') AS line
+WHERE line.uid = task.uid;
+
+-- Triggers, so that nobody who writes a task can forget its turn. Each writes `turn` alone, which no trigger listens to.
+CREATE TRIGGER task_queued_new AFTER INSERT ON task
+WHEN NEW.phase = 'Pending' AND NEW.reason = 'Queued'
+BEGIN
+    UPDATE task SET turn = max(
+        coalesce((SELECT turn FROM task INDEXED BY task_queue WHERE analyzer = NEW.analyzer AND priority = NEW.priority AND phase = 'Pending' AND reason = 'Queued'
+                  AND uid <> NEW.uid ORDER BY turn LIMIT 1), 1),
+        coalesce((SELECT turn FROM task INDEXED BY task_owner WHERE analyzer = NEW.analyzer AND priority = NEW.priority AND owner = NEW.owner AND phase = 'Pending'
+                  AND reason = 'Queued' AND uid <> NEW.uid ORDER BY turn DESC LIMIT 1), 0) + 1)
+    WHERE uid = NEW.uid;
+END;
+
+-- Another round, queue or owner: a new turn, since a set of thousands that is run again would else be ahead of everybody.
+CREATE TRIGGER task_queued_afresh AFTER UPDATE OF phase, reason, round, priority, analyzer, owner ON task
+WHEN NEW.phase = 'Pending' AND NEW.reason = 'Queued'
+    AND (OLD.turn = 0 OR NEW.round <> OLD.round OR NEW.priority <> OLD.priority OR NEW.analyzer <> OLD.analyzer OR NEW.owner <> OLD.owner)
+BEGIN
+    UPDATE task SET turn = max(
+        coalesce((SELECT turn FROM task INDEXED BY task_queue WHERE analyzer = NEW.analyzer AND priority = NEW.priority AND phase = 'Pending' AND reason = 'Queued'
+                  AND uid <> NEW.uid ORDER BY turn LIMIT 1), 1),
+        coalesce((SELECT turn FROM task INDEXED BY task_owner WHERE analyzer = NEW.analyzer AND priority = NEW.priority AND owner = NEW.owner AND phase = 'Pending'
+                  AND reason = 'Queued' AND uid <> NEW.uid ORDER BY turn DESC LIMIT 1), 0) + 1)
+    WHERE uid = NEW.uid;
+END;
+
+-- Back in the queue within its round: it keeps its turn, or has that of the head, which may have passed it meanwhile; its age puts it in
+-- front then. A turn below the head's would turn the time of the queue back, and let newcomers overtake who waits.
+CREATE TRIGGER task_queued_again AFTER UPDATE OF phase, reason ON task
+WHEN NEW.phase = 'Pending' AND NEW.reason = 'Queued' AND (OLD.phase <> 'Pending' OR OLD.reason <> 'Queued')
+    AND OLD.turn > 0 AND NEW.round = OLD.round AND NEW.priority = OLD.priority AND NEW.analyzer = OLD.analyzer AND NEW.owner = OLD.owner
+BEGIN
+    UPDATE task SET turn = max(turn, coalesce(
+        (SELECT turn FROM task INDEXED BY task_queue WHERE analyzer = NEW.analyzer AND priority = NEW.priority AND phase = 'Pending' AND reason = 'Queued'
+         AND uid <> NEW.uid ORDER BY turn LIMIT 1), 1))
+    WHERE uid = NEW.uid;
+END;
+
+-- A turn of another queue says nothing in this one.
+CREATE TRIGGER task_turn_lost AFTER UPDATE OF round, priority, analyzer, owner ON task
+WHEN (NEW.phase <> 'Pending' OR NEW.reason <> 'Queued') AND NEW.turn <> 0
+    AND (NEW.round <> OLD.round OR NEW.priority <> OLD.priority OR NEW.analyzer <> OLD.analyzer OR NEW.owner <> OLD.owner)
+BEGIN
+    UPDATE task SET turn = 0 WHERE uid = NEW.uid;
+END;

@@ -1,5 +1,6 @@
 //! The causal chain behind a task's phase, as sentences. Pure: what is known goes in, what to say comes out.
 
+use super::chain_pool::{self, PoolFacts};
 use super::rows::place;
 use super::table;
 use crate::resource::outcome::ToolStatus;
@@ -45,6 +46,8 @@ pub(crate) struct Facts {
     pub(crate) analyzer: Option<ObjectView>,
     /// What exists instead of its analyzer.
     pub(crate) analyzer_hint: String,
+    /// The pool of which it takes a slot, when it has one.
+    pub(crate) pool: Option<PoolFacts>,
     /// Slots of the analyzer.
     pub(crate) capacity: u64,
     /// Open attempts on the analyzer.
@@ -148,6 +151,7 @@ fn pending(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String 
             }
         },
         Reason::AppMissing | Reason::AppNotAddressable => return app_trouble(facts, status.reason, because),
+        Reason::PoolNotFound => return chain_pool::missing(facts, because),
         Reason::AnalyzerNotFound => {
             because.push(format!(
                 "no Analyzer is called \"{}\", which {} names; {}",
@@ -203,6 +207,7 @@ fn app_trouble(facts: &Facts, reason: Reason, because: &mut Vec<String>) -> Stri
 
 fn queued(facts: &Facts, because: &mut Vec<String>) -> String {
     let (analyzer, priority) = (&facts.spec.analyzer, facts.spec.priority);
+    let owner = facts.task.task.as_ref().map_or("unknown", |task| task.owner.as_str());
     if let Some(last) = facts.attempts.last().filter(|last| last.ended_at.is_some()) {
         because.push(last_attempt(facts, last));
     }
@@ -214,12 +219,15 @@ fn queued(facts: &Facts, because: &mut Vec<String>) -> String {
     because.push(match facts.ahead {
         0 => format!("nothing is before it in the queue (priority {priority})"),
         1 => format!(
-            "1 queued task goes first (this one has priority {priority}; higher ones go first, then older ones)"
+            "1 queued task goes first (this one has priority {priority}; higher ones go first, then owners take turns; \
+             its owner is {owner})"
         ),
         ahead => format!(
-            "{ahead} queued tasks go first (this one has priority {priority}; higher ones go first, then older ones)"
+            "{ahead} queued tasks go first (this one has priority {priority}; higher ones go first, then owners take turns; \
+             its owner is {owner})"
         ),
     });
+    let pool = chain_pool::waits(facts, because);
     let used = facts.in_flight + facts.draining;
     let mut slots = format!("{used} of {} slots are in use", facts.capacity);
     if facts.draining > 0 {
@@ -241,6 +249,9 @@ fn queued(facts: &Facts, because: &mut Vec<String>) -> String {
     let unnamed = facts.in_flight.saturating_sub(facts.occupants.len() as u64);
     if unnamed > 0 {
         because.push(format!("and {unnamed} more run there"));
+    }
+    if let Some(next) = pool {
+        return next;
     }
     if used >= facts.capacity {
         return "it starts when slots become free for it and all that go first".into();
@@ -347,7 +358,7 @@ fn last_attempt(facts: &Facts, attempt: &AttemptView) -> String {
 }
 
 /// `at 2026-11-23T18:16:02.120Z (in 43s)`.
-fn when(at: Timestamp, now: Timestamp) -> String {
+pub(super) fn when(at: Timestamp, now: Timestamp) -> String {
     if at > now {
         format!("at {at} (in {})", table::length(at.since(now)))
     } else {

@@ -8,8 +8,9 @@ use crate::config::Settings;
 use crate::resource::kind::{API_VERSION, Kind};
 use crate::resource::object::Spec;
 use crate::resource::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::pool::{PoolUse, pool_use};
 use crate::store::view::{self, Filter, ObjectView, TaskView};
+use crate::store::{StoreError, glance};
 
 /// What rows and items need besides the object itself.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub(crate) struct Beside {
     pub(crate) now: Timestamp,
     /// Open attempts and draining slots of each analyzer.
     pub(crate) slots: BTreeMap<String, (u64, u64)>,
+    /// How each pool is used.
+    pub(crate) pools: BTreeMap<String, PoolUse>,
     /// How many apps each AppSet found.
     pub(crate) found: BTreeMap<String, u64>,
     /// Replicas that the settings give instead of the manifests, by request type.
@@ -32,9 +35,21 @@ impl Beside {
         settings: &Settings,
         now: Timestamp,
     ) -> Result<Self, StoreError> {
-        let mut beside = Self { now, slots: BTreeMap::new(), found: BTreeMap::new(), settings: settings.clone() };
+        let mut beside = Self {
+            now,
+            slots: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            found: BTreeMap::new(),
+            settings: settings.clone(),
+        };
         if kinds.contains(&Kind::Analyzer) {
             beside.slots = view::slots_in_use(connection, now)?;
+        }
+        if kinds.contains(&Kind::Pool) {
+            for name in glance::names(connection, Kind::Pool)? {
+                let found = pool_use(connection, &name, now)?;
+                beside.pools.extend(found.map(|found| (name, found)));
+            }
         }
         if kinds.contains(&Kind::AppSet) {
             let apps = view::objects(connection, Kind::App, &Filter::default())?;
@@ -120,6 +135,15 @@ fn status(object: &ObjectView, beside: &Beside) -> Value {
             status.insert("draining".into(), json!(draining));
             status
         }
+        Kind::Pool => {
+            let found = beside.pools.get(&object.name);
+            let mut status = Map::new();
+            status.insert("used".into(), json!(found.map(|found| found.used)));
+            status.insert("draining".into(), json!(found.map(|found| found.draining)));
+            status.insert("waiting".into(), json!(found.map(|found| found.waiting)));
+            put_time(&mut status, "freeTime", found.and_then(|found| found.free_at));
+            status
+        }
         Kind::AppSet => {
             let mut status = Map::new();
             status.insert("apps".into(), json!(beside.found.get(&object.name).copied().unwrap_or(0)));
@@ -144,6 +168,8 @@ fn task_status(task: &TaskView) -> Map<String, Value> {
     put_time(&mut map, "startTime", status.started_at);
     put_time(&mut map, "completionTime", status.finished_at);
     map.insert("findings".into(), json!(status.findings));
+    map.insert("owner".into(), json!(task.owner));
+    map.insert("pool".into(), json!(task.pool));
     map
 }
 

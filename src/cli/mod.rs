@@ -7,6 +7,7 @@ mod analyzer;
 mod apply;
 mod ask;
 mod chain;
+mod chain_pool;
 mod changes;
 mod completion;
 mod config;

@@ -23,6 +23,7 @@ pub(crate) fn header(kind: Kind, wide: bool) -> Vec<&'static str> {
         Kind::Analyzer => {
             (&["NAME", "TYPE", "REPLICAS", "CAPACITY", "INFLIGHT", "DRAINING", "AGE"], &["RUNS", "FILE:LINE"])
         }
+        Kind::Pool => (&["NAME", "SLOTS", "USED", "DRAINING", "WAITING", "RATE", "AGE"], &["FREE", "FILE:LINE"]),
         Kind::AppSet => (&["NAME", "ROOT", "PATTERN", "APPS", "SUSPECT", "AGE"], &["MESSAGE", "FILE:LINE"]),
     };
     if wide { [narrow, more].concat() } else { narrow.to_vec() }
@@ -36,6 +37,7 @@ pub(crate) fn row(object: &ObjectView, beside: &Beside, wide: bool, prefix: bool
         Kind::App => app(object, beside),
         Kind::Analyzer => runs(object, beside),
         Kind::AppSet => set(object, beside),
+        Kind::Pool => pool(object, beside),
     };
     row.insert(0, name);
     row.push(match object.removed_at {
@@ -104,6 +106,27 @@ fn set(object: &ObjectView, beside: &Beside) -> (Vec<String>, Vec<String>) {
     let suspect = if doubt.is_some() { "yes" } else { "no" };
     let row = vec![text(&object.spec, "root"), text(&object.spec, "pattern"), found.to_string(), suspect.into()];
     (row, vec![or_nothing(doubt.unwrap_or_default()), place(object)])
+}
+
+fn pool(object: &ObjectView, beside: &Beside) -> (Vec<String>, Vec<String>) {
+    let found = beside.pools.get(&object.name);
+    let count = |number: Option<u64>| number.map_or_else(|| NOTHING.to_owned(), |number| number.to_string());
+    let row = vec![
+        text(&object.spec, "slots"),
+        count(found.map(|found| found.used.into())),
+        count(found.map(|found| found.draining.into())),
+        count(found.map(|found| found.waiting)),
+        rate(&object.spec),
+    ];
+    (row, vec![next(found.and_then(|found| found.free_at), beside.now), place(object)])
+}
+
+/// A rate as `60 in 1m`.
+pub(crate) fn rate(spec: &Value) -> String {
+    match spec.get("rate").filter(|rate| !rate.is_null()) {
+        Some(rate) => format!("{} in {}", text(rate, "limit"), text(rate, "per")),
+        None => NOTHING.into(),
+    }
 }
 
 /// A field of a spec as text.

@@ -1,12 +1,14 @@
 //! Plans for one analyzer's queue: which pending tasks get the free slots.
 //!
-//! All openings of a pass are planned together: highest priority first, oldest among equals, within the capacity of each replica and
-//! the rate of the analyzer. A task that may not run leaves the queue with a reason.
+//! All openings of a pass are planned together: highest priority first, owners in turn among equals, within the capacity of each replica, the
+//! rate of the analyzer, and the pools that tasks name. A task that may not run leaves the queue with a reason; one whose pool is full stays,
+//! and those behind it go on.
 
 use super::Key;
-use super::admission::{AppFacts, admit};
+use super::admission::{AppFacts, admit, admit_pool};
 use super::assignment::Order;
 use super::budgets::Budgets;
+use super::pool::{Answer, Claims, ObservedPool};
 use super::task::EMBEDDED;
 use super::transition::{TaskRef, transition};
 use super::write::{OpenAttempt, TaskStatus, Write};
@@ -32,7 +34,9 @@ pub struct ObservedLane {
     pub slot_free_at: Option<Timestamp>,
     /// When attempts were opened within the rate's period, newest first, at most `rate.limit` of them.
     pub opened: Vec<Timestamp>,
-    /// Tasks that are Pending(Queued), in order of priority and age.
+    /// The pools that queued tasks of this lane name, as far as they are declared.
+    pub pools: Vec<ObservedPool>,
+    /// Tasks that are Pending(Queued), in the order of dispatch; without those of pools that have nothing left.
     pub candidates: Vec<Candidate>,
     /// Whether there are more candidates than were read.
     pub more: bool,
@@ -53,6 +57,8 @@ pub struct Candidate {
     pub unwanted: bool,
     /// What is desired.
     pub spec: TaskSpec,
+    /// The pool of which an attempt takes a slot.
+    pub pool: Option<String>,
     /// Version of its status.
     pub version: i64,
     /// Its status.
@@ -71,6 +77,7 @@ impl Reconciler for LaneReconciler {
     fn plan(lane: &ObservedLane, now: Timestamp) -> Plan {
         let mut plan = Plan::default();
         let mut slots = Slots::free(lane);
+        let mut claims = Claims::new(&lane.pools, now);
         let mut allowance = allowance(lane, now, &mut plan);
         let mut ready = false;
         for candidate in &lane.candidates {
@@ -78,7 +85,10 @@ impl Reconciler for LaneReconciler {
                 plan.wakes.push(Key::Task(candidate.uid.clone()));
                 continue;
             }
-            let (spec, app) = match admit(&candidate.spec, candidate.app.as_ref(), lane.spec.as_ref()) {
+            let pool = candidate.pool.as_deref();
+            let pool_known = pool.is_some_and(|pool| claims.knows(pool));
+            let admitted = admit(&candidate.spec, candidate.app.as_ref(), lane.spec.as_ref());
+            let (spec, app) = match admitted.and_then(|()| admit_pool(&candidate.spec, pool, pool_known)) {
                 Err(hold) => {
                     hold_back(candidate, hold.reason, hold.message, &mut plan);
                     continue;
@@ -88,6 +98,12 @@ impl Reconciler for LaneReconciler {
                     _ => continue,
                 },
             };
+            match claims.ask(pool, now) {
+                // It stays in the queue, and whoever is behind it may go first.
+                Answer::Nothing => continue,
+                Answer::NextPass => ready = true,
+                Answer::Free => {}
+            }
             // Those behind the first that finds no slot are still told when they could not run anyway.
             let slot = (allowance > 0 && !ready).then(|| slots.take()).flatten();
             let Some(replica) = slot else {
@@ -95,6 +111,7 @@ impl Reconciler for LaneReconciler {
                 continue;
             };
             allowance -= 1;
+            claims.take(pool);
             open(lane, candidate, spec, app, &replica, now, &mut plan);
         }
         if ready && let Some(at) = lane.slot_free_at {
@@ -103,6 +120,7 @@ impl Reconciler for LaneReconciler {
         if lane.more && !ready {
             plan.look_again(now);
         }
+        claims.look_again(now, &mut plan);
         plan
     }
 }
@@ -169,6 +187,7 @@ fn open(
         opened_at: now,
         deadline_at,
         resumable: false,
+        pool: candidate.pool.clone(),
     })));
     let message = if replica.is_empty() || replica.starts_with(EMBEDDED) {
         format!("attempt {} on {}", id.number, lane.analyzer)

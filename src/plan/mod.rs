@@ -12,6 +12,8 @@ pub mod key;
 pub mod lane;
 pub mod maintenance;
 pub mod mirror;
+pub mod owner;
+pub mod pool;
 mod print;
 mod settle;
 pub mod task;

@@ -76,10 +76,11 @@ impl fmt::Display for PrintedWrite<'_> {
         match self.write {
             Write::Task(write) => write!(f, "task {}: {}", self.names.get(&write.uid), Status(&write.status)),
             Write::OpenAttempt(open) => {
-                let OpenAttempt { id, generation, analyzer, deadline_at, .. } = &**open;
+                let OpenAttempt { id, generation, analyzer, deadline_at, pool, .. } = &**open;
                 let task = self.names.get(&id.task);
                 write!(f, "open attempt {task}/{} of generation {generation} on {analyzer}", id.number)?;
-                write!(f, "{}, until {deadline_at}", Replica(&open.replica))
+                write!(f, "{}, until {deadline_at}", Replica(&open.replica))?;
+                pool.as_ref().map_or(Ok(()), |pool| write!(f, ", in pool {pool}"))
             }
             Write::TakeUp(id) => write!(f, "take up {}/{}, if it is still open", self.names.get(&id.task), id.number),
             Write::CloseAttempt(close) => {

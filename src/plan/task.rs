@@ -1,6 +1,6 @@
 //! Plans for one task: what follows from its latest attempt, from its spec, and from what people ask.
 
-use super::admission::{AppFacts, admit};
+use super::admission::{AppFacts, admit, admit_pool};
 use super::assignment::Order;
 use super::budgets::Budgets;
 use super::settle::settle;
@@ -54,6 +54,10 @@ pub struct ObservedTask {
     pub app_deleted: bool,
     /// The analyzer it names.
     pub analyzer: Option<AnalyzerSpec>,
+    /// The pool of which its attempts take a slot: its own, or its analyzer's.
+    pub pool: Option<String>,
+    /// Whether that pool is declared.
+    pub pool_known: bool,
     /// The limits.
     pub budgets: Budgets,
 }
@@ -180,7 +184,8 @@ fn pending(task: &ObservedTask, now: Timestamp, plan: &mut Plan) {
     if task.attempts.last().is_some_and(|attempt| task.spec_changed_since(attempt.generation)) {
         return turn(task, again(task, Reason::SpecChanged), plan);
     }
-    if let Err(hold) = admit(&task.spec, task.app.as_ref(), task.analyzer.as_ref()) {
+    let admitted = admit(&task.spec, task.app.as_ref(), task.analyzer.as_ref());
+    if let Err(hold) = admitted.and_then(|()| admit_pool(&task.spec, task.pool.as_deref(), task.pool_known)) {
         if status.reason != hold.reason || status.message != hold.message {
             let status = TaskStatus { observed_generation: task.generation, ..status.clone() };
             turn(task, status.waiting(hold.reason, hold.message, None), plan);

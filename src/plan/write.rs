@@ -153,6 +153,8 @@ pub struct OpenAttempt {
     pub deadline_at: Timestamp,
     /// Whether its analyzer can be asked for it again by its token after this process is gone.
     pub resumable: bool,
+    /// The pool of which it takes a slot. Checked again when it is committed, since other lanes take slots of it too.
+    pub pool: Option<String>,
 }
 
 /// Closes an attempt.

@@ -24,6 +24,9 @@ pub struct AnalyzerSpec {
     /// At most so many attempts are opened in so much time, over all replicas. Without it: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// Name of the Pool of which each attempt on this analyzer takes a slot, unless its task names another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
     /// How the health of a WebSocket replica is asked for. Checked and kept; this version sends no probes yet.
     #[serde(default)]
     pub probe: Probe,

@@ -16,6 +16,7 @@ pub mod name;
 pub mod object;
 pub mod outcome;
 pub mod phase;
+pub mod pool;
 pub mod provenance;
 pub mod reason;
 pub mod task;

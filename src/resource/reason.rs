@@ -17,6 +17,8 @@ crate::words! {
         AppNotAddressable,
         /// No Analyzer of that name is known.
         AnalyzerNotFound,
+        /// No Pool of that name is known.
+        PoolNotFound,
         /// The analyzer cannot be reached, and nothing was sent.
         AnalyzerUnavailable,
         /// An attempt is running.
@@ -100,6 +102,7 @@ impl Reason {
             | Self::AppMissing
             | Self::AppNotAddressable
             | Self::AnalyzerNotFound
+            | Self::PoolNotFound
             | Self::AttemptStarted
             | Self::AllToolsRan
             | Self::SomeToolsFailed

@@ -11,6 +11,7 @@ use super::mirror::Mirror;
 use super::mirror_loop::MirrorHandle;
 use super::reconcile::{Verdict, carry_out, plan, run_loop};
 use super::wakes::Loop;
+use crate::plan::pool::YIELD;
 use crate::plan::{Key, Write};
 use crate::resource::time::Timestamp;
 use crate::store::StoreError;
@@ -144,8 +145,9 @@ impl Answerer {
             let progress = self.core.progress.notified();
             tokio::pin!(progress);
             progress.as_mut().enable();
-            let now = self.core.now();
-            let idle = |of| self.core.wakes.is_idle(of, now);
+            // A slot that one lane leaves to another for a moment is something to do, too.
+            let soon = self.core.now().plus(YIELD);
+            let idle = |of| self.core.wakes.is_idle(of, soon);
             if self.core.attempts.is_quiet() && idle(Loop::Tasks) && idle(Loop::Apps) {
                 return Ok(());
             }

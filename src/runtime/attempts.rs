@@ -288,8 +288,11 @@ impl Attempts {
         let id = close.id.clone();
         loop {
             match self.store.report_ending(close.clone()).await {
-                Ok(true) => tracing::debug!(attempt = %id, outcome = %close.verdict.outcome, "attempt ended"),
-                Ok(false) => tracing::warn!(attempt = %id, outcome = %close.verdict.outcome, "late ending rejected"),
+                Ok(Some(lanes)) => {
+                    tracing::debug!(attempt = %id, outcome = %close.verdict.outcome, "attempt ended");
+                    lanes.into_iter().for_each(|lane| self.wakes.add(lane));
+                }
+                Ok(None) => tracing::warn!(attempt = %id, outcome = %close.verdict.outcome, "late ending rejected"),
                 Err(error) if error.is_fatal() => {
                     self.fatal.raise(format!("writing the ending of attempt {id}: {error}"))
                 }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Store, StoreError, maintenance};
+use super::{Store, StoreError, maintenance, pool};
 use crate::plan::Key;
 use crate::plan::mirror::FOUND_ON_DISK;
 use crate::plan::write::{CloseAttempt, ConditionWrite, EventWrite, FoundApp, OpenAttempt, TaskWrite, Write};
@@ -50,11 +50,14 @@ impl Store {
 fn apply(connection: &Connection, write: &Write, now: Timestamp, woken: &mut Vec<Key>) -> Result<(), StoreError> {
     match write {
         Write::Task(write) => set_task(connection, write, now),
-        Write::OpenAttempt(open) => open_attempt(connection, open),
+        Write::OpenAttempt(open) => open_attempt(connection, open, now),
         Write::TakeUp(id) => check_open(connection, id),
         Write::CloseAttempt(close) => match close_attempt(connection, close)? {
-            true => Ok(()),
-            false => Err(StoreError::Conflict),
+            Some(lanes) => {
+                woken.extend(lanes);
+                Ok(())
+            }
+            None => Err(StoreError::Conflict),
         },
         Write::FoundApp(found) => found_app(connection, found, now, woken),
         Write::AppMissing { uid, since } => app_missing(connection, uid, *since, woken),
@@ -99,11 +102,12 @@ fn set_task(connection: &Connection, write: &TaskWrite, now: Timestamp) -> Resul
     if changed == 1 { Ok(()) } else { Err(StoreError::Conflict) }
 }
 
-fn open_attempt(connection: &Connection, open: &OpenAttempt) -> Result<(), StoreError> {
+fn open_attempt(connection: &Connection, open: &OpenAttempt, now: Timestamp) -> Result<(), StoreError> {
+    pool::check_slot(connection, open, now)?;
     connection
         .prepare_cached(
-            "INSERT INTO attempt (task_uid, number, round, generation, analyzer, replica, opened_at, deadline_at, resumable)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO attempt (task_uid, number, round, generation, analyzer, replica, opened_at, deadline_at, resumable, pool)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?
         .execute(params![
             open.id.task.0,
@@ -115,6 +119,7 @@ fn open_attempt(connection: &Connection, open: &OpenAttempt) -> Result<(), Store
             open.opened_at.0,
             open.deadline_at.0,
             open.resumable,
+            open.pool,
         ])
         .map_err(|error| match error.sqlite_error_code() {
             // Another open attempt, or this number already: the plan was made on something older.
@@ -131,8 +136,8 @@ fn check_open(connection: &Connection, id: &AttemptId) -> Result<(), StoreError>
     if open { Ok(()) } else { Err(StoreError::Conflict) }
 }
 
-/// Closes an attempt if it is still open; says whether it was.
-pub(super) fn close_attempt(connection: &Connection, close: &CloseAttempt) -> Result<bool, StoreError> {
+/// Closes an attempt if it is still open. Gives the lanes that wait for a slot of its pool; `None` when it was closed already.
+pub(super) fn close_attempt(connection: &Connection, close: &CloseAttempt) -> Result<Option<Vec<Key>>, StoreError> {
     let verdict = &close.verdict;
     let tools = serde_json::to_string(&verdict.tools).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     let changed = connection
@@ -158,7 +163,7 @@ pub(super) fn close_attempt(connection: &Connection, close: &CloseAttempt) -> Re
             close.result.as_ref().map(|result| result.bytes),
             close.slot_until.map(|at| at.0),
         ])?;
-    Ok(changed == 1)
+    if changed == 1 { pool::freed_by(connection, &close.id).map(Some) } else { Ok(None) }
 }
 
 fn found_app(

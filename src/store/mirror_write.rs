@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::commit::{new_uid, record, wake_waiting_for_app};
-use super::{MirrorCommit, MirrorOutcome, OwnedProblem, StoreError};
+use super::{MirrorCommit, MirrorOutcome, OwnedProblem, StoreError, pool};
 use crate::plan::Key;
 use crate::plan::mirror::{Change, Declared, Identity};
 use crate::plan::write::EventWrite;
@@ -74,12 +74,13 @@ fn remove(
         message: format!("no longer declared in {}", provenance.file),
     };
     record(connection, &event, now)?;
-    outcome.woken.push(match kind {
-        Kind::Task => Key::Task(uid.clone()),
-        Kind::Analyzer => Key::Lane(name.clone()),
+    match kind {
+        Kind::Task => outcome.woken.push(Key::Task(uid.clone())),
+        Kind::Analyzer => outcome.woken.push(Key::Lane(name.clone())),
         // An AppSet may find by itself what was declared by hand.
-        Kind::App | Kind::AppSet => Key::Apps,
-    });
+        Kind::App | Kind::AppSet => outcome.woken.push(Key::Apps),
+        Kind::Pool => pool::waiting_for(connection, name, &mut outcome.woken)?,
+    }
     Ok(())
 }
 
@@ -111,6 +112,9 @@ fn write_object(
 ) -> Result<(), StoreError> {
     let json = |value: &std::collections::BTreeMap<String, String>| serde_json::to_string(value).unwrap_or_default();
     let (object, place) = (&declared.object, &declared.provenance);
+    if let Spec::Analyzer(spec) = &object.spec {
+        pool::follow_analyzer(connection, &object.metadata.name, spec.pool.as_deref())?;
+    }
     connection
         .prepare_cached(
             "INSERT INTO object (uid, kind, name, labels, annotations, spec, generation, created_at, updated_at, file, line, digest, git_commit)
@@ -137,10 +141,12 @@ fn write_object(
         Spec::Task(spec) => {
             connection
                 .prepare_cached(
-                    "INSERT INTO task (uid, name, app, analyzer, priority, created_at, since, generation)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)
+                    "INSERT INTO task (uid, name, app, analyzer, priority, created_at, since, generation, owner, pool)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8,
+                         coalesce(?9, (SELECT spec ->> 'pool' FROM object WHERE kind = 'Analyzer' AND name = ?4)))
                      ON CONFLICT (uid) DO UPDATE SET app = excluded.app, analyzer = excluded.analyzer,
-                         priority = excluded.priority, generation = excluded.generation, removed = 0",
+                         priority = excluded.priority, generation = excluded.generation, removed = 0,
+                         owner = excluded.owner, pool = excluded.pool",
                 )?
                 .execute(params![
                     uid.0,
@@ -149,7 +155,9 @@ fn write_object(
                     spec.analyzer,
                     spec.priority,
                     now.0,
-                    generation
+                    generation,
+                    declared.owner,
+                    spec.pool,
                 ])?;
         }
         Spec::App(_) => {
@@ -157,7 +165,7 @@ fn write_object(
                 .prepare_cached("INSERT INTO app (uid) VALUES (?1) ON CONFLICT (uid) DO UPDATE SET app_set = NULL, deleted_at = NULL")?
                 .execute([&uid.0])?;
         }
-        Spec::Analyzer(_) | Spec::AppSet(_) => {}
+        Spec::Analyzer(_) | Spec::AppSet(_) | Spec::Pool(_) => {}
     }
     Ok(())
 }
@@ -182,7 +190,7 @@ fn wake(
         Spec::Analyzer(_) => {
             woken.push(Key::Lane(name.clone()));
             let mut statement = connection.prepare_cached(
-                "SELECT uid FROM task WHERE phase = 'Pending' AND reason IN ('AnalyzerNotFound', 'AppNotAddressable') AND analyzer = ?1",
+                "SELECT uid FROM task WHERE phase = 'Pending' AND reason IN ('AnalyzerNotFound', 'AppNotAddressable', 'PoolNotFound') AND analyzer = ?1",
             )?;
             for uid in statement.query_map([name], |row| row.get(0))? {
                 woken.push(Key::Task(Uid(uid?)));
@@ -194,6 +202,7 @@ fn wake(
             super::maintenance::wake_cancelled_with(connection, name, woken)?;
         }
         Spec::AppSet(_) => woken.push(Key::Apps),
+        Spec::Pool(_) => pool::waiting_for(connection, name, woken)?,
     }
     Ok(())
 }

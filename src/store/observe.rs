@@ -32,7 +32,8 @@ const OPENINGS_MAX: usize = 1024;
 pub(super) const TASK: &str =
     "SELECT t.*, o.spec AS spec, a.spec AS app_spec, p.missing_since, z.spec AS analyzer_spec,
          EXISTS (SELECT 1 FROM object d JOIN app q ON q.uid = d.uid
-                 WHERE d.kind = 'App' AND d.name = t.app AND q.deleted_at IS NOT NULL) AS app_deleted
+                 WHERE d.kind = 'App' AND d.name = t.app AND q.deleted_at IS NOT NULL) AS app_deleted,
+         EXISTS (SELECT 1 FROM object q WHERE q.kind = 'Pool' AND q.name = t.pool AND q.removed_at IS NULL) AS pool_known
      FROM task t
      JOIN object o ON o.uid = t.uid
      LEFT JOIN object a ON a.kind = 'App' AND a.name = t.app AND a.removed_at IS NULL
@@ -51,14 +52,16 @@ pub(super) const OPEN: &str =
 pub(super) const DRAINING: &str =
     "SELECT replica, slot_until FROM attempt INDEXED BY attempt_draining WHERE analyzer = ?1 AND slot_until > ?2";
 
-/// The head of an analyzer's queue.
+/// The head of an analyzer's queue, without the tasks of pools that have nothing left. The queue's index alone decides who that is.
 pub(super) const CANDIDATES: &str = "SELECT t.*, o.spec AS spec, a.spec AS app_spec, p.missing_since
-     FROM (SELECT * FROM task WHERE analyzer = ?1 AND phase = 'Pending' AND reason = 'Queued'
-           ORDER BY priority DESC, created_at, uid LIMIT ?2) t
+     FROM (SELECT uid FROM task INDEXED BY task_queue WHERE analyzer = ?1 AND phase = 'Pending' AND reason = 'Queued'
+               AND (pool IS NULL OR pool NOT IN (SELECT value FROM json_each(?3)))
+           ORDER BY priority DESC, turn, created_at, uid LIMIT ?2) head
+     JOIN task t ON t.uid = head.uid
      JOIN object o ON o.uid = t.uid
      LEFT JOIN object a ON a.kind = 'App' AND a.name = t.app AND a.removed_at IS NULL
      LEFT JOIN app p ON p.uid = a.uid
-     ORDER BY t.priority DESC, t.created_at, t.uid";
+     ORDER BY t.priority DESC, t.turn, t.created_at, t.uid";
 
 /// The latest openings of an analyzer, for its rate.
 pub(super) const OPENED: &str =
@@ -95,6 +98,8 @@ impl Store {
                 app: app_facts(row)?,
                 app_deleted: row.get("app_deleted")?,
                 analyzer: analyzer.map(|spec| super::rows::json(&spec)).transpose()?,
+                pool: row.get("pool")?,
+                pool_known: row.get("pool_known")?,
                 since: time(row, "since")?,
                 status,
                 uid,
@@ -124,14 +129,16 @@ impl Store {
             let total = spec.as_ref().map_or(0, |spec| spec.replicas().len() * spec.capacity as usize);
             let used: usize = occupied.iter().map(|(_, used)| *used as usize).sum();
             let limit = total.saturating_sub(used).min(OPENINGS_MAX) + CANDIDATES_EXTRA;
-            let mut candidates = candidates(connection, &analyzer, limit + 1)?;
+            let pools = super::pool::of_lane(connection, &analyzer, now)?;
+            let closed = pools.iter().filter(|pool| pool.left(now) == 0).map(|pool| pool.name.as_str()).collect();
+            let mut candidates = candidates(connection, &analyzer, limit + 1, closed)?;
             let more = candidates.len() > limit;
             candidates.truncate(limit);
             let opened = match spec.as_ref().and_then(|spec| spec.rate) {
                 Some(rate) => opened(connection, &analyzer, now.minus(rate.per), rate.limit)?,
                 None => Vec::new(),
             };
-            Ok(ObservedLane { analyzer, spec, occupied, slot_free_at, opened, candidates, more, budgets })
+            Ok(ObservedLane { analyzer, spec, occupied, slot_free_at, opened, pools, candidates, more, budgets })
         })
         .await
     }
@@ -201,9 +208,15 @@ fn occupied(connection: &Connection, analyzer: &str, now: Timestamp) -> Result<O
     Ok((used, free_at))
 }
 
-fn candidates(connection: &Connection, analyzer: &str, limit: usize) -> Result<Vec<Candidate>, StoreError> {
+fn candidates(
+    connection: &Connection,
+    analyzer: &str,
+    limit: usize,
+    closed_pools: Vec<&str>,
+) -> Result<Vec<Candidate>, StoreError> {
     let mut statement = connection.prepare_cached(CANDIDATES)?;
-    let mut rows = statement.query(params![analyzer, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let closed = serde_json::Value::from(closed_pools).to_string();
+    let mut rows = statement.query(params![analyzer, i64::try_from(limit).unwrap_or(i64::MAX), closed])?;
     let mut candidates = Vec::new();
     while let Some(row) = rows.next()? {
         let status = task_status(row)?;
@@ -214,6 +227,7 @@ fn candidates(connection: &Connection, analyzer: &str, limit: usize) -> Result<V
             generation: row.get("generation")?,
             unwanted: row.get::<_, bool>("removed")? || cancel_round >= status.round,
             spec: json_column(row, "spec")?,
+            pool: row.get("pool")?,
             version: row.get("version")?,
             app: app_facts(row)?,
             status,

@@ -4,15 +4,17 @@ use rusqlite::params;
 
 use super::commit::close_attempt;
 use super::{Store, StoreError};
+use crate::plan::Key;
 use crate::plan::write::CloseAttempt;
 use crate::resource::attempt::{AttemptId, Sign};
 
 impl Store {
-    /// Writes the ending of an attempt. Says whether it was accepted: a late ending of an attempt that was closed already is not.
+    /// Writes the ending of an attempt. Gives the lanes that wait for a slot of its pool when it was accepted, and `None` for a late ending
+    /// of an attempt that was closed already.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn report_ending(&self, ending: CloseAttempt) -> Result<bool, StoreError> {
+    pub async fn report_ending(&self, ending: CloseAttempt) -> Result<Option<Vec<Key>>, StoreError> {
         self.write(move |connection| close_attempt(connection, &ending)).await
     }
 

@@ -25,7 +25,7 @@ pub(super) const PHASES: &str =
 /// How many tasks of a queue come before one of it.
 pub(super) const AHEAD: &str = "SELECT count(*) FROM task t JOIN task me ON me.uid = ?1
      WHERE t.analyzer = me.analyzer AND t.phase = 'Pending' AND t.reason = 'Queued'
-       AND (t.priority > me.priority OR (t.priority = me.priority AND (t.created_at, t.uid) < (me.created_at, me.uid)))";
+       AND (t.priority > me.priority OR (t.priority = me.priority AND (t.turn, t.created_at, t.uid) < (me.turn, me.created_at, me.uid)))";
 
 /// Slots in use: open, and draining.
 pub(super) const SLOTS: &str = "SELECT analyzer, 1, 0 FROM attempt INDEXED BY attempt_slot WHERE outcome IS NULL
@@ -73,6 +73,10 @@ pub struct TaskView {
     pub cancel_requested: bool,
     /// Whether a person asked for another round, which has not begun.
     pub retry_requested: bool,
+    /// Who it belongs to, for fair share.
+    pub owner: String,
+    /// The pool of which its attempts take a slot: its own, or its analyzer's.
+    pub pool: Option<String>,
 }
 
 /// Status of an App.
@@ -218,7 +222,8 @@ fn task(connection: &Connection, uid: &str) -> Result<Option<TaskView>, StoreErr
     let (cancel_round, retry_round): (i64, i64) = (row.get("cancel_round")?, row.get("retry_round")?);
     let attempt = attempts_where(connection, uid, Some(status.attempt))?.pop();
     let (cancel_requested, retry_requested) = (cancel_round >= status.round, retry_round >= status.round);
-    Ok(Some(TaskView { status, attempt, cancel_requested, retry_requested }))
+    let (owner, pool) = (row.get("owner")?, row.get("pool")?);
+    Ok(Some(TaskView { status, attempt, cancel_requested, retry_requested, owner, pool }))
 }
 
 /// The attempts of a task, oldest first.

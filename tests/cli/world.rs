@@ -133,7 +133,7 @@ impl World {
         let declared = parsed.documents.into_iter().map(|document| {
             let provenance =
                 Provenance { file: file.into(), line: document.line, digest: "d".repeat(64), commit: None };
-            Change::Create(Declared { object: document.object, provenance })
+            Change::Create(Declared { object: document.object, provenance, owner: "./".into() })
         });
         let batch = MirrorCommit { changes: declared.collect(), ..MirrorCommit::default() };
         self.store(async |store| store.commit_mirror(batch, START).await.unwrap());
@@ -163,6 +163,7 @@ impl World {
             opened_at: START,
             deadline_at,
             resumable: false,
+            pool: None,
         };
         let status = TaskStatus {
             phase: Phase::Running,

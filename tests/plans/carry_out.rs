@@ -87,6 +87,14 @@ pub(crate) fn on_lane(lane: &mut ObservedLane, plan: &Plan, _: Timestamp) {
                     None => lane.occupied.push((open.replica.clone(), 1)),
                 }
                 lane.opened.insert(0, open.opened_at);
+                if let Some(name) = &open.pool {
+                    let pool = lane.pools.iter_mut().find(|pool| pool.name == *name).expect("a seen pool");
+                    pool.used += 1;
+                    if let Some(rate) = pool.spec.rate {
+                        pool.opened.insert(0, open.opened_at);
+                        pool.opened.truncate(rate.limit as usize);
+                    }
+                }
             }
             Write::Event(_) => {}
             other => panic!("a lane's plan never writes {other:?}"),

@@ -22,6 +22,7 @@ pub(crate) fn queued(name: &str, priority: i32) -> Candidate {
         generation: 1,
         unwanted: false,
         spec,
+        pool: None,
         version: 1,
         status: TaskStatus::fresh(1, 0, 0),
         app: Some(app()),

@@ -63,6 +63,8 @@ pub(crate) fn task() -> ObservedTask {
         app: Some(app()),
         app_deleted: false,
         analyzer: Some(websocket()),
+        pool: None,
+        pool_known: false,
         budgets: Budgets::default(),
     }
 }

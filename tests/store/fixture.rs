@@ -124,7 +124,7 @@ impl Fixture {
     pub(crate) async fn end(&self, name: &str, outcome: Outcome, reason: Reason) -> bool {
         let task = self.seen(name).await;
         let id = AttemptId { task: task.uid, number: task.status.attempt };
-        self.store.report_ending(ending(id, outcome, reason)).await.unwrap()
+        self.store.report_ending(ending(id, outcome, reason)).await.unwrap().is_some()
     }
 
     /// Runs a task to its end.
@@ -167,7 +167,7 @@ pub(crate) fn place() -> Provenance {
 pub(crate) fn declare(kind: Kind, name: &str, spec: Value) -> Declared {
     let spec = Spec::from_value(kind, spec).expect("a spec");
     let metadata = Metadata { name: name.into(), ..Metadata::default() };
-    Declared { object: Object { metadata, spec }, provenance: place() }
+    Declared { object: Object { metadata, spec }, provenance: place(), owner: place().file }
 }
 
 pub(crate) fn task(name: &str) -> Declared {
