@@ -239,8 +239,9 @@ impl World {
         let work = carrier.work.clone();
         let slot_until = work.as_ref().filter(|work| may_still_run(work, verdict.outcome)).map(|work| work.deadline_at);
         let close = CloseAttempt { id: id.clone(), verdict, result: None, at: self.now, slot_until };
-        let accepted = self.wait_for(running.store.report_ending(close)).expect("the store");
-        assert!(accepted, "the ending of {id} came too late, though it was carried");
+        let lanes = self.wait_for(running.store.report_ending(close)).expect("the store");
+        let lanes = lanes.unwrap_or_else(|| panic!("the ending of {id} came too late, though it was carried"));
+        lanes.into_iter().for_each(|lane| self.wake(lane));
         self.running.as_mut().and_then(|running| running.held.remove(&id));
         self.wake(Key::Task(id.task));
         if let Some(work) = work {
