@@ -103,6 +103,7 @@ settings! {
     task_timeout: Span, "taskTimeout", Some("TASK_TIMEOUT"), "30m", "Deadline of an attempt whose task gives no activeDeadlineSeconds.";
     stuck_after: Span, "stuckAfter", Some("STUCK_AFTER"), "15m", "A running attempt without a sign of life for so long is closed and tried again.";
     preflight_max_retries: u32, "preflightMaxRetries", Some("PREFLIGHT_MAX_RETRIES"), "3", "How often an unavailable analyzer is waited for (30s, 60s, 120s, ...) before the task fails.";
+    transient_failure_max_retries: u32, "transientFailureMaxRetries", Some("TRANSIENT_FAILURE_MAX_RETRIES"), "3", "How often in a row a task that failed as AnalyzerUnavailable is started over when its analyzer is back.";
     scan_interval: Span, "scanInterval", None, "60s", "Time between two scans of the disk for apps.";
     rescan_interval: Span, "rescanInterval", None, "5m", "Time between two full scans of the manifests directory; file events make it immediate.";
     prune_percent: u32, "prunePercent", None, "50", "Removal of more than this share of the manifests in one scan must be confirmed.";
@@ -301,6 +302,7 @@ impl Settings {
             stuck_after: self.stuck_after,
             preflight_retries_max: self.preflight_max_retries,
             cancel_orphans: self.cleanup_orphan_tasks,
+            recoveries_max: self.transient_failure_max_retries,
             ..Budgets::default()
         }
     }

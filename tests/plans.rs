@@ -10,6 +10,8 @@ mod apps;
 mod carry_out;
 #[path = "plans/golden.rs"]
 mod golden;
+#[path = "plans/health.rs"]
+mod health;
 #[path = "plans/lanes.rs"]
 mod lanes;
 #[path = "plans/maintenance.rs"]

@@ -13,6 +13,8 @@ mod crash;
 mod fixture;
 #[path = "store/groups.rs"]
 mod groups;
+#[path = "store/health.rs"]
+mod health;
 #[path = "store/mirroring.rs"]
 mod mirroring;
 #[path = "store/pools.rs"]

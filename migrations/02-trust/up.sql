@@ -70,6 +70,21 @@ ALTER TABLE task ADD COLUMN recoveries INTEGER NOT NULL DEFAULT 0;
 -- what the app looked like when its latest attempt was opened
 ALTER TABLE task ADD COLUMN app_digest TEXT;
 
+-- desired: written by people's requests. Do not wait any longer while the status has the version that they saw. (This replaces a number of
+-- an attempt, as a task can wait before it has had one.)
+DROP INDEX task_unsettled;
+ALTER TABLE task DROP COLUMN hurry_attempt;
+ALTER TABLE task ADD COLUMN hurry_version INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX task_unsettled ON task (uid) WHERE
+    (finished_at IS NOT NULL AND removed = 0
+        AND (generation > observed_generation OR retry_round >= round OR (phase = 'Cancelled' AND reason = 'ManifestRemoved')))
+    OR (phase = 'Pending'
+        AND (removed = 1 OR cancel_round >= round
+            OR (next_at IS NOT NULL AND (generation > observed_generation OR hurry_version >= version))));
+-- Who waits for an analyzer outside of its queue, and whom its return starts over.
+CREATE INDEX task_waiting ON task (analyzer, reason) WHERE phase = 'Pending' AND reason IN ('AnalyzerUnavailable', 'BackOff', 'BreakerOpen');
+CREATE INDEX task_recoverable ON task (analyzer, recoveries) WHERE phase = 'Failed' AND reason = 'AnalyzerUnavailable' AND removed = 0;
+
 UPDATE task SET since = coalesce(finished_at, started_at, created_at);
 
 -- Attempts ----------------------------------------------------------------------------------------------------------------------------

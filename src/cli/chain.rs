@@ -1,8 +1,9 @@
 //! The causal chain behind a task's phase, as sentences. Pure: what is known goes in, what to say comes out.
 
 use super::chain_pool::{self, PoolFacts};
+use super::replicas::Replica;
 use super::rows::place;
-use super::table;
+use super::{table, unwell};
 use crate::resource::outcome::ToolStatus;
 use crate::resource::phase::Phase;
 use crate::resource::reason::Reason;
@@ -48,6 +49,10 @@ pub(crate) struct Facts {
     pub(crate) analyzer_hint: String,
     /// The pool of which it takes a slot, when it has one.
     pub(crate) pool: Option<PoolFacts>,
+    /// Replicas of the analyzer.
+    pub(crate) replicas: Vec<Replica>,
+    /// How often in a row a task is started over when its analyzer is back.
+    pub(crate) recoveries_max: u32,
     /// Slots of the analyzer.
     pub(crate) capacity: u64,
     /// Open attempts on the analyzer.
@@ -95,7 +100,8 @@ pub(crate) fn explain(facts: &Facts) -> Why {
         Phase::Running => running(facts, task, &mut because),
         Phase::Completed | Phase::PartialSuccess | Phase::Failed | Phase::Cancelled => ended(facts, task, &mut because),
     };
-    let acts = !task.status.phase.is_terminal() || will_run_again(facts, task);
+    let recovers = unwell::recoveries_left(facts, &task.status) > 0;
+    let acts = !task.status.phase.is_terminal() || recovers || will_run_again(facts, task);
     let next = match &facts.controller {
         Controller::Running { .. } => next,
         Controller::Absent if acts => {
@@ -161,6 +167,7 @@ fn pending(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String 
             ));
             return "it goes on by itself once an Analyzer of that name is declared".into();
         }
+        Reason::AnalyzerUnavailable | Reason::BreakerOpen => return unwell::waits(facts, status, because),
         _ => {}
     }
     if !status.message.is_empty() {
@@ -215,7 +222,7 @@ fn queued(facts: &Facts, because: &mut Vec<String>) -> String {
         because.push(format!("no Analyzer is called \"{analyzer}\"; {}", facts.analyzer_hint));
         return "the controller's next look holds it as AnalyzerNotFound".into();
     }
-    because.push(format!("it is ready and waits for a free slot of analyzer \"{analyzer}\""));
+    let blocked = unwell::queued(facts, because);
     because.push(match facts.ahead {
         0 => format!("nothing is before it in the queue (priority {priority})"),
         1 => format!(
@@ -227,6 +234,9 @@ fn queued(facts: &Facts, because: &mut Vec<String>) -> String {
              its owner is {owner})"
         ),
     });
+    if blocked {
+        return "it goes on when a replica can be used; they are asked again and again".into();
+    }
     let pool = chain_pool::waits(facts, because);
     let used = facts.in_flight + facts.draining;
     let mut slots = format!("{used} of {} slots are in use", facts.capacity);
@@ -331,6 +341,9 @@ fn ended(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String {
     if facts.task.generation > status.observed_generation {
         because.push("its spec changed since, but runPolicy is Once".into());
     }
+    if let Some(next) = unwell::recovers(facts, status, because) {
+        return next;
+    }
     let log = if last.is_some_and(|attempt| attempt.result_dir.is_some()) {
         format!("manifestd logs {name}, ")
     } else {
@@ -348,7 +361,7 @@ fn ended(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String {
     }
 }
 
-fn last_attempt(facts: &Facts, attempt: &AttemptView) -> String {
+pub(super) fn last_attempt(facts: &Facts, attempt: &AttemptView) -> String {
     let outcome = attempt.outcome.map_or("runs", |outcome| outcome.as_str());
     let reason = attempt.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
     let ago = attempt.ended_at.map(|at| format!(" {} ago", table::age(facts.now, at))).unwrap_or_default();

@@ -54,6 +54,8 @@ fn facts(status: TaskStatus) -> Facts {
         analyzer: Some(object(Kind::Analyzer, "lint", json!({"rate": {"limit": 6, "per": "1m"}}))),
         analyzer_hint: String::new(),
         pool: None,
+        replicas: Vec::new(),
+        recoveries_max: 3,
         capacity: 2,
         occupants: Vec::new(),
         in_flight: 0,

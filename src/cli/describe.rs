@@ -8,6 +8,7 @@ use super::context::Context;
 use super::exit::Exit;
 use super::item::{self, Beside};
 use super::out::{Out, clean};
+use super::replicas::{table_of, usable};
 use super::table::{self, Columns};
 use super::{events, names, rows};
 use crate::manifest::to_yaml;
@@ -216,8 +217,10 @@ fn analyzer(connection: &Connection, object: &ObjectView, beside: &Beside, out: 
     let facts = item::analyzer(object, &beside.settings);
     let (in_flight, draining) = beside.slots.get(&object.name).copied().unwrap_or_default();
     line(out, "Type", facts.sort)?;
+    let replicas = beside.replicas(object);
     if !facts.urls.is_empty() {
-        line(out, "Replicas", &facts.urls.join(", "))?;
+        writeln!(out, "Replicas:      {} of {} can be used", usable(&replicas), replicas.len())?;
+        table_of(&replicas, beside.now, out)?;
     }
     line(out, "Capacity", &facts.capacity.to_string())?;
     line(out, "In flight", &in_flight.to_string())?;

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::replicas::{Replica, replicas, usable};
 use crate::config::Settings;
+use crate::plan::replica::ReplicaFacts;
+use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::kind::{API_VERSION, Kind};
 use crate::resource::object::Spec;
 use crate::resource::time::Timestamp;
@@ -23,6 +26,8 @@ pub(crate) struct Beside {
     pub(crate) pools: BTreeMap<String, PoolUse>,
     /// How many apps each AppSet found.
     pub(crate) found: BTreeMap<String, u64>,
+    /// What is known of the replicas of each analyzer.
+    pub(crate) known: BTreeMap<String, Vec<ReplicaFacts>>,
     /// Replicas that the settings give instead of the manifests, by request type.
     pub(crate) settings: Settings,
 }
@@ -40,10 +45,15 @@ impl Beside {
             slots: BTreeMap::new(),
             pools: BTreeMap::new(),
             found: BTreeMap::new(),
+            known: BTreeMap::new(),
             settings: settings.clone(),
         };
         if kinds.contains(&Kind::Analyzer) {
             beside.slots = view::slots_in_use(connection, now)?;
+            for name in crate::store::glance::names(connection, Kind::Analyzer)? {
+                let replicas = crate::store::replica::replicas(connection, &name)?;
+                beside.known.insert(name, replicas);
+            }
         }
         if kinds.contains(&Kind::Pool) {
             for name in glance::names(connection, Kind::Pool)? {
@@ -61,6 +71,14 @@ impl Beside {
     }
 }
 
+impl Beside {
+    /// The replicas of an analyzer as they are known.
+    pub(crate) fn replicas(&self, object: &ObjectView) -> Vec<Replica> {
+        let known = self.known.get(&object.name).map(Vec::as_slice).unwrap_or_default();
+        replicas(object, known, &self.settings, self.now)
+    }
+}
+
 /// Type, replicas and capacity of an Analyzer, as the daemon would run it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct AnalyzerFacts {
@@ -74,16 +92,25 @@ pub(crate) struct AnalyzerFacts {
     pub(crate) capacity: u64,
 }
 
+/// The spec of an Analyzer, with the replicas that the settings give.
+pub(crate) fn analyzer_spec(object: &ObjectView, settings: &Settings) -> Option<AnalyzerSpec> {
+    let Ok(Spec::Analyzer(mut spec)) = Spec::from_value(object.kind, object.spec.clone()) else { return None };
+    if let Some(websocket) = &mut spec.websocket {
+        match settings.replicas_of(&websocket.request) {
+            [] => {}
+            given => websocket.urls = given.to_vec(),
+        }
+    }
+    Some(*spec)
+}
+
 /// What an Analyzer comes to.
 pub(crate) fn analyzer(object: &ObjectView, settings: &Settings) -> AnalyzerFacts {
-    let Ok(Spec::Analyzer(spec)) = Spec::from_value(object.kind, object.spec.clone()) else {
+    let Some(spec) = analyzer_spec(object, settings) else {
         return AnalyzerFacts { sort: "unknown", ..AnalyzerFacts::default() };
     };
-    let (sort, urls) = match &spec.websocket {
-        Some(websocket) => match settings.replicas_of(&websocket.request) {
-            [] => ("websocket", websocket.urls.clone()),
-            given => ("websocket", given.to_vec()),
-        },
+    let (sort, urls) = match spec.websocket {
+        Some(websocket) => ("websocket", websocket.urls),
         None => ("command", Vec::new()),
     };
     let replicas = urls.len().max(1) as u64;
@@ -129,7 +156,13 @@ fn status(object: &ObjectView, beside: &Beside) -> Value {
             let facts = analyzer(object, &beside.settings);
             let (in_flight, draining) = beside.slots.get(&object.name).copied().unwrap_or_default();
             let mut status = Map::new();
+            let replicas = beside.replicas(object);
             status.insert("replicas".into(), json!(facts.replicas));
+            status.insert("readyReplicas".into(), json!(usable(&replicas)));
+            if !facts.urls.is_empty() {
+                let each: Vec<Value> = replicas.iter().map(Replica::json).collect();
+                status.insert("replicaStatuses".into(), json!(each));
+            }
             status.insert("capacity".into(), json!(facts.capacity));
             status.insert("inFlight".into(), json!(in_flight));
             status.insert("draining".into(), json!(draining));

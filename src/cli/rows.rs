@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::item::{Beside, analyzer, suspect};
+use super::replicas::usable;
 use super::table;
 use crate::resource::kind::Kind;
 use crate::resource::phase::Phase;
@@ -21,7 +22,7 @@ pub(crate) fn header(kind: Kind, wide: bool) -> Vec<&'static str> {
         ),
         Kind::App => (&["NAME", "PATH", "MODEL", "NUMBER", "PRESENT", "SOURCE", "AGE"], &["TARGETS", "LABELS"]),
         Kind::Analyzer => {
-            (&["NAME", "TYPE", "REPLICAS", "CAPACITY", "INFLIGHT", "DRAINING", "AGE"], &["RUNS", "FILE:LINE"])
+            (&["NAME", "TYPE", "READY", "CAPACITY", "INFLIGHT", "DRAINING", "AGE"], &["RUNS", "FILE:LINE"])
         }
         Kind::Pool => (&["NAME", "SLOTS", "USED", "DRAINING", "WAITING", "RATE", "AGE"], &["FREE", "FILE:LINE"]),
         Kind::AppSet => (&["NAME", "ROOT", "PATTERN", "APPS", "SUSPECT", "AGE"], &["MESSAGE", "FILE:LINE"]),
@@ -90,8 +91,9 @@ fn app(object: &ObjectView, beside: &Beside) -> (Vec<String>, Vec<String>) {
 fn runs(object: &ObjectView, beside: &Beside) -> (Vec<String>, Vec<String>) {
     let facts = analyzer(object, &beside.settings);
     let (in_flight, draining) = beside.slots.get(&object.name).copied().unwrap_or_default();
-    let numbers = [facts.replicas, facts.capacity, in_flight, draining];
-    let mut row = vec![facts.sort.to_owned()];
+    let replicas = beside.replicas(object);
+    let numbers = [facts.capacity, in_flight, draining];
+    let mut row = vec![facts.sort.to_owned(), format!("{}/{}", usable(&replicas), replicas.len())];
     row.extend(numbers.iter().map(u64::to_string));
     let runs = match object.spec.pointer("/command/argv") {
         Some(argv) => words(argv).join(" "),

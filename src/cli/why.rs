@@ -12,6 +12,7 @@ use super::exit::Exit;
 use super::item;
 use super::names;
 use super::out::{Out, clean};
+use super::replicas::replicas;
 use super::request::ask;
 use super::table;
 use super::version::Format;
@@ -121,6 +122,14 @@ fn facts(
         app_hint: if app.is_none() { hint(Kind::App, &spec.app)? } else { String::new() },
         analyzer_hint: if analyzer.is_none() { hint(Kind::Analyzer, &spec.analyzer)? } else { String::new() },
         pool,
+        replicas: match &analyzer {
+            Some(analyzer) => {
+                let known = crate::store::replica::replicas(connection, &analyzer.name)?;
+                replicas(analyzer, &known, &context.settings, now)
+            }
+            None => Vec::new(),
+        },
+        recoveries_max: context.settings.transient_failure_max_retries,
         capacity: analyzer.as_ref().map_or(0, |analyzer| item::analyzer(analyzer, &context.settings).capacity),
         occupants: glance::occupants(connection, &spec.analyzer, OCCUPANTS_MAX)?,
         in_flight: slots.0,

@@ -9,8 +9,10 @@ pub struct Budgets {
     pub task_timeout: Span,
     /// A running attempt without a sign of life for so long is closed.
     pub stuck_after: Span,
-    /// How often an unavailable analyzer is waited for, in one round, before the task fails.
+    /// How often in a row an unavailable analyzer is waited for before the task fails.
     pub preflight_retries_max: u32,
+    /// How often a task that failed because its analyzer was unavailable is started over when that is back, in a row.
+    pub recoveries_max: u32,
     /// How often a silent attempt is started again in one round.
     pub heartbeat_losses_max: u32,
     /// How often an interrupted attempt is started again in one round. High, because it is no fault of the task; not infinite,
@@ -26,6 +28,7 @@ impl Default for Budgets {
             task_timeout: Span::seconds(1800),
             stuck_after: Span::minutes(15),
             preflight_retries_max: 3,
+            recoveries_max: 3,
             heartbeat_losses_max: 3,
             interruptions_max: 10,
             cancel_orphans: true,

@@ -4,6 +4,7 @@
 //! either. Planning again after a plan was carried out gives an empty plan.
 
 pub mod admission;
+pub mod analyzer;
 pub mod apps;
 mod assignment;
 pub mod backoff;
@@ -15,14 +16,16 @@ pub mod mirror;
 pub mod owner;
 pub mod pool;
 mod print;
+pub mod replica;
 mod settle;
 pub mod task;
 mod transition;
+pub mod unavailable;
 pub mod write;
 
 use crate::resource::attempt::{Assignment, AttemptId};
 use crate::resource::reason::Reason;
-use crate::resource::time::Timestamp;
+use crate::resource::time::{Span, Timestamp};
 
 pub use budgets::Budgets;
 pub use key::Key;
@@ -80,6 +83,25 @@ pub enum Effect {
         /// Process id and start time, when they were recorded.
         process: Option<(i32, u64)>,
     },
+    /// Ask a replica how it is; its answer is reported as always.
+    Probe(Box<Probe>),
+}
+
+/// One question to one replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// The analyzer's name.
+    pub analyzer: String,
+    /// Address of the replica.
+    pub url: String,
+    /// How long to wait for the connection.
+    pub connect_timeout: Span,
+    /// How long to wait for the answer.
+    pub timeout: Span,
+    /// Failed probes in a row before the replica counts as unhealthy.
+    pub failure_threshold: u32,
+    /// Whether something may wait for the answer: nothing is known of the replica yet, or an attempt has just found it unreachable.
+    pub urgent: bool,
 }
 
 /// Something that turns observations into plans.

@@ -99,6 +99,7 @@ impl fmt::Display for PrintedWrite<'_> {
             },
             Write::DeleteApp { uid, .. } => write!(f, "app {}: its record is deleted", self.names.get(uid)),
             Write::SetAside { uid, .. } => write!(f, "task {}: set aside", self.names.get(uid)),
+            Write::ForgetReplica { analyzer, url } => write!(f, "replica {url} of {analyzer}: forgotten"),
             Write::Condition(condition) => {
                 let ConditionWrite { uid, condition, holds, reason, message } = &**condition;
                 let (of, holds) = (self.names.get(uid), if *holds { "True" } else { "False" });
@@ -130,6 +131,10 @@ impl fmt::Display for PrintedEffect<'_> {
             Effect::Reap { id, process } => {
                 write!(f, "reap {}/{}", self.names.get(&id.task), id.number)?;
                 process.map_or(Ok(()), |(pid, _)| write!(f, ", process group {pid}"))
+            }
+            Effect::Probe(probe) => {
+                let urgent = if probe.urgent { ", urgent" } else { "" };
+                write!(f, "ask {} at {}{urgent}", probe.analyzer, probe.url)
             }
         }
     }

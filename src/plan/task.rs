@@ -3,6 +3,7 @@
 use super::admission::{AppFacts, admit, admit_pool};
 use super::assignment::Order;
 use super::budgets::Budgets;
+use super::replica::ReplicaFacts;
 use super::settle::settle;
 use super::transition::{TaskRef, transition};
 use super::write::{CloseAttempt, EventWrite, TaskStatus, TaskWrite, Write};
@@ -44,8 +45,8 @@ pub struct ObservedTask {
     pub cancel_generation: i64,
     /// A person asked for another run after every finished round up to this one.
     pub retry_round: i64,
-    /// A person asked not to wait any longer after every attempt up to this one.
-    pub hurry_attempt: u32,
+    /// A person asked not to wait any longer when the status had this version: the wait that they saw ends, and no later one.
+    pub hurry_version: i64,
     /// Attempts of the current round, oldest first.
     pub attempts: Vec<AttemptFacts>,
     /// The app it names.
@@ -58,6 +59,8 @@ pub struct ObservedTask {
     pub pool: Option<String>,
     /// Whether that pool is declared.
     pub pool_known: bool,
+    /// What is known of its analyzer's replicas, when its latest attempt reached nobody and has to be settled; else nothing.
+    pub replicas: Vec<ReplicaFacts>,
     /// The limits.
     pub budgets: Budgets,
 }
@@ -194,10 +197,17 @@ fn pending(task: &ObservedTask, now: Timestamp, plan: &mut Plan) {
         }
         return;
     }
+    if status.next_at.is_some() && task.attempts.is_empty() && task.generation > status.observed_generation {
+        // It waits for an analyzer and has not run yet; it may be another one now.
+        let status = TaskStatus { observed_generation: task.generation, waits: 0, ..status.clone() };
+        return turn(task, status.waiting(Reason::Queued, "its spec changed", None), plan);
+    }
+    let hurried = task.hurry_version >= task.version;
     match status.next_at {
-        Some(at) if at > now && task.hurry_attempt < status.attempt => plan.look_again(at),
+        Some(at) if at > now && !hurried => plan.look_again(at),
         _ if status.reason != Reason::Queued || status.next_at.is_some() => {
-            turn(task, status.waiting(Reason::Queued, "", None), plan);
+            let waits = if hurried { 0 } else { status.waits };
+            turn(task, TaskStatus { waits, ..status.waiting(Reason::Queued, "", None) }, plan);
         }
         _ => {}
     }

@@ -44,6 +44,13 @@ pub enum Write {
         /// The version of its status that the plan saw.
         version: i64,
     },
+    /// Forget what is known of a replica that the analyzer has no more.
+    ForgetReplica {
+        /// The analyzer's name.
+        analyzer: String,
+        /// The address.
+        url: String,
+    },
     /// Set a condition of an object.
     Condition(Box<ConditionWrite>),
     /// Record an event.

@@ -21,6 +21,8 @@ crate::words! {
         PoolNotFound,
         /// The analyzer cannot be reached, and nothing was sent.
         AnalyzerUnavailable,
+        /// The analyzer answers, but broke what was sent to it so often that it is left alone for a while.
+        BreakerOpen,
         /// An attempt is running.
         AttemptStarted,
         /// Every requested tool ran.
@@ -103,6 +105,7 @@ impl Reason {
             | Self::AppNotAddressable
             | Self::AnalyzerNotFound
             | Self::PoolNotFound
+            | Self::BreakerOpen
             | Self::AttemptStarted
             | Self::AllToolsRan
             | Self::SomeToolsFailed

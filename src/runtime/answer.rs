@@ -138,7 +138,7 @@ impl Answerer {
         Ok(due.into_iter().map(|(task, reason, at)| Due { task, reason, at }).collect())
     }
 
-    /// Waits until no loop has anything to do now and no attempt is carried.
+    /// Waits until no loop has anything to do now, no attempt is carried, and no answer is awaited on which something depends.
     async fn quiet(&self) -> Result<(), String> {
         loop {
             // Registered before the look, so that whatever ends in between is heard.
@@ -148,7 +148,7 @@ impl Answerer {
             // A slot that one lane leaves to another for a moment is something to do, too.
             let soon = self.core.now().plus(YIELD);
             let idle = |of| self.core.wakes.is_idle(of, soon);
-            if self.core.attempts.is_quiet() && idle(Loop::Tasks) && idle(Loop::Apps) {
+            if self.core.attempts.is_quiet() && self.core.probes.is_quiet() && idle(Loop::Tasks) && idle(Loop::Apps) {
                 return Ok(());
             }
             tokio::select! {
@@ -178,6 +178,7 @@ async fn scan_apps(core: &Core) -> Result<AppsReport, StoreError> {
                 | Write::CloseAttempt(_)
                 | Write::DeleteApp { .. }
                 | Write::SetAside { .. }
+                | Write::ForgetReplica { .. }
                 | Write::Condition(_)
                 | Write::Event(_) => continue,
             };

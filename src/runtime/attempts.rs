@@ -137,7 +137,7 @@ impl Attempts {
                 Effect::Resume { assignment, .. } => {
                     held.insert(assignment.id.clone(), Carrier::new(self.clock.now()));
                 }
-                Effect::Stop { .. } | Effect::Reap { .. } => {}
+                Effect::Stop { .. } | Effect::Reap { .. } | Effect::Probe(_) => {}
             }
         }
     }
@@ -172,6 +172,8 @@ impl Attempts {
                     self.spawn(Arc::clone(self).reap(id, process));
                 }
             }
+            // Carried by the register of probes.
+            Effect::Probe(_) => {}
         }
     }
 
@@ -249,7 +251,12 @@ impl Attempts {
             result: ending.result,
             at: self.clock.now(),
         };
+        // What it says of its replica may make the analyzer unusable, and has it asked again.
+        let doubtful = matches!(close.verdict.outcome, Outcome::Unavailable | Outcome::ProtocolError);
         self.end(close).await;
+        if doubtful {
+            self.wakes.add(Key::Analyzer(lane.clone()));
+        }
         self.wakes.add(Key::Lane(lane));
     }
 

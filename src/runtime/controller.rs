@@ -167,6 +167,7 @@ impl Controller {
         if tokio::time::timeout(LAST_ENDINGS, conclude(&self.core)).await.is_err() {
             tracing::warn!("what follows from the last endings is left to the next start");
         }
+        self.core.probes.all_ended().await;
         self.embedded_stop.cancel();
         self.embedded_run.shutdown().await;
         self.loops.shutdown().await;
@@ -174,11 +175,11 @@ impl Controller {
 }
 
 /// Draws the conclusions that the loops no longer could, from the last endings and from requests, so that nobody is told that something
-/// runs which was stopped. No lane is looked at, so nothing is opened.
+/// runs which was stopped. No lane and no analyzer is looked at, so nothing is opened or asked.
 async fn conclude(core: &Core) {
     loop {
         while let Some(key) = core.wakes.pop(Loop::Tasks, core.now()) {
-            if matches!(key, Key::Lane(_)) {
+            if matches!(key, Key::Lane(_) | Key::Analyzer(_)) {
                 continue;
             }
             match reconcile(core, &key).await {
@@ -262,6 +263,11 @@ async fn resync(core: Core) {
 
 /// Adds every key of the task loop that may have something to do.
 pub(super) async fn wake_unsettled(core: &Core) {
+    // Analyzers first: their replicas are then being asked when their queues are looked at.
+    match core.store.analyzers().await {
+        Ok(names) => names.into_iter().for_each(|name| core.wakes.add(Key::Analyzer(name))),
+        Err(error) => core.check("looking for analyzers", &error),
+    }
     match core.store.unsettled().await {
         Ok(wakes) => wakes.into_iter().for_each(|(key, at)| match at {
             None => core.wakes.add(key),

@@ -1,4 +1,5 @@
-//! What every loop shares: the store, the clock, the settings, the queues, and the attempts that this process carries.
+//! What every loop shares: the store, the clock, the settings, the queues, the attempts that this process carries, and the questions it
+//! has asked of replicas.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempts::Attempts;
 use super::clock::Clock;
+use super::probes::Probes;
 use super::wakes::Wakes;
 use crate::config::Settings;
 use crate::executor::Executors;
@@ -29,6 +31,8 @@ pub struct Core {
     pub wakes: Arc<Wakes>,
     /// The attempts that this process carries.
     pub attempts: Arc<Attempts>,
+    /// The questions that this process has asked of replicas.
+    pub probes: Arc<Probes>,
     /// Cancelled when nothing new is to be started.
     pub stopping: CancellationToken,
     /// Cancelled, with the reason kept, when going on could only make things worse.
@@ -68,6 +72,10 @@ impl Core {
         let wakes = Arc::new(Wakes::default());
         let progress = Arc::new(Notify::new());
         let fatal = Arc::new(Fatal::default());
+        let stopping = CancellationToken::new();
+        let told = (Arc::clone(&fatal), Arc::clone(&progress));
+        let probes =
+            Probes::new(store.clone(), clock.clone(), Arc::clone(&wakes), executors.clone(), told, stopping.clone());
         let attempts = Attempts::new(
             store.clone(),
             clock.clone(),
@@ -83,7 +91,8 @@ impl Core {
             workspace,
             wakes,
             attempts: Arc::new(attempts),
-            stopping: CancellationToken::new(),
+            probes: Arc::new(probes),
+            stopping,
             fatal,
             progress,
         }

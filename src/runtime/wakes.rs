@@ -13,7 +13,7 @@ use crate::resource::time::Timestamp;
 /// Which loop works on a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loop {
-    /// Lanes and tasks.
+    /// Lanes, analyzers and tasks.
     Tasks,
     /// Apps on disk.
     Apps,
@@ -102,7 +102,7 @@ impl Lines {
 
 const fn loop_of(key: &Key) -> Loop {
     match key {
-        Key::Lane(_) | Key::Task(_) => Loop::Tasks,
+        Key::Lane(_) | Key::Analyzer(_) | Key::Task(_) => Loop::Tasks,
         Key::Apps => Loop::Apps,
         Key::Maintenance => Loop::Maintenance,
     }

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::replica::forget;
 use super::{Store, StoreError, maintenance, pool};
 use crate::plan::Key;
 use crate::plan::mirror::FOUND_ON_DISK;
@@ -63,6 +64,7 @@ fn apply(connection: &Connection, write: &Write, now: Timestamp, woken: &mut Vec
         Write::AppMissing { uid, since } => app_missing(connection, uid, *since, woken),
         Write::DeleteApp { uid, missing_since } => maintenance::delete_app(connection, uid, *missing_since, now, woken),
         Write::SetAside { uid, version } => maintenance::set_aside(connection, uid, *version, now),
+        Write::ForgetReplica { analyzer, url } => forget(connection, analyzer, url),
         Write::Condition(write) => set_condition(connection, write, now),
         Write::Event(event) => record(connection, event, now),
     }

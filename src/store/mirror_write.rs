@@ -76,7 +76,7 @@ fn remove(
     record(connection, &event, now)?;
     match kind {
         Kind::Task => outcome.woken.push(Key::Task(uid.clone())),
-        Kind::Analyzer => outcome.woken.push(Key::Lane(name.clone())),
+        Kind::Analyzer => outcome.woken.extend([Key::Analyzer(name.clone()), Key::Lane(name.clone())]),
         // An AppSet may find by itself what was declared by hand.
         Kind::App | Kind::AppSet => outcome.woken.push(Key::Apps),
         Kind::Pool => pool::waiting_for(connection, name, &mut outcome.woken)?,
@@ -188,6 +188,8 @@ fn wake(
             woken.push(Key::Lane(spec.analyzer.clone()));
         }
         Spec::Analyzer(_) => {
+            // Its replicas are asked before its queue is looked at.
+            woken.push(Key::Analyzer(name.clone()));
             woken.push(Key::Lane(name.clone()));
             let mut statement = connection.prepare_cached(
                 "SELECT uid FROM task WHERE phase = 'Pending' AND reason IN ('AnalyzerNotFound', 'AppNotAddressable', 'PoolNotFound') AND analyzer = ?1",

@@ -17,6 +17,7 @@ pub mod pool;
 #[cfg(test)]
 mod query_plans;
 mod readers;
+pub mod replica;
 mod report;
 pub mod request;
 mod rows;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::replica::{replicas, waiting_count};
 use super::rows::{app_facts, findings, json_column, task_status, time, word, word_or_none};
 use super::{Store, StoreError};
 use crate::plan::apps::{GONE_ACCEPTED, KnownApp, NAME_TAKEN, ObservedSet, SOURCE_SUSPECT};
@@ -14,6 +15,8 @@ use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::app_set::AppSetSpec;
 use crate::resource::attempt::AttemptId;
 use crate::resource::name::Uid;
+use crate::resource::outcome::Outcome;
+use crate::resource::task::TaskSpec;
 use crate::resource::time::Timestamp;
 
 /// The attempts that this process carries, as they were before the store was read.
@@ -84,17 +87,21 @@ impl Store {
             let Some(row) = rows.next()? else { return Ok(None) };
             let status = task_status(row)?;
             let analyzer: Option<String> = row.get("analyzer_spec")?;
+            let spec: TaskSpec = json_column(row, "spec")?;
+            let attempts = attempts(connection, &uid, status.round, &held)?;
+            let known = if unreached(&attempts) { replicas(connection, &spec.analyzer)? } else { Vec::new() };
             Ok(Some(ObservedTask {
                 name: row.get("name")?,
                 generation: row.get("generation")?,
                 removed: row.get("removed")?,
-                spec: json_column(row, "spec")?,
+                spec,
                 version: row.get("version")?,
                 cancel_round: row.get("cancel_round")?,
                 cancel_generation: row.get("cancel_generation")?,
                 retry_round: row.get("retry_round")?,
-                hurry_attempt: row.get("hurry_attempt")?,
-                attempts: attempts(connection, &uid, status.round, &held)?,
+                hurry_version: row.get("hurry_version")?,
+                replicas: known,
+                attempts,
                 app: app_facts(row)?,
                 app_deleted: row.get("app_deleted")?,
                 analyzer: analyzer.map(|spec| super::rows::json(&spec)).transpose()?,
@@ -138,7 +145,23 @@ impl Store {
                 Some(rate) => opened(connection, &analyzer, now.minus(rate.per), rate.limit)?,
                 None => Vec::new(),
             };
-            Ok(ObservedLane { analyzer, spec, occupied, slot_free_at, opened, pools, candidates, more, budgets })
+            let (replicas, waiting) = match spec.as_ref().and_then(|spec| spec.websocket.as_ref()) {
+                Some(_) => (replicas(connection, &analyzer)?, waiting_count(connection, &analyzer)?),
+                None => (Vec::new(), 0),
+            };
+            Ok(ObservedLane {
+                analyzer,
+                spec,
+                occupied,
+                slot_free_at,
+                replicas,
+                waiting,
+                opened,
+                pools,
+                candidates,
+                more,
+                budgets,
+            })
         })
         .await
     }
@@ -150,6 +173,12 @@ impl Store {
     pub async fn observe_apps(&self) -> Result<(Vec<(ObservedSet, AppSetSpec)>, Vec<KnownApp>), StoreError> {
         self.read(|connection| Ok((app_sets(connection)?, known_apps(connection)?))).await
     }
+}
+
+/// Whether the latest attempt reached nobody, so that it matters where else the task can go.
+fn unreached(attempts: &[AttemptFacts]) -> bool {
+    let last = attempts.last().and_then(|attempt| attempt.ended.as_ref());
+    last.is_some_and(|ended| ended.outcome == Outcome::Unavailable)
 }
 
 fn attempts(connection: &Connection, uid: &Uid, round: i64, held: &Held) -> Result<Vec<AttemptFacts>, StoreError> {

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, StatementStatus, ToSql};
 
-use super::{commit, events, glance, maintenance, observe, open, pool, view, wakes};
+use super::{commit, events, glance, maintenance, observe, open, pool, replica, view, wakes};
 
 /// Finished tasks behind the few that are not.
 const HISTORY: usize = 100_000;
@@ -46,6 +46,13 @@ fn hot() -> Vec<(&'static str, &'static str, Vec<&'static dyn ToSql>)> {
         ("task_pool", pool::WAITING, vec![&"gpu"]),
         ("attempt_pool_open", pool::OCCUPANTS, vec![&"gpu", &10]),
         ("attempt_opened", observe::OPENED, vec![&"lint", &2_000_000, &60]),
+        ("PRIMARY KEY", replica::REPLICAS, vec![&"lint"]),
+        ("attempt_replica_ended", replica::ENDINGS, vec![&"lint", &"ws://one", &10]),
+        ("task_waiting", replica::WAITING, vec![&"lint", &9]),
+        ("task_waiting", replica::WAITING_COUNT, vec![&"lint"]),
+        ("task_recoverable", replica::RECOVERABLE, vec![&"lint", &3, &9]),
+        ("task_recoverable", replica::DEMAND, vec![&"nobody", &3]),
+        ("sqlite_autoindex_object", replica::ANALYZERS, vec![]),
         ("task_held", commit::WAITING_FOR_APP, vec![&"demo"]),
         ("app_missing", maintenance::MISSING, vec![&1_000_000, &500, &"SourceSuspect"]),
         ("task_since", maintenance::AGED, vec![&"Pending", &1_000_000, &500]),
@@ -90,12 +97,13 @@ fn fill(connection: &Connection, finished: usize) {
             "BEGIN;
              {object} {many} SELECT 'uid-' || i, 'Task', 'name-' || i, '{{}}', '{{}}', '{{}}', 1, i, i, 'a.yaml', i, '' FROM n WHERE i <= {finished};
              {object} {few} SELECT 'queued-' || i, 'Task', 'queued-' || i, '{{}}', '{{}}', '{{}}', 1, i, i, 'b.yaml', i, '' FROM n;
-             INSERT INTO task (uid, name, app, analyzer, priority, created_at, generation, observed_generation, phase, reason, attempt, finished_at)
+             INSERT INTO task (uid, name, app, analyzer, priority, created_at, generation, observed_generation, phase, reason, attempt, finished_at, recoveries)
                  {many} SELECT 'uid-' || i, 'name-' || i, 'demo', 'lint', 100, i, 1, 1,
-                     CASE i % 3 WHEN 0 THEN 'Failed' WHEN 1 THEN 'Completed' ELSE 'Cancelled' END, 'AllToolsRan', 1, i FROM n WHERE i <= {finished};
+                     CASE i % 3 WHEN 0 THEN 'Failed' WHEN 1 THEN 'Completed' ELSE 'Cancelled' END,
+                     iif(i % 3 = 0, 'AnalyzerUnavailable', 'AllToolsRan'), 1, i, 3 FROM n WHERE i <= {finished};
              INSERT INTO task (uid, name, app, analyzer, priority, created_at, generation, phase, reason)
                  {few} SELECT 'queued-' || i, 'queued-' || i, 'demo', 'lint', 100, i, 1,
-                     CASE WHEN i > 18 THEN 'Running' ELSE 'Pending' END, CASE WHEN i > 15 THEN 'Suspended' ELSE 'Queued' END FROM n;
+                     CASE WHEN i > 18 THEN 'Running' ELSE 'Pending' END, CASE WHEN i > 15 THEN 'Suspended' WHEN i > 12 THEN 'BreakerOpen' ELSE 'Queued' END FROM n;
              INSERT INTO attempt (task_uid, number, round, generation, analyzer, replica, opened_at, deadline_at, ended_at, outcome, slot_until, pool)
                  {many} SELECT 'uid-' || i, 1, 1, 1, 'lint', 'ws://one', i, i, i, 'Interrupted', i, 'gpu' FROM n WHERE i <= {finished};
              INSERT INTO event (uid, kind, name, type, reason, message, first_at, last_at)

@@ -41,7 +41,7 @@ impl Store {
             name,
             "UPDATE task SET
                  retry_round = iif(finished_at IS NOT NULL, round, retry_round),
-                 hurry_attempt = iif(finished_at IS NULL, attempt, hurry_attempt),
+                 hurry_version = iif(finished_at IS NULL, version, hurry_version),
                  cancel_round = iif(finished_at IS NULL, min(cancel_round, round - 1), cancel_round)
              WHERE uid = ?1 AND removed = 0 AND phase <> 'Running'",
         )

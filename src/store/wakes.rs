@@ -32,7 +32,7 @@ pub(super) const UNSETTLED: &str = "SELECT uid, NULL FROM task WHERE
          AND (generation > observed_generation OR retry_round >= round OR (phase = 'Cancelled' AND reason = 'ManifestRemoved')))
      OR (phase = 'Pending'
          AND (removed = 1 OR cancel_round >= round
-             OR (next_at IS NOT NULL AND (generation > observed_generation OR hurry_attempt >= attempt))))";
+             OR (next_at IS NOT NULL AND (generation > observed_generation OR hurry_version >= version))))";
 
 /// What happens later by itself.
 pub(super) const DUE: &str = "SELECT name, reason, next_at FROM task
@@ -42,7 +42,7 @@ pub(super) const DUE: &str = "SELECT name, reason, next_at FROM task
 pub type Wake = (Key, Option<Timestamp>);
 
 impl Store {
-    /// Every key of the task loop that may have something to do.
+    /// Every task and every queue that may have something to do.
     ///
     /// # Errors
     /// What the database says.

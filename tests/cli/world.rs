@@ -10,12 +10,14 @@ use manifestd::plan::mirror::{Change, Declared};
 use manifestd::plan::write::{CloseAttempt, OpenAttempt, TaskStatus, TaskWrite};
 use manifestd::resource::attempt::{AttemptId, StoredResult};
 use manifestd::resource::findings::Findings;
+use manifestd::resource::health::Health;
 use manifestd::resource::name::Uid;
 use manifestd::resource::outcome::{Outcome, ToolReport, ToolStatus, Verdict};
 use manifestd::resource::phase::Phase;
 use manifestd::resource::provenance::Provenance;
 use manifestd::resource::reason::Reason;
 use manifestd::resource::time::{Span, Timestamp};
+use manifestd::store::replica::ProbeReport;
 use manifestd::store::{Committed, MirrorCommit, StateLock, Store};
 
 /// 2026-11-23T10:00:00Z, when everything in these tests was created.
@@ -80,7 +82,17 @@ impl World {
         world.write("manifests/all.yaml", MANIFESTS);
         fs::create_dir_all(world.path("generated/demo")).unwrap();
         world.mirror("all.yaml");
+        world.probed("ws://127.0.0.1:2001", Ok(()));
         world
+    }
+
+    /// A probe of the analyzer `static` has told so.
+    pub(crate) fn probed(&self, url: &str, answer: Result<(), &str>) {
+        let health = || Health { version: "static-analyzer 1.0.0".into(), ..Health::default() };
+        let answer = answer.map(|()| health()).map_err(str::to_owned);
+        let report =
+            ProbeReport { analyzer: "static".into(), url: url.into(), answer, failure_threshold: 1, at: START };
+        self.store(async |store| store.report_probe(report).await.unwrap());
     }
 
     /// A path in the workspace.

@@ -53,18 +53,18 @@ pub(crate) fn task() -> ObservedTask {
         spec: task_spec(),
         version: 1,
         status: TaskStatus::fresh(1, 0, 0),
-
         since: manifestd::resource::time::Timestamp(0),
         cancel_round: 0,
         cancel_generation: 0,
         retry_round: 0,
-        hurry_attempt: 0,
+        hurry_version: 0,
         attempts: vec![],
         app: Some(app()),
         app_deleted: false,
         analyzer: Some(websocket()),
         pool: None,
         pool_known: false,
+        replicas: vec![],
         budgets: Budgets::default(),
     }
 }

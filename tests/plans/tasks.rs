@@ -41,7 +41,7 @@ fn every_outcome_leads_where_the_budgets_say() {
         settle(&mut golden, &format!("{what} {limit} times: at its limit"), task().ended(limit, outcome));
         settle(&mut golden, &format!("{what} {} times: past its limit", limit + 1), task().ended(limit + 1, outcome));
     }
-    for times in 2..=4 {
+    for times in 2..=5 {
         settle(&mut golden, &format!("Unavailable {times} times"), task().ended(times, Outcome::Unavailable));
     }
     let without_retries = task().with(|task| task.spec.backoff_limit = 0).ended(1, Outcome::Failed);
@@ -152,13 +152,14 @@ fn what_people_and_manifests_wish() {
             }),
             ("retry: it waits for its next try", {
                 let waits = task().ended(1, Outcome::Failed).waiting(Reason::BackOff, Some(1));
-                waits.with(|task| task.hurry_attempt = 1)
+                waits.with(|task| task.hurry_version = 1)
             }),
             ("retry: the try that was asked for has failed too, and is waited after", {
-                task().ended(2, Outcome::Failed).with(|task| task.hurry_attempt = 1)
+                task().ended(2, Outcome::Failed).with(|task| (task.version, task.hurry_version) = (3, 1))
             }),
             ("retry: the try that was asked for has completed, and that is all", {
-                completes(task().ended(1, Outcome::Failed).running().with(|task| task.hurry_attempt = 1))
+                let asked = task().ended(1, Outcome::Failed).running();
+                completes(asked.with(|task| (task.version, task.hurry_version) = (3, 1)))
             }),
         ],
     );
