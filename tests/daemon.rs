@@ -12,6 +12,8 @@ mod dispatch;
 mod health;
 #[path = "daemon/once.rs"]
 mod once;
+#[path = "daemon/shares.rs"]
+mod shares;
 #[path = "daemon/stopping.rs"]
 mod stopping;
 mod support;

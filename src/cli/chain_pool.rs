@@ -50,7 +50,10 @@ pub(crate) fn waits(facts: &Facts, because: &mut Vec<String>) -> Option<String> 
         by.push(format!("{} abandoned requests that may still be worked on", found.draining));
     }
     because.push(format!("pool \"{name}\" is full, {taken}/{slots} by {}", by.join(", ")));
-    because.push(format!("{} queued tasks wait for this pool, this one among them", found.waiting));
+    because.push(match found.waiting {
+        1 => "1 queued task waits for this pool, and that is this one".into(),
+        waiting => format!("{waiting} queued tasks wait for this pool, this one among them"),
+    });
     let latest = pool.occupants.iter().map(|occupant| occupant.deadline_at).chain(found.free_at).min();
     let latest = latest.map(|at| format!(", {} at the latest", when(at, facts.now))).unwrap_or_default();
     Some(format!(

@@ -7,10 +7,12 @@ use assert_cmd::Command;
 use manifestd::manifest::parse;
 use manifestd::plan::Write;
 use manifestd::plan::mirror::{Change, Declared};
+use manifestd::plan::owner::owner;
 use manifestd::plan::write::{CloseAttempt, OpenAttempt, TaskStatus, TaskWrite};
 use manifestd::resource::attempt::{AttemptId, StoredResult};
 use manifestd::resource::findings::Findings;
 use manifestd::resource::health::Health;
+use manifestd::resource::kind::Kind;
 use manifestd::resource::name::Uid;
 use manifestd::resource::outcome::{Outcome, ToolReport, ToolStatus, Verdict};
 use manifestd::resource::phase::Phase;
@@ -142,10 +144,12 @@ impl World {
         let text = self.read(&format!("manifests/{file}"));
         let parsed = parse(file, text.as_bytes(), &[".".into()]);
         assert!(!parsed.has_errors(), "{:?}", parsed.problems);
+        let tasks = parsed.documents.iter().filter(|document| document.object.kind() == Kind::Task).count();
         let declared = parsed.documents.into_iter().map(|document| {
             let provenance =
                 Provenance { file: file.into(), line: document.line, digest: "d".repeat(64), commit: None };
-            Change::Create(Declared { object: document.object, provenance, owner: "./".into() })
+            let owner = owner(&document.object.metadata.labels, file, tasks);
+            Change::Create(Declared { object: document.object, provenance, owner })
         });
         let batch = MirrorCommit { changes: declared.collect(), ..MirrorCommit::default() };
         self.store(async |store| store.commit_mirror(batch, START).await.unwrap());
@@ -166,6 +170,7 @@ impl World {
     /// Opens attempt 1 of a fresh task.
     pub(crate) fn start(&self, task: &str, analyzer: &str, replica: &str, deadline_at: Timestamp) {
         let id = AttemptId { task: self.uid(task), number: 1 };
+        let item = self.run(&["get", "task", task, "-o", "json"]).ok().json();
         let open = OpenAttempt {
             id: id.clone(),
             round: 1,
@@ -175,7 +180,7 @@ impl World {
             opened_at: START,
             deadline_at,
             resumable: false,
-            pool: None,
+            pool: item["status"]["pool"].as_str().map(str::to_owned),
         };
         let status = TaskStatus {
             phase: Phase::Running,
