@@ -1,12 +1,14 @@
 //! Worlds to begin with: an analyzer, an app, a task; and the words in which cases speak of time.
 
+use manifestd::plan::Probe;
 use manifestd::resource::kind::Kind;
+use manifestd::resource::outcome::Outcome;
 use manifestd::resource::phase::Phase;
 use manifestd::resource::reason::Reason;
 use manifestd::resource::time::Span;
 use serde_json::{Value, json};
 
-use crate::world::{Act, World};
+use crate::world::{Act, Reply, World};
 
 /// The shortest time there is.
 pub(crate) const MS: Span = Span(1);
@@ -19,22 +21,48 @@ pub(crate) const fn just_before(span: Span) -> Span {
     Span(span.0 - 1)
 }
 
+/// The address of the one replica of a service.
+pub(crate) const URL: &str = "ws://one:2001";
+
 /// A world with an app and a program with one slot. A program is gone once it has ended, so a slot is free at once.
 pub(crate) fn with_program(environment: &[(&str, &str)]) -> World {
-    with_analyzer(environment, json!({"command": {"argv": ["lint"]}}))
+    with_analyzer(environment, json!({"command": {"argv": ["lint"]}}), |_, _| Reply::healthy())
 }
 
 /// A world with an app and a service with one slot. A service that was left goes on, so its slot stays taken until the deadline.
 pub(crate) fn with_service(environment: &[(&str, &str)]) -> World {
-    with_analyzer(environment, json!({"websocket": {"urls": ["ws://one:2001"], "request": "static_analyze"}}))
+    with_analyzer(environment, service(json!({})), |_, _| Reply::healthy())
 }
 
-fn with_analyzer(environment: &[(&str, &str)], analyzer: Value) -> World {
+/// The same with a service that is there in none but the ages for which `is_there` says so, as far as probes can tell.
+pub(crate) fn with_service_at(environment: &[(&str, &str)], is_there: impl Fn(Span) -> bool + 'static) -> World {
+    let replies = move |_: &_, age| if is_there(age) { Reply::healthy() } else { Reply::refused() };
+    with_analyzer(environment, service(json!({})), replies)
+}
+
+/// A world with an app and an analyzer whose replicas answer so.
+pub(crate) fn with_analyzer(
+    environment: &[(&str, &str)],
+    analyzer: Value,
+    replies: impl FnMut(&Probe, Span) -> Reply + 'static,
+) -> World {
     let mut world = World::new(environment);
+    world.replies(replies);
     world.make_directory("apps/demo/app1");
     world.declare(Kind::App, "demo", json!({"path": "apps/demo/app1", "model": "demo", "number": 1}));
     world.declare(Kind::Analyzer, "lint", analyzer);
     world
+}
+
+/// The spec of a service with one replica, with more in it.
+pub(crate) fn service(more: Value) -> Value {
+    with_more(json!({"websocket": {"urls": [URL], "request": "static_analyze"}}), &more)
+}
+
+fn with_more(mut spec: Value, more: &Value) -> Value {
+    let fields = spec.as_object_mut().expect("an object");
+    fields.extend(more.as_object().expect("an object").clone());
+    spec
 }
 
 impl World {
@@ -59,7 +87,7 @@ impl World {
     }
 
     /// How the attempts of a task's current round ended, oldest first; `None` for one that has not.
-    pub(crate) fn outcomes(&self, name: &str) -> Vec<Option<manifestd::resource::outcome::Outcome>> {
+    pub(crate) fn outcomes(&self, name: &str) -> Vec<Option<Outcome>> {
         let attempts = self.task(name).attempts.into_iter();
         attempts.map(|attempt| attempt.ended.map(|ended| ended.outcome)).collect()
     }
@@ -67,10 +95,7 @@ impl World {
 
 /// The spec of a task of the app `demo` on the analyzer `lint`, with more in it.
 pub(crate) fn task(more: Value) -> Value {
-    let mut spec = json!({"app": "demo", "analyzer": "lint"});
-    let fields = spec.as_object_mut().expect("an object");
-    fields.extend(more.as_object().expect("an object").clone());
-    spec
+    with_more(json!({"app": "demo", "analyzer": "lint"}), &more)
 }
 
 /// Ready, and waiting for its turn.
@@ -81,6 +106,9 @@ pub(crate) const RUNNING: (Phase, Reason) = (Phase::Running, Reason::AttemptStar
 
 /// Waits before the next try.
 pub(crate) const BACK_OFF: (Phase, Reason) = (Phase::Pending, Reason::BackOff);
+
+/// Waits for an analyzer that cannot be reached.
+pub(crate) const UNAVAILABLE: (Phase, Reason) = (Phase::Pending, Reason::AnalyzerUnavailable);
 
 /// It ran well.
 pub(crate) const COMPLETED: (Phase, Reason) = (Phase::Completed, Reason::AllToolsRan);

@@ -75,7 +75,9 @@ impl World {
     pub(crate) fn assert_settled(&self) {
         assert_eq!(self.carried(), 0, "attempts are carried");
         let unsettled = self.wait_for(self.running().store.unsettled()).expect("the store");
-        for (key, _) in unsettled.into_iter().chain([(Key::Apps, None)]) {
+        let analyzers = self.wait_for(self.running().store.analyzers()).expect("the store");
+        let keys = unsettled.into_iter().map(|(key, _)| key).chain(analyzers.into_iter().map(Key::Analyzer));
+        for key in keys.chain([Key::Apps]) {
             let plan = self.plan(&key);
             assert!(plan.is_empty(), "{key} is not settled:\n{plan}");
         }

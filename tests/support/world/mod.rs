@@ -4,19 +4,22 @@
 //!
 //! What a test does: declare objects, say in a script how each attempt goes ([`Act`]), let time pass, look at tasks. What may go wrong on
 //! purpose: wake-ups are lost, a loop stalls, the controller is killed and started again, directories vanish. The parts: `road` is one pass
-//! over one key, as `src/runtime/reconcile.rs` makes it; `outside` is what the script decides; `look` is what tests read.
+//! over one key, as `src/runtime/reconcile.rs` makes it; `outside` and `probes` are what the script decides; `look` is what tests read.
 
 mod look;
 mod outside;
+mod probes;
 mod road;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 
 use manifestd::config::{self, Settings};
-use manifestd::plan::Key;
+use manifestd::plan::analyzer::Asked;
 use manifestd::plan::mirror::{Change, Declared, Difference};
+use manifestd::plan::{Key, Probe};
 use manifestd::resource::attempt::{Assignment, AttemptId};
 use manifestd::resource::kind::Kind;
 use manifestd::resource::metadata::Metadata;
@@ -31,6 +34,7 @@ use tempfile::TempDir;
 pub(crate) use look::Turn;
 pub(crate) use outside::Act;
 use outside::{Carrier, Happening};
+pub(crate) use probes::Reply;
 
 /// When every world begins: in the evening of the last day of 2025 in UTC, which is 2026 already where the zone is far enough east.
 pub(crate) const START: Timestamp = Timestamp(1_767_211_200_000);
@@ -43,6 +47,9 @@ const PASSES_MAX: usize = 20_000;
 
 /// Decides how an attempt goes.
 type Script = Box<dyn FnMut(&Assignment) -> Act>;
+
+/// Decides what a replica answers.
+type Replies = Box<dyn FnMut(&Probe, Span) -> Reply>;
 
 /// Decides whether a wake-up is lost.
 type Loss = Box<dyn FnMut(&Key) -> bool>;
@@ -57,9 +64,11 @@ pub(crate) struct World {
     agenda: BTreeMap<(Timestamp, u64), Happening>,
     count: u64,
     script: Script,
+    replies: Replies,
     loss: Option<Loss>,
     stalled: Vec<Loop>,
     history: Vec<Turn>,
+    probes: Vec<(Span, String)>,
 }
 
 /// What a controller has in memory, and loses when it is killed.
@@ -67,11 +76,12 @@ struct Running {
     store: Store,
     wakes: Wakes,
     held: BTreeMap<AttemptId, Carrier>,
+    asked: RefCell<BTreeMap<(String, String), Asked>>,
 }
 
 impl World {
     /// A controller with environment variables of these names and values, and else the default settings, started over nothing. Attempts
-    /// complete after a second unless a script says otherwise.
+    /// complete after a second and replicas are well unless a script says otherwise.
     pub(crate) fn new(environment: &[(&str, &str)]) -> Self {
         let pairs = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let layer = config::environment(pairs).expect("known settings");
@@ -88,9 +98,11 @@ impl World {
             agenda: BTreeMap::new(),
             count: 0,
             script: Box::new(|_| Act::completes(Span::seconds(1))),
+            replies: Box::new(|_, _| Reply::healthy()),
             loss: None,
             stalled: Vec::new(),
             history: Vec::new(),
+            probes: Vec::new(),
         };
         world.start();
         world
@@ -142,7 +154,8 @@ impl World {
         assert!(self.running.is_none(), "it runs already");
         let lock = StateLock::acquire(&self.directory.path().join("state")).expect("the state directory");
         let store = Store::open(lock).expect("the store");
-        self.running = Some(Running { store, wakes: Wakes::default(), held: BTreeMap::new() });
+        self.running =
+            Some(Running { store, wakes: Wakes::default(), held: BTreeMap::new(), asked: RefCell::default() });
         self.pass(&Key::Apps);
         self.later(Span(0), Happening::Resync);
         self.later(self.settings.scan_interval, Happening::ScanApps);

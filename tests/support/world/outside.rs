@@ -1,10 +1,10 @@
 //! What is outside of the controller: attempts that go as a script says, the ticks of its timers, and when all that happens.
 
-use manifestd::plan::Effect;
-use manifestd::plan::Key;
 use manifestd::plan::task::{Carried, EMBEDDED, interrupted};
 use manifestd::plan::write::CloseAttempt;
+use manifestd::plan::{Effect, Key, Probe};
 use manifestd::resource::attempt::{Assignment, AttemptId, Target};
+use manifestd::resource::health::Health;
 use manifestd::resource::outcome::{Outcome, Verdict};
 use manifestd::resource::reason::Reason;
 use manifestd::resource::time::{Span, Timestamp};
@@ -105,6 +105,8 @@ pub(super) enum Happening {
     Sign(AttemptId, Option<Span>),
     /// An attempt ends, if this is still the ending that counts.
     End(AttemptId, u64, Verdict),
+    /// A replica answers a question, or does not in time.
+    Answer(Box<Probe>, Result<Health, String>),
 }
 
 impl World {
@@ -138,6 +140,7 @@ impl World {
                 }
             }
             Happening::End(id, ending, verdict) => self.end(id, ending, verdict),
+            Happening::Answer(probe, answer) => self.answer(*probe, answer),
         }
     }
 
@@ -174,6 +177,7 @@ impl World {
                 }
             }
             Effect::Stop { id, reason } => self.tell_to_stop(&id, reason),
+            Effect::Probe(probe) => self.ask(*probe),
             Effect::Reap { id, .. } => {
                 let now = self.now;
                 let Some(running) = &mut self.running else { return };
@@ -238,6 +242,7 @@ impl World {
         let Some(carrier) = running.held.get(&id).filter(|carrier| carrier.ending == ending) else { return };
         let work = carrier.work.clone();
         let slot_until = work.as_ref().filter(|work| may_still_run(work, verdict.outcome)).map(|work| work.deadline_at);
+        let doubtful = matches!(verdict.outcome, Outcome::Unavailable | Outcome::ProtocolError);
         let close = CloseAttempt { id: id.clone(), verdict, result: None, at: self.now, slot_until };
         let lanes = self.wait_for(running.store.report_ending(close)).expect("the store");
         let lanes = lanes.unwrap_or_else(|| panic!("the ending of {id} came too late, though it was carried"));
@@ -245,6 +250,9 @@ impl World {
         self.running.as_mut().and_then(|running| running.held.remove(&id));
         self.wake(Key::Task(id.task));
         if let Some(work) = work {
+            if doubtful {
+                self.wake(Key::Analyzer(work.analyzer.clone()));
+            }
             self.wake(Key::Lane(work.analyzer));
         }
     }

@@ -1,10 +1,12 @@
 //! One pass over one key on the real road: observe, plan, commit, perform; and what follows from it for the queues.
 
+use manifestd::plan::analyzer::{AnalyzerReconciler, Asked};
 use manifestd::plan::apps::{AppsReconciler, ObservedApps};
 use manifestd::plan::lane::LaneReconciler;
 use manifestd::plan::maintenance::MaintenanceReconciler;
 use manifestd::plan::task::TaskReconciler;
 use manifestd::plan::{Key, Plan, Reconciler, Write};
+use manifestd::resource::analyzer::AnalyzerSpec;
 use manifestd::resource::time::Timestamp;
 use manifestd::runtime::app_scan::find_apps;
 use manifestd::store::{Committed, Held};
@@ -57,6 +59,8 @@ impl World {
     /// Adds every key of the task loop that may have something to do.
     pub(super) fn resync(&mut self) {
         let running = self.running();
+        let analyzers = self.wait_for(running.store.analyzers()).expect("the store");
+        analyzers.into_iter().for_each(|name| running.wakes.add(Key::Analyzer(name)));
         let wakes = self.wait_for(running.store.unsettled()).expect("the store");
         wakes.into_iter().for_each(|(key, at)| match at {
             None => running.wakes.add(key),
@@ -88,8 +92,21 @@ impl World {
         let (store, now, budgets) = (&self.running().store, self.now, self.settings.budgets());
         match key {
             Key::Lane(analyzer) => {
-                let lane = self.wait_for(store.observe_lane(analyzer.clone(), now, budgets)).expect("the store");
+                let asked = self.asked(analyzer);
+                let mut lane = self.wait_for(store.observe_lane(analyzer.clone(), now, budgets)).expect("the store");
+                for replica in &mut lane.replicas {
+                    let of_it = |(url, asked): &(String, Asked)| *url == replica.health.url && asked.answered.is_some();
+                    replica.asked = asked.iter().any(of_it);
+                }
                 LaneReconciler::plan(&lane, now)
+            }
+            Key::Analyzer(name) => {
+                let look = store.observe_analyzer(name.clone(), budgets);
+                let mut analyzer = self.wait_for(look).expect("the store");
+                analyzer.asked = self.asked(name);
+                let urls = analyzer.spec.as_ref().map(AnalyzerSpec::replicas).unwrap_or_default();
+                self.keep_asked(name, &urls);
+                AnalyzerReconciler::plan(&analyzer, now)
             }
             Key::Task(uid) => {
                 let task = self.wait_for(store.observe_task(uid.clone(), self.held(), budgets)).expect("the store");
