@@ -89,6 +89,8 @@ UPDATE task SET since = coalesce(finished_at, started_at, created_at);
 
 -- Attempts ----------------------------------------------------------------------------------------------------------------------------
 ALTER TABLE attempt ADD COLUMN pool TEXT;
+-- the tools that it was asked for; none for all that the analyzer has
+ALTER TABLE attempt ADD COLUMN asked TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(asked));
 -- whether it can be taken up again by its token after a restart of the controller
 ALTER TABLE attempt ADD COLUMN resumable INTEGER NOT NULL DEFAULT 0 CHECK (resumable IN (0, 1));
 ALTER TABLE attempt ADD COLUMN app_digest TEXT;

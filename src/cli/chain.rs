@@ -1,10 +1,11 @@
 //! The causal chain behind a task's phase, as sentences. Pure: what is known goes in, what to say comes out.
 
 use super::chain_pool::{self, PoolFacts};
+use super::merged;
 use super::replicas::Replica;
 use super::rows::place;
 use super::{table, unwell};
-use crate::resource::outcome::ToolStatus;
+use crate::resource::outcome::ToolReport;
 use crate::resource::phase::Phase;
 use crate::resource::reason::Reason;
 use crate::resource::task::{RunPolicy, TaskSpec};
@@ -320,10 +321,12 @@ fn ended(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String {
         because.push(status.message.clone());
     }
     let last = facts.attempts.last();
-    for tool in last.map(|attempt| attempt.tools.as_slice()).unwrap_or_default() {
-        if !matches!(tool.status, ToolStatus::Completed | ToolStatus::NotApplicable) {
-            let message = if tool.message.is_empty() { String::new() } else { format!(": {}", tool.message) };
-            because.push(format!("tool {} is {}{message}", tool.name, tool.status));
+    for tool in merged::latest(&facts.task, &facts.attempts).map(|of| of.merged.tools).unwrap_or_default() {
+        let ToolReport { name, status, message, permanent, .. } = &tool.report;
+        if !tool.report.is_good() {
+            let message = if message.is_empty() { String::new() } else { format!(": {message}") };
+            let permanent = if *permanent { "; trying again cannot help until a person mends that" } else { "" };
+            because.push(format!("tool {name} is {status} in attempt {}{message}{permanent}", tool.attempt));
         }
     }
     if task.retry_requested {

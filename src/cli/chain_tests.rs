@@ -37,7 +37,7 @@ fn facts(status: TaskStatus) -> Facts {
     let mut task = object(Kind::Task, "t", spec.clone());
     task.task = Some(TaskView {
         status,
-        attempt: None,
+        attempts: Vec::new(),
         cancel_requested: false,
         retry_requested: false,
         owner: "web".into(),
@@ -86,6 +86,7 @@ fn attempt() -> AttemptView {
         outcome: None,
         reason: None,
         message: None,
+        asked: Vec::new(),
         tools: Vec::new(),
         findings: Default::default(),
         result_dir: None,

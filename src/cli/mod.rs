@@ -24,6 +24,7 @@ mod get;
 mod item;
 mod known;
 mod logs;
+mod merged;
 mod names;
 mod orphans;
 mod out;

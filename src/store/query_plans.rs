@@ -32,6 +32,7 @@ fn hot() -> Vec<(&'static str, &'static str, Vec<&'static dyn ToSql>)> {
         ("task_held", wakes::DUE, vec![&10]),
         ("PRIMARY KEY", observe::TASK, vec![&"uid-1"]),
         ("PRIMARY KEY", observe::ATTEMPTS, vec![&"uid-1", &1]),
+        ("PRIMARY KEY", observe::TOLD, vec![&"uid-1", &1]),
         ("attempt_slot", observe::OPEN, vec![&"lint"]),
         ("attempt_draining", observe::DRAINING, vec![&"lint", &2_000_000]),
         ("COVERING INDEX task_queue", observe::CANDIDATES, vec![&"lint", &3, &"[\"full\"]"]),

@@ -125,7 +125,7 @@ fn logs_that_are_followed_end_when_the_task_ends() {
     });
     let text = said.ok();
     assert!(text.contains("first words") && text.contains("open"), "{text}");
-    assert_eq!(home.task("t").attempt.unwrap().outcome, Some(Outcome::Completed));
+    assert_eq!(home.task("t").attempt().unwrap().outcome, Some(Outcome::Completed));
     // Afterwards it is in the result.
     assert!(home.run(&["logs", "t"]).ok().contains("first words"));
     daemon.stop();

@@ -72,6 +72,7 @@ fn close_attempt(task: &mut ObservedTask, close: &CloseAttempt) {
         message: verdict.message,
         at: close.at,
         findings: verdict.findings,
+        tools: verdict.tools,
     });
 }
 
