@@ -3,6 +3,8 @@
 use serde_json::json;
 
 use super::{Controller, Facts, explain};
+use crate::cli::replicas::Replica;
+use crate::plan::replica::{ReplicaFacts, ReplicaHealth, Standing};
 use crate::plan::write::TaskStatus;
 use crate::resource::findings::Findings;
 use crate::resource::kind::Kind;
@@ -124,6 +126,50 @@ fn a_delay_says_when_it_is_over() {
     says(&facts, &["no controller is running"], "nothing will happen until a controller runs: manifestd serve");
     facts.controller = Controller::Silent("slow".into());
     says(&facts, &["does not answer: slow"], "(in 43s)");
+}
+
+/// A replica as it is known.
+fn replica(healthy: bool, standing: Standing) -> Replica {
+    let message = if healthy { "" } else { "connection refused" }.to_owned();
+    let health = ReplicaHealth { url: "ws://h:1".into(), healthy, changed_at: NOW, message, ..Default::default() };
+    Replica { url: "ws://h:1".into(), standing, facts: Some(ReplicaFacts { health, ..Default::default() }) }
+}
+
+#[test]
+fn an_analyzer_that_cannot_be_used_is_told_with_its_replicas() {
+    let dead = || replica(false, Standing::Unhealthy);
+    let open = || replica(true, Standing::Open { until: NOW.plus(Span::seconds(50)) });
+    let mut facts = facts(fresh());
+    facts.replicas = vec![dead()];
+    says(&facts, &["no replica of analyzer \"lint\" can be used", "connection refused"], "when a replica can be used");
+    facts.replicas.push(replica(true, Standing::Usable));
+    says(&facts, &["waits for a free slot", "replica ws://h:1 does not answer"], "the rate allows it");
+
+    let until = Some(NOW.plus(Span::seconds(30)));
+    let mut facts = self::facts(fresh().waiting(Reason::AnalyzerUnavailable, "wait 1 of 3", until));
+    facts.replicas = vec![dead()];
+    says(&facts, &["wait 1 of 3", "connection refused"], "as soon as a replica answers; else it is looked at again at");
+    facts.replicas = vec![replica(true, Standing::Usable)];
+    says(&facts, &["by now one can be used"], "queued at the controller's next look");
+    let mut facts = self::facts(fresh().waiting(Reason::BreakerOpen, "broke", until));
+    facts.replicas = vec![open()];
+    says(&facts, &["broke too many requests in a row", "(in 50s)"], "or as soon as a replica can be used");
+}
+
+#[test]
+fn a_task_that_failed_for_want_of_its_analyzer_says_whether_it_starts_over() {
+    let failed = fresh().ended(Phase::Failed, Reason::AnalyzerUnavailable, "waited 3 times", Findings::default(), NOW);
+    let mut facts = facts(failed);
+    facts.replicas = vec![replica(false, Standing::Unhealthy)];
+    says(
+        &facts,
+        &["waited 3 times", "connection refused"],
+        "starts over by itself when its analyzer is back (up to 3 times",
+    );
+    facts.controller = Controller::Absent;
+    says(&facts, &["no controller is running"], "nothing will happen until a controller runs");
+    facts.recoveries_max = 0;
+    says(&facts, &[], "nothing by itself");
 }
 
 #[test]

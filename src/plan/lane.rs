@@ -122,15 +122,18 @@ impl Reconciler for LaneReconciler {
                     _ => continue,
                 },
             };
-            if queue.keeps(candidate, &mut plan) {
-                ready = true;
-                continue;
-            }
             match claims.ask(pool, now) {
                 // It stays in the queue, and whoever is behind it may go first.
                 Answer::Nothing => continue,
-                Answer::NextPass => ready = true,
+                Answer::NextPass => {
+                    ready = true;
+                    continue;
+                }
                 Answer::Free => {}
+            }
+            if queue.keeps(candidate, &mut plan) {
+                ready = true;
+                continue;
             }
             // Those behind the first that finds no slot are still told when they could not run anyway.
             let slot = (allowance > 0 && !ready).then(|| slots.take()).flatten();
@@ -148,8 +151,8 @@ impl Reconciler for LaneReconciler {
         if lane.more && !ready {
             plan.look_again(now);
         }
-        claims.look_again(now, &mut plan);
         queue.ask(!plan.effects.is_empty(), ready, &mut plan);
+        claims.look_again(now, &mut plan);
         plan
     }
 }
