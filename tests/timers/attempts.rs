@@ -132,7 +132,7 @@ const SILENCE: Row = Row {
     settings: &[("stuckAfter", Some("STUCK_AFTER"), "15m")],
     cases: &[
         ("a silent attempt is closed at 15 min", || silence_is_noticed_after(&[], QUARTER)),
-        ("or when the setting says", || silence_is_noticed_after(&[("STUCK_AFTER", "60")], Span::minutes(1))),
+        ("or when the setting says", || silence_is_noticed_after(&[("STUCK_AFTER", "180")], Span::minutes(3))),
         ("it is back three times, and the fourth time it is Stuck", three_silences_are_forgiven),
         ("a sign in the last millisecond counts", a_sign_in_the_last_millisecond_counts),
         ("a task that runs for 20 min and gives signs is left alone", twenty_minutes_with_signs),
