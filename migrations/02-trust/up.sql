@@ -85,3 +85,8 @@ CREATE INDEX attempt_replica_ended ON attempt (analyzer, replica, ended_at) WHER
 -- what its files look like, and when the reading began that saw them so
 ALTER TABLE app ADD COLUMN tree_digest TEXT;
 ALTER TABLE app ADD COLUMN tree_seen_at INTEGER;
+
+-- Freshness ---------------------------------------------------------------------------------------------------------------------------
+-- The tasks that run again when the files of their app change, and the results that other tasks may take.
+CREATE INDEX task_watching ON task (app) WHERE on_app_change = 1 AND removed = 0;
+CREATE INDEX attempt_reusable ON attempt (cache_key, ended_at) WHERE cache_key IS NOT NULL;

@@ -27,7 +27,7 @@ fn object(kind: Kind, name: &str, spec: serde_json::Value) -> ObjectView {
         removed_at: None,
         provenance: Provenance { file: "t.yaml".into(), line: 4, ..Provenance::default() },
         task: None,
-        app: (kind == Kind::App).then_some(AppView { app_set: None, missing_since: None }),
+        app: (kind == Kind::App).then_some(AppView { app_set: None, missing_since: None, tree: None }),
         conditions: Vec::new(),
     }
 }
@@ -142,7 +142,8 @@ fn references_that_are_missing_or_back_are_told_apart() {
     );
     let mut facts = self::facts(fresh().waiting(Reason::AppMissing, "", None));
     says(&facts, &["is there again"], "queued at the controller's next look");
-    facts.app.as_mut().unwrap().app = Some(AppView { app_set: None, missing_since: Some(NOW.minus(Span::seconds(5))) });
+    facts.app.as_mut().unwrap().app =
+        Some(AppView { app_set: None, missing_since: Some(NOW.minus(Span::seconds(5))), tree: None });
     says(&facts, &["apps/demo", "(5s ago)"], "when the directory is there again");
 }
 

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::pace::Pace;
 use super::running::Running;
-use super::{command, results, websocket};
-use crate::resource::analyzer::Rate;
+use super::{command, process, results, websocket};
+use crate::resource::analyzer::{CommandSpec, Rate};
 use crate::resource::attempt::{Assignment, Ending, Sign, Target};
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::reason::Reason;
@@ -39,6 +39,12 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
+    /// `PATH` as the program of a command is looked for in it.
+    #[must_use]
+    pub fn search_path(&self, spec: &CommandSpec) -> String {
+        process::environment(&self.environment, spec, "").remove("PATH").unwrap_or_default()
+    }
+
     /// The token by which the processes of an attempt are known.
     #[must_use]
     pub fn token(&self, id: &crate::resource::attempt::AttemptId) -> String {

@@ -13,6 +13,8 @@ pub enum Key {
     Task(Uid),
     /// All apps on disk: finds new ones, marks missing ones.
     Apps,
+    /// The files of one app: reads them, and starts over what depends on them.
+    Tree(Uid),
 }
 
 impl fmt::Display for Key {
@@ -21,6 +23,7 @@ impl fmt::Display for Key {
             Self::Lane(analyzer) => write!(f, "lane/{analyzer}"),
             Self::Task(uid) => write!(f, "task/{uid}"),
             Self::Apps => f.write_str("apps"),
+            Self::Tree(app) => write!(f, "tree/{app}"),
         }
     }
 }

@@ -4,14 +4,15 @@
 //! the rate of the analyzer. A task that may not run leaves the queue with a reason.
 
 use super::Key;
-use super::admission::{AppFacts, admit};
+use super::admission::{AppFacts, admit, admit_reading};
 use super::budgets::Budgets;
+use super::reuse::{self, Reusable};
 use super::task::EMBEDDED;
 use super::transition::{TaskRef, transition};
 use super::write::{OpenAttempt, TaskStatus, Write};
 use super::{Effect, Plan, Reconciler};
 use crate::resource::analyzer::{AnalyzerSpec, Rate};
-use crate::resource::attempt::{AppTarget, Assignment, AttemptId, Target};
+use crate::resource::attempt::{AppTarget, Assignment, AttemptId, Stamp, Target};
 use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
 use crate::resource::reason::Reason;
@@ -58,6 +59,14 @@ pub struct Candidate {
     pub status: TaskStatus,
     /// The app it names.
     pub app: Option<AppFacts>,
+    /// When it came into its phase.
+    pub since: Timestamp,
+    /// A person asked that it really runs.
+    pub no_cache: bool,
+    /// What its result will depend on; `None` when results are not shared.
+    pub stamp: Option<Stamp>,
+    /// A stored result that it can take instead of running.
+    pub reusable: Option<Reusable>,
 }
 
 /// Reconciles one analyzer's queue.
@@ -77,7 +86,9 @@ impl Reconciler for LaneReconciler {
                 plan.wakes.push(Key::Task(candidate.uid.clone()));
                 continue;
             }
-            let (spec, app) = match admit(&candidate.spec, candidate.app.as_ref(), lane.spec.as_ref()) {
+            let app = candidate.app.as_ref();
+            let admitted = admit(&candidate.spec, app, lane.spec.as_ref());
+            let (spec, app) = match admitted.and_then(|()| admit_reading(&candidate.spec, app, candidate.since)) {
                 Err(hold) => {
                     hold_back(candidate, hold.reason, hold.message, &mut plan);
                     continue;
@@ -87,6 +98,10 @@ impl Reconciler for LaneReconciler {
                     _ => continue,
                 },
             };
+            if let Some(reusable) = &candidate.reusable {
+                reuse::take(&lane.analyzer, candidate, reusable, now, &mut plan);
+                continue;
+            }
             // Those behind the first that finds no slot are still told when they could not run anyway.
             let slot = (allowance > 0 && !ready).then(|| slots.take()).flatten();
             let Some(replica) = slot else {
@@ -159,6 +174,8 @@ fn open(
     let id = AttemptId { task: candidate.uid.clone(), number: candidate.status.attempt + 1 };
     let limit = candidate.spec.active_deadline_seconds.map_or(lane.budgets.task_timeout, Span::seconds);
     let deadline_at = now.plus(limit);
+    let tree = app.tree.as_ref().filter(|_| candidate.spec.needs_reading());
+    let app_digest = tree.map(|tree| tree.digest.clone());
     plan.writes.push(Write::OpenAttempt(Box::new(OpenAttempt {
         id: id.clone(),
         round: candidate.status.round,
@@ -168,6 +185,7 @@ fn open(
         opened_at: now,
         deadline_at,
         resumable: false,
+        app_digest: app_digest.clone(),
     })));
     let message = if replica.is_empty() || replica.starts_with(EMBEDDED) {
         format!("attempt {} on {}", id.number, lane.analyzer)
@@ -182,6 +200,7 @@ fn open(
         attempt: id.number,
         next_at: Some(deadline_at),
         started_at: candidate.status.started_at.or(Some(now)),
+        app_digest,
         ..candidate.status.clone()
     };
     move_candidate(candidate, status, plan);
@@ -200,6 +219,7 @@ fn open(
         rate: spec.rate,
         tools: candidate.spec.tools.clone(),
         config: candidate.spec.config.clone(),
+        stamp: candidate.stamp.clone(),
         opened_at: now,
         deadline_at,
     })));

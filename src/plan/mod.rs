@@ -11,9 +11,11 @@ pub mod key;
 pub mod lane;
 pub mod mirror;
 mod print;
+pub mod reuse;
 mod settle;
 pub mod task;
 mod transition;
+pub mod tree;
 pub mod write;
 
 use crate::resource::attempt::{Assignment, AttemptId};

@@ -95,6 +95,9 @@ impl fmt::Display for PrintedWrite<'_> {
                 Some(since) => write!(f, "app {}: missing since {since}", self.names.get(uid)),
                 None => write!(f, "app {}: there again", self.names.get(uid)),
             },
+            Write::TreeSeen(seen) => {
+                write!(f, "app {}: its files are {} at {}", self.names.get(&seen.uid), Short(&seen.digest), seen.at)
+            }
             Write::Condition(condition) => {
                 let ConditionWrite { uid, condition, holds, reason, message } = &**condition;
                 let (of, holds) = (self.names.get(uid), if *holds { "True" } else { "False" });
@@ -148,6 +151,15 @@ impl fmt::Display for Status<'_> {
             at.map_or(Ok(()), |at| write!(f, ", {word} {at}"))?;
         }
         Quoted(message).fmt(f)
+    }
+}
+
+/// The head of a digest: enough to tell two apart.
+struct Short<'p>(&'p str);
+
+impl fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.get(..12).unwrap_or(self.0))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Plans for one task: what follows from its latest attempt, from its spec, and from what people ask.
 
-use super::admission::{AppFacts, admit};
+use super::admission::{AppFacts, admit, admit_reading};
 use super::budgets::Budgets;
 use super::settle::settle;
 use super::transition::{TaskRef, transition};
@@ -139,12 +139,26 @@ impl ObservedTask {
             _ => ("cancelled on request", self.cancel_generation.min(self.generation)),
         };
         let observed_generation = self.status.observed_generation.max(generation);
-        let status = TaskStatus { observed_generation, ..self.status.clone() };
+        // And about the files as they are, for the same reason.
+        let app_digest = self.tree().map(str::to_owned).or_else(|| self.status.app_digest.clone());
+        let status = TaskStatus { observed_generation, app_digest, ..self.status.clone() };
         status.ended(Phase::Cancelled, reason, message, Findings::default(), now)
     }
 
     pub(super) fn spec_changed_since(&self, generation: i64) -> bool {
         self.generation > generation && self.spec.run_policy != RunPolicy::Once
+    }
+
+    /// What the files of the app look like, if this task runs again when they change and they are there.
+    fn tree(&self) -> Option<&str> {
+        let app = self.app.as_ref().filter(|app| app.missing_since.is_none())?;
+        let tree = app.tree.as_ref().filter(|_| self.spec.run_policy == RunPolicy::OnAppChange)?;
+        Some(&tree.digest)
+    }
+
+    /// Whether the files of the app are known to differ from those that the latest attempt saw.
+    fn app_changed_since(&self, seen: Option<&str>) -> bool {
+        seen.is_some() && self.tree().is_some_and(|digest| seen != Some(digest))
     }
 
     /// How many attempts of this round ended so.
@@ -166,7 +180,14 @@ fn pending(task: &ObservedTask, now: Timestamp, plan: &mut Plan) {
     if task.attempts.last().is_some_and(|attempt| task.spec_changed_since(attempt.generation)) {
         return turn(task, again(task, Reason::SpecChanged), plan);
     }
-    if let Err(hold) = admit(&task.spec, task.app.as_ref(), task.analyzer.as_ref()) {
+    if !task.attempts.is_empty() && task.app_changed_since(status.app_digest.as_deref()) {
+        return turn(task, again(task, Reason::AppChanged), plan);
+    }
+    let admitted = admit(&task.spec, task.app.as_ref(), task.analyzer.as_ref());
+    if let Err(hold) = admitted.and_then(|()| admit_reading(&task.spec, task.app.as_ref(), task.since)) {
+        if let (Reason::AppNotRead, Some(app)) = (hold.reason, &task.app) {
+            plan.wakes.push(Key::Tree(app.uid.clone()));
+        }
         if status.reason != hold.reason || status.message != hold.message {
             let status = TaskStatus { observed_generation: task.generation, ..status.clone() };
             turn(task, status.waiting(hold.reason, hold.message, None), plan);
@@ -237,6 +258,7 @@ fn orphaned(task: &ObservedTask, attempt: &AttemptFacts, now: Timestamp, plan: &
         result: None,
         at: now,
         slot_until: slot_until(&attempt.replica, attempt.deadline_at),
+        cache_key: None,
     })));
     let mut closed = task.clone();
     if let Some(last) = closed.attempts.iter_mut().find(|other| other.id == attempt.id) {
@@ -273,9 +295,16 @@ fn finished(task: &ObservedTask, plan: &mut Plan) {
         turn(task, again(task, Reason::SpecChanged), plan);
     } else if status.reason == Reason::ManifestRemoved {
         turn(task, again(task, Reason::Queued), plan);
+    } else if task.app_changed_since(status.app_digest.as_deref()) {
+        turn(task, again(task, Reason::AppChanged), plan);
     } else if task.generation > status.observed_generation {
         // RunPolicy Once: the change was seen, and nothing follows from it.
         let status = TaskStatus { observed_generation: task.generation, ..status.clone() };
+        let write = TaskWrite { uid: task.uid.clone(), version: task.version, status };
+        plan.writes.push(Write::Task(Box::new(write)));
+    } else if let (None, Some(digest)) = (&status.app_digest, task.tree()) {
+        // It ended without an attempt: from now on it is about the files as they are, so that it does not start by itself.
+        let status = TaskStatus { app_digest: Some(digest.to_owned()), ..status.clone() };
         let write = TaskWrite { uid: task.uid.clone(), version: task.version, status };
         plan.writes.push(Write::Task(Box::new(write)));
     }
@@ -286,6 +315,7 @@ pub(super) fn again(task: &ObservedTask, reason: Reason) -> TaskStatus {
     let status = TaskStatus::fresh(task.status.round + 1, task.status.observed_generation, task.status.attempt);
     let message = match reason {
         Reason::SpecChanged => "its spec changed",
+        Reason::AppChanged => "the files of its app changed",
         Reason::RetriedByUser => "a person asked for another run",
         _ => "its manifest came back",
     };
@@ -298,7 +328,8 @@ pub(super) fn turn(task: &ObservedTask, status: TaskStatus, plan: &mut Plan) {
         plan.look_again(at);
     }
     plan.wakes.push(Key::Lane(task.spec.analyzer.clone()));
-    if status.phase.is_terminal() && task.spec_changed_since(status.observed_generation) {
+    let spec_changed = status.phase.is_terminal() && task.spec_changed_since(status.observed_generation);
+    if spec_changed || task.app_changed_since(status.app_digest.as_deref()) {
         plan.wakes.push(Key::Task(task.uid.clone()));
     }
     let seen = TaskRef { uid: &task.uid, name: &task.name, version: task.version };

@@ -22,7 +22,7 @@ pub(super) struct TaskRef<'a> {
 pub(super) fn transition(task: TaskRef<'_>, status: TaskStatus) -> [Write; 2] {
     let bad = match status.phase {
         Phase::Failed | Phase::PartialSuccess => true,
-        Phase::Pending => !matches!(status.reason, Reason::Queued | Reason::Suspended),
+        Phase::Pending => !matches!(status.reason, Reason::Queued | Reason::Suspended | Reason::AppNotRead),
         Phase::Running | Phase::Completed | Phase::Cancelled => false,
     };
     let ended = status.phase.is_terminal();

@@ -28,6 +28,8 @@ pub enum Write {
         /// Since when; `None` when it is there.
         since: Option<Timestamp>,
     },
+    /// Record what the files of an app look like.
+    TreeSeen(Box<TreeSeen>),
     /// Set a condition of an object.
     Condition(Box<ConditionWrite>),
     /// Record an event.
@@ -137,6 +139,8 @@ pub struct OpenAttempt {
     pub deadline_at: Timestamp,
     /// Whether its analyzer can be asked for it again by its token after this process is gone.
     pub resumable: bool,
+    /// What the files of its app looked like, when the task depends on them.
+    pub app_digest: Option<String>,
 }
 
 /// Closes an attempt.
@@ -152,6 +156,21 @@ pub struct CloseAttempt {
     pub at: Timestamp,
     /// Until when its slot stays occupied, since the other side may still be working on it.
     pub slot_until: Option<Timestamp>,
+    /// Under which key other attempts may take its result; `None` when they may not.
+    pub cache_key: Option<String>,
+}
+
+/// Records what the files of an app look like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeSeen {
+    /// The app.
+    pub uid: Uid,
+    /// Generation of the app's spec that says where the files are; if it moved, the plan is stale.
+    pub generation: i64,
+    /// Digest of the tree, in hex.
+    pub digest: String,
+    /// When the reading began that saw it so.
+    pub at: Timestamp,
 }
 
 /// An app that an AppSet found on disk.

@@ -15,6 +15,8 @@ crate::words! {
         AppMissing,
         /// The app lacks what this analyzer needs to find it: `model` and `number`.
         AppNotAddressable,
+        /// The files of the app have not been read since the task was asked for.
+        AppNotRead,
         /// No Analyzer of that name is known.
         AnalyzerNotFound,
         /// The analyzer cannot be reached, and nothing was sent.
@@ -63,6 +65,10 @@ crate::words! {
         CancelledByUser,
         /// Its spec changed while it ran.
         SpecChanged,
+        /// The files of its app changed.
+        AppChanged,
+        /// The result of an attempt on the same files was taken; nothing ran.
+        Reused,
         /// A person asked for another run.
         RetriedByUser,
         /// The analyzer's configuration cannot be run as it stands.
@@ -93,6 +99,7 @@ impl Reason {
             | Self::AppNotFound
             | Self::AppMissing
             | Self::AppNotAddressable
+            | Self::AppNotRead
             | Self::AnalyzerNotFound
             | Self::AttemptStarted
             | Self::AllToolsRan
@@ -105,6 +112,8 @@ impl Reason {
             | Self::ManifestRemoved
             | Self::CancelledByUser
             | Self::SpecChanged
+            | Self::AppChanged
+            | Self::Reused
             | Self::RetriedByUser
             | Self::InvalidConfiguration => false,
         }

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use tokio::task::JoinSet;
 
 use super::control::{AppsReport, Due, ReconcileReport, Request, Response, StatusReport, SyncReport, TaskAnswer};
-use super::controller::{Controller, wake_unsettled};
+use super::controller::{Controller, wake_trees, wake_unsettled};
 use super::core::Core;
 use super::mirror::Mirror;
 use super::mirror_loop::MirrorHandle;
 use super::reconcile::{Verdict, carry_out, plan, run_loop};
 use super::wakes::Loop;
 use crate::plan::{Key, Write};
-use crate::resource::time::Timestamp;
+use crate::resource::time::{Span, Timestamp};
 use crate::store::StoreError;
 use crate::store::request::Requested;
 
@@ -61,10 +61,10 @@ impl Answerer {
                 }
                 Response::Requested { tasks: answers }
             }
-            Request::Retry { tasks } => {
+            Request::Retry { tasks, no_cache } => {
                 let mut answers = Vec::new();
                 for name in tasks {
-                    let requested = store.request_retry(name.clone()).await.map_err(text)?;
+                    let requested = store.request_retry(name.clone(), no_cache).await.map_err(text)?;
                     answers.push(self.requested(name, requested));
                 }
                 Response::Requested { tasks: answers }
@@ -121,7 +121,9 @@ impl Answerer {
             if self.mirror.is_none() {
                 loops.spawn(run_loop(self.core.clone(), Loop::Tasks));
                 loops.spawn(run_loop(self.core.clone(), Loop::Apps));
+                loops.spawn(run_loop(self.core.clone(), Loop::Trees));
             }
+            wake_trees(&self.core, Span(0)).await;
             wake_unsettled(&self.core).await;
             self.quiet().await?;
         }
@@ -146,7 +148,10 @@ impl Answerer {
             progress.as_mut().enable();
             let now = self.core.now();
             let idle = |of| self.core.wakes.is_idle(of, now);
-            if self.core.attempts.is_quiet() && idle(Loop::Tasks) && idle(Loop::Apps) {
+            let loops = [Loop::Tasks, Loop::Apps, Loop::Trees];
+            // An app that is being written is looked at again in a moment, and then its tasks run.
+            let settling = self.core.trees.is_settling(now);
+            if self.core.attempts.is_quiet() && !settling && loops.into_iter().all(idle) {
                 return Ok(());
             }
             tokio::select! {
@@ -173,6 +178,7 @@ async fn scan_apps(core: &Core) -> Result<AppsReport, StoreError> {
                 Write::Task(_)
                 | Write::OpenAttempt(_)
                 | Write::CloseAttempt(_)
+                | Write::TreeSeen(_)
                 | Write::Condition(_)
                 | Write::Event(_) => continue,
             };

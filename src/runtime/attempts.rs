@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc};
@@ -15,9 +16,11 @@ use tokio_util::task::TaskTracker;
 
 use super::clock::Clock;
 use super::core::Fatal;
+use super::trees::Trees;
 use super::wakes::Wakes;
-use crate::executor::{Executors, leftover};
+use crate::executor::{Executors, Surroundings, leftover};
 use crate::plan::task::{Carried, interrupted, slot_until};
+use crate::plan::tree::Reading;
 use crate::plan::write::CloseAttempt;
 use crate::plan::{Effect, Key};
 use crate::resource::attempt::{Assignment, AttemptId, Ending, Sign, Target};
@@ -35,6 +38,9 @@ const PROGRESS_INTERVAL: Span = Span(250);
 /// Pause before an ending that could not be written is tried again.
 const REPORT_PAUSE: Span = Span::seconds(1);
 
+/// Reading the app again after a run keeps its slot taken, so it takes no longer; then the result is nobody else's.
+const READ_AGAIN_MAX: Duration = Duration::from_secs(60);
+
 /// The attempts that this process carries.
 pub struct Attempts {
     held: Mutex<HashMap<AttemptId, Carrier>>,
@@ -45,6 +51,7 @@ pub struct Attempts {
     executors: Executors,
     fatal: Arc<Fatal>,
     progress: Arc<Notify>,
+    trees: Arc<Trees>,
     opened: AtomicU64,
     in_flight: AtomicUsize,
 }
@@ -79,6 +86,7 @@ impl Attempts {
         executors: Executors,
         fatal: Arc<Fatal>,
         progress: Arc<Notify>,
+        trees: Arc<Trees>,
     ) -> Self {
         Self {
             held: Mutex::default(),
@@ -89,6 +97,7 @@ impl Attempts {
             executors,
             fatal,
             progress,
+            trees,
             opened: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
         }
@@ -116,6 +125,11 @@ impl Attempts {
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.in_flight.load(Ordering::SeqCst) == 0
+    }
+
+    /// Where executors work.
+    pub(super) fn surroundings(&self) -> &Surroundings {
+        self.executors.surroundings()
     }
 
     /// How many attempts this process has opened.
@@ -217,6 +231,8 @@ impl Attempts {
             Target::Command(_) => ("", assignment.analyzer.clone()),
         };
         let verdict = explain(ending.verdict, why);
+        let is_useful = verdict.outcome == Outcome::Completed && ending.result.is_some();
+        let cache_key = if is_useful { self.cache_key(&assignment).await } else { None };
         let abandoned = matches!(verdict.outcome, Outcome::Cancelled | Outcome::HeartbeatLost | Outcome::Interrupted);
         let close = CloseAttempt {
             id: assignment.id.clone(),
@@ -224,9 +240,25 @@ impl Attempts {
             verdict,
             result: ending.result,
             at: self.clock.now(),
+            cache_key,
         };
         self.end(close).await;
         self.wakes.add(Key::Lane(lane));
+    }
+
+    /// The key under which others may take the result of an attempt that completed: only if nobody has touched the app meanwhile.
+    async fn cache_key(&self, assignment: &Assignment) -> Option<String> {
+        let stamp = assignment.stamp.as_ref()?;
+        let workspace = &self.executors.surroundings().workspace;
+        let reading = self.trees.read(workspace, &assignment.app.path, self.clock.now());
+        match tokio::time::timeout(READ_AGAIN_MAX, reading).await {
+            // A file that was changed and changed back has a newer time.
+            Ok(Reading::Seen { digest, changed_at, .. }) => {
+                let is_same = digest == stamp.app_digest && changed_at < assignment.opened_at;
+                is_same.then(|| stamp.cache_key.clone())
+            }
+            Ok(Reading::Unknown { .. } | Reading::NotNeeded) | Err(_) => None,
+        }
     }
 
     /// Reads signs of life until the executor has no more to give.
@@ -256,7 +288,8 @@ impl Attempts {
             tracing::info!(attempt = %id, processes = reaped.ended, "killed what a controller that is gone left running");
         }
         let at = self.clock.now();
-        self.end(CloseAttempt { id, verdict: interrupted(), result: None, at, slot_until: None }).await;
+        self.end(CloseAttempt { id, verdict: interrupted(), result: None, at, slot_until: None, cache_key: None })
+            .await;
     }
 
     /// Writes an ending, then lets go of the attempt, then wakes its owner.

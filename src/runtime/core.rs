@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempts::Attempts;
 use super::clock::Clock;
+use super::trees::Trees;
 use super::wakes::Wakes;
 use crate::config::Settings;
 use crate::executor::Executors;
@@ -29,6 +30,8 @@ pub struct Core {
     pub wakes: Arc<Wakes>,
     /// The attempts that this process carries.
     pub attempts: Arc<Attempts>,
+    /// What the files of apps looked like.
+    pub(super) trees: Arc<Trees>,
     /// Cancelled when nothing new is to be started.
     pub stopping: CancellationToken,
     /// Cancelled, with the reason kept, when going on could only make things worse.
@@ -68,6 +71,7 @@ impl Core {
         let wakes = Arc::new(Wakes::default());
         let progress = Arc::new(Notify::new());
         let fatal = Arc::new(Fatal::default());
+        let trees = Arc::new(Trees::default());
         let attempts = Attempts::new(
             store.clone(),
             clock.clone(),
@@ -75,6 +79,7 @@ impl Core {
             executors,
             Arc::clone(&fatal),
             Arc::clone(&progress),
+            Arc::clone(&trees),
         );
         Self {
             store,
@@ -83,6 +88,7 @@ impl Core {
             workspace,
             wakes,
             attempts: Arc::new(attempts),
+            trees,
             stopping: CancellationToken::new(),
             fatal,
             progress,

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::clock::Clock;
-use super::controller::{ControllerError, wake_unsettled};
+use super::controller::{ControllerError, wake_trees, wake_unsettled};
 use super::core::Core;
 use super::mirror::Mirror;
 use super::reconcile::plan;
@@ -14,6 +14,7 @@ use crate::config::Settings;
 use crate::executor::{Executors, Limits, Surroundings};
 use crate::plan::Key;
 use crate::resource::event::Event;
+use crate::resource::time::Span;
 use crate::store::glance::copy_database;
 use crate::store::{Committed, StateLock, Store, StoreError, database_path, events, open_read_only};
 
@@ -46,8 +47,13 @@ pub async fn dry_run(settings: Settings, workspace: PathBuf, only: &[String]) ->
         settle(&core, Loop::Apps).await?;
     }
     if wanted("tasks") {
+        wake_trees(&core, Span(0)).await;
         wake_unsettled(&core).await;
-        settle(&core, Loop::Tasks).await?;
+        // What waits for a reading goes on after it, and what changed files lead to is seen after they were read.
+        while !(core.wakes.is_idle(Loop::Trees, core.now()) && core.wakes.is_idle(Loop::Tasks, core.now())) {
+            settle(&core, Loop::Trees).await?;
+            settle(&core, Loop::Tasks).await?;
+        }
     }
     let connection = open_read_only(core.store.path())?;
     Ok(events::after(&connection, known)?.into_iter().map(|(_, event)| event).collect())

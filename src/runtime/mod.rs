@@ -17,5 +17,8 @@ pub mod mirror;
 pub mod mirror_loop;
 pub mod preview;
 pub mod reconcile;
+mod reuse;
 pub mod scan;
+mod tree_scan;
+mod trees;
 pub mod wakes;

@@ -7,10 +7,13 @@ use tokio::task::JoinSet;
 
 use super::apps::observe_apps;
 use super::core::Core;
+use super::reuse::observe_reuse;
+use super::trees::observe_tree;
 use super::wakes::Loop;
 use crate::plan::apps::AppsReconciler;
 use crate::plan::lane::LaneReconciler;
 use crate::plan::task::{ObservedTask, TaskReconciler};
+use crate::plan::tree::TreeReconciler;
 use crate::plan::{Key, Plan, Reconciler};
 use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::time::Timestamp;
@@ -18,6 +21,9 @@ use crate::store::{Committed, StoreError};
 
 /// Keys of one loop that are worked on at once. Enough for group commit to find company.
 const PARALLEL: usize = 64;
+
+/// The same for the files of apps: more would only take the disk from what runs.
+const PARALLEL_TREES: usize = 4;
 
 /// What one pass over one key came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +80,7 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
         Key::Lane(analyzer) => {
             let mut lane = core.store.observe_lane(analyzer.clone(), core.now(), budgets).await?;
             lane.spec.iter_mut().for_each(|spec| replace_replicas(core, spec));
+            observe_reuse(core, &mut lane).await?;
             Ok(LaneReconciler::plan(&lane, core.now()))
         }
         Key::Task(uid) => {
@@ -87,6 +94,10 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
             Ok(TaskReconciler::plan(&task, core.now()))
         }
         Key::Apps => Ok(AppsReconciler::plan(&observe_apps(core).await?, core.now())),
+        Key::Tree(app) => {
+            let tree = observe_tree(core, app).await?;
+            Ok(tree.map_or_else(Plan::default, |tree| TreeReconciler::plan(&tree, core.now())))
+        }
     }
 }
 
@@ -109,9 +120,10 @@ fn replace_replicas(core: &Core, spec: &mut AnalyzerSpec) {
 
 /// Works on the keys of one loop until the process stops opening things.
 pub async fn run_loop(core: Core, of: Loop) {
+    let parallel = if of == Loop::Trees { PARALLEL_TREES } else { PARALLEL };
     let mut running = JoinSet::new();
     loop {
-        while running.len() < PARALLEL && !core.stopping.is_cancelled() {
+        while running.len() < parallel && !core.stopping.is_cancelled() {
             let Some(key) = core.wakes.pop(of, core.now()) else { break };
             running.spawn(work(core.clone(), key));
         }

@@ -17,6 +17,8 @@ pub enum Loop {
     Tasks,
     /// Apps on disk.
     Apps,
+    /// The files of apps.
+    Trees,
 }
 
 /// The queues of all loops.
@@ -24,6 +26,7 @@ pub enum Loop {
 pub struct Wakes {
     tasks: Lines,
     apps: Lines,
+    trees: Lines,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +40,7 @@ impl Wakes {
         match of {
             Loop::Tasks => &self.tasks,
             Loop::Apps => &self.apps,
+            Loop::Trees => &self.trees,
         }
     }
 
@@ -100,5 +104,6 @@ const fn loop_of(key: &Key) -> Loop {
     match key {
         Key::Lane(_) | Key::Task(_) => Loop::Tasks,
         Key::Apps => Loop::Apps,
+        Key::Tree(_) => Loop::Trees,
     }
 }

@@ -12,6 +12,7 @@ use crate::resource::kind::Kind;
 use crate::resource::name::Uid;
 use crate::resource::object::Spec;
 use crate::resource::provenance::Provenance;
+use crate::resource::task::RunPolicy;
 use crate::resource::time::Timestamp;
 
 /// Writes one creation, update or removal.
@@ -137,10 +138,11 @@ fn write_object(
         Spec::Task(spec) => {
             connection
                 .prepare_cached(
-                    "INSERT INTO task (uid, name, app, analyzer, priority, created_at, since, generation)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)
+                    "INSERT INTO task (uid, name, app, analyzer, priority, created_at, since, generation, on_app_change)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8)
                      ON CONFLICT (uid) DO UPDATE SET app = excluded.app, analyzer = excluded.analyzer,
-                         priority = excluded.priority, generation = excluded.generation, removed = 0",
+                         priority = excluded.priority, generation = excluded.generation, removed = 0,
+                         on_app_change = excluded.on_app_change",
                 )?
                 .execute(params![
                     uid.0,
@@ -149,7 +151,8 @@ fn write_object(
                     spec.analyzer,
                     spec.priority,
                     now.0,
-                    generation
+                    generation,
+                    spec.run_policy == RunPolicy::OnAppChange
                 ])?;
         }
         Spec::App(_) => {
@@ -189,7 +192,12 @@ fn wake(
             }
         }
         Spec::App(_) => {
+            // What was read was perhaps read in another place.
+            connection
+                .prepare_cached("UPDATE app SET tree_digest = NULL, tree_seen_at = NULL WHERE uid = ?1")?
+                .execute([&uid.0])?;
             woken.push(Key::Apps);
+            woken.push(Key::Tree(uid.clone()));
             wake_waiting_for_app(connection, name, woken)?;
         }
         Spec::AppSet(_) => woken.push(Key::Apps),

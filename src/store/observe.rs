@@ -29,7 +29,9 @@ const CANDIDATES_EXTRA: usize = 64;
 const OPENINGS_MAX: usize = 1024;
 
 /// One task with its references.
-pub(super) const TASK: &str = "SELECT t.*, o.spec AS spec, a.spec AS app_spec, p.missing_since, z.spec AS analyzer_spec
+pub(super) const TASK: &str =
+    "SELECT t.*, o.spec AS spec, a.uid AS app_uid, a.spec AS app_spec, p.missing_since, p.tree_digest, p.tree_seen_at,
+         z.spec AS analyzer_spec
      FROM task t
      JOIN object o ON o.uid = t.uid
      LEFT JOIN object a ON a.kind = 'App' AND a.name = t.app AND a.removed_at IS NULL
@@ -49,7 +51,8 @@ pub(super) const DRAINING: &str =
     "SELECT replica, slot_until FROM attempt INDEXED BY attempt_draining WHERE analyzer = ?1 AND slot_until > ?2";
 
 /// The head of an analyzer's queue.
-pub(super) const CANDIDATES: &str = "SELECT t.*, o.spec AS spec, a.spec AS app_spec, p.missing_since
+pub(super) const CANDIDATES: &str = "SELECT t.*, o.spec AS spec, a.uid AS app_uid, a.spec AS app_spec, p.missing_since,
+         p.tree_digest, p.tree_seen_at
      FROM (SELECT * FROM task WHERE analyzer = ?1 AND phase = 'Pending' AND reason = 'Queued'
            ORDER BY priority DESC, created_at, uid LIMIT ?2) t
      JOIN object o ON o.uid = t.uid
@@ -57,9 +60,8 @@ pub(super) const CANDIDATES: &str = "SELECT t.*, o.spec AS spec, a.spec AS app_s
      LEFT JOIN app p ON p.uid = a.uid
      ORDER BY t.priority DESC, t.created_at, t.uid";
 
-/// The latest openings of an analyzer, for its rate.
-pub(super) const OPENED: &str =
-    "SELECT opened_at FROM attempt WHERE analyzer = ?1 AND opened_at > ?2 ORDER BY opened_at DESC LIMIT ?3";
+/// The latest openings of an analyzer, for its rate. Where a result was reused, nothing was started.
+pub(super) const OPENED: &str = "SELECT opened_at FROM attempt WHERE analyzer = ?1 AND opened_at > ?2 AND reason IS NOT 'Reused' ORDER BY opened_at DESC LIMIT ?3";
 
 impl Store {
     /// What a task plan looks at; `None` when there is no such task.
@@ -210,6 +212,10 @@ fn candidates(connection: &Connection, analyzer: &str, limit: usize) -> Result<V
             spec: json_column(row, "spec")?,
             version: row.get("version")?,
             app: app_facts(row)?,
+            since: time(row, "since")?,
+            no_cache: row.get::<_, i64>("no_cache_round")? >= status.round,
+            stamp: None,
+            reusable: None,
             status,
         });
     }

@@ -163,6 +163,7 @@ impl World {
             opened_at: START,
             deadline_at,
             resumable: false,
+            app_digest: None,
         };
         let status = TaskStatus {
             phase: Phase::Running,
@@ -188,7 +189,7 @@ impl World {
         } else {
             status.waiting(reason, message, Some(far_ahead()))
         };
-        let close = CloseAttempt { id: id.clone(), verdict, result, at, slot_until: None };
+        let close = CloseAttempt { id: id.clone(), verdict, result, at, slot_until: None, cache_key: None };
         let write = TaskWrite { uid: id.task, version: 2, status };
         self.commit(vec![Write::CloseAttempt(Box::new(close)), Write::Task(Box::new(write))], at);
     }

@@ -25,6 +25,10 @@ pub(crate) fn queued(name: &str, priority: i32) -> Candidate {
         version: 1,
         status: TaskStatus::fresh(1, 0, 0),
         app: Some(app()),
+        since: NOW,
+        no_cache: false,
+        stamp: None,
+        reusable: None,
     }
 }
 

@@ -158,6 +158,7 @@ pub(crate) fn assignment(target: Target, deadline: Span) -> Assignment {
         rate: None,
         tools: vec!["ruff".into()],
         config: serde_json::Map::new(),
+        stamp: None,
         opened_at: NOW,
         deadline_at: NOW.plus(deadline),
     }
