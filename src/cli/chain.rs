@@ -1,5 +1,6 @@
 //! The causal chain behind a task's phase, as sentences. Pure: what is known goes in, what to say comes out.
 
+use super::chain_app::{app_changed, not_read};
 use super::rows::place;
 use super::table;
 use crate::resource::outcome::ToolStatus;
@@ -114,7 +115,10 @@ fn will_run_again(facts: &Facts, task: &TaskView) -> bool {
     let changed = facts.task.generation > task.status.observed_generation;
     let restored = task.status.reason == Reason::ManifestRemoved;
     facts.task.removed_at.is_none()
-        && (task.retry_requested || restored || (changed && facts.spec.run_policy == RunPolicy::OnSpecChange))
+        && (task.retry_requested
+            || restored
+            || (changed && facts.spec.run_policy != RunPolicy::Once)
+            || app_changed(facts, task))
 }
 
 fn pending(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String {
@@ -147,6 +151,7 @@ fn pending(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String 
                 return "it goes on by itself once an App of that name is declared, or found by an AppSet".into();
             }
         },
+        Reason::AppNotRead => return not_read(facts, because),
         Reason::AppMissing | Reason::AppNotAddressable => return app_trouble(facts, status.reason, because),
         Reason::AnalyzerNotFound => {
             because.push(format!(
@@ -278,9 +283,13 @@ fn running(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String 
         because.push("a person asked to cancel it".into());
         return "it is stopped at the controller's next look".into();
     }
-    if facts.task.generation > attempt.generation && facts.spec.run_policy == RunPolicy::OnSpecChange {
+    if facts.task.generation > attempt.generation && facts.spec.run_policy != RunPolicy::Once {
         because.push("its spec changed since the attempt started".into());
         return "the attempt is stopped, and the new spec runs".into();
+    }
+    if app_changed(facts, task) {
+        because.push("the files of its app changed since the attempt started".into());
+        return format!("it ends {} at the latest, and then runs again", when(attempt.deadline_at, facts.now));
     }
     format!(
         "it ends {} at the latest; manifestd logs -f {name} shows what it says",
@@ -311,6 +320,8 @@ fn ended(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String {
     if will_run_again(facts, task) {
         let why = if status.reason == Reason::ManifestRemoved {
             "its manifest is there again"
+        } else if facts.task.generation <= status.observed_generation {
+            "the files of its app changed since"
         } else {
             "its spec changed since"
         };
@@ -326,6 +337,12 @@ fn ended(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String {
         String::new()
     };
     match status.phase {
+        Phase::Completed if facts.spec.run_policy == RunPolicy::OnAppChange => {
+            format!("it runs again when the files of its app change; see manifestd results {name}")
+        }
+        Phase::Completed if status.reason == Reason::Reused => {
+            format!("nothing; see manifestd results {name}; to really run it: manifestd retry --no-cache {name}")
+        }
         Phase::Completed => format!("nothing; see manifestd results {name}"),
         Phase::PartialSuccess => {
             format!("nothing by itself; see manifestd results {name}, {log}and manifestd retry {name} to run it again")

@@ -12,6 +12,7 @@ use super::table::{self, Columns};
 use super::{events, names, rows};
 use crate::manifest::to_yaml;
 use crate::resource::kind::Kind;
+use crate::resource::reason::Reason;
 use crate::resource::time::Timestamp;
 use crate::store::view::{self, AttemptView, Filter, ObjectView, TaskView};
 
@@ -120,6 +121,9 @@ fn task_status(object: &ObjectView, task: &TaskView, now: Timestamp, out: &mut O
             sub(out, key, &moment(time, now))?;
         }
     }
+    if let Some(digest) = &status.app_digest {
+        sub(out, "App files", &format!("sha256:{digest}"))?;
+    }
     if task.cancel_requested {
         sub(out, "Cancel", "requested")?;
     }
@@ -149,7 +153,11 @@ fn attempts(context: &Context, all: &[AttemptView], now: Timestamp, out: &mut Ou
                 attempt.number.to_string(),
                 attempt.round.to_string(),
                 attempt.generation.to_string(),
-                if attempt.replica.is_empty() { "local".into() } else { attempt.replica.clone() },
+                match (&attempt.reason, attempt.replica.as_str()) {
+                    (Some(Reason::Reused), _) => "-".into(),
+                    (_, "") => "local".into(),
+                    (_, replica) => replica.to_owned(),
+                },
                 attempt.opened_at.rfc3339(),
                 table::length(took),
                 attempt.outcome.map_or_else(|| "Running".to_owned(), |outcome| outcome.to_string()),
@@ -195,6 +203,9 @@ fn app(connection: &Connection, object: &ObjectView, now: Timestamp, out: &mut O
         match app.missing_since {
             Some(since) => line(out, "Present", &format!("no, since {}", moment(since, now)))?,
             None => line(out, "Present", "yes")?,
+        }
+        if let Some(tree) = &app.tree {
+            line(out, "Files", &format!("sha256:{}, read {}", tree.digest, moment(tree.at, now)))?;
         }
         if let Some(set) = &app.app_set {
             line(out, "Found by", &format!("appset/{set}"))?;

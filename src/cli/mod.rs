@@ -7,6 +7,7 @@ mod analyzer;
 mod apply;
 mod ask;
 mod chain;
+mod chain_app;
 mod changes;
 mod completion;
 mod config;

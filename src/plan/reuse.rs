@@ -51,8 +51,8 @@ pub struct Reusable {
     pub number: u32,
     /// What judging it came to.
     pub verdict: Verdict,
-    /// Where it lies.
-    pub result: StoredResult,
+    /// Where it lies; a program that answers with its exit code alone leaves nothing.
+    pub result: Option<StoredResult>,
 }
 
 /// The identity of an analyzer; `None` when it cannot be told from another one, so that nothing may be reused.
@@ -148,7 +148,7 @@ pub(super) fn take(analyzer: &str, candidate: &Candidate, from: &Reusable, now: 
     plan.writes.push(Write::CloseAttempt(Box::new(CloseAttempt {
         id: id.clone(),
         verdict,
-        result: Some(from.result.clone()),
+        result: from.result.clone(),
         at: now,
         slot_until: None,
         // Whoever comes next takes the original, too.

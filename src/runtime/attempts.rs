@@ -231,8 +231,7 @@ impl Attempts {
             Target::Command(_) => ("", assignment.analyzer.clone()),
         };
         let verdict = explain(ending.verdict, why);
-        let is_useful = verdict.outcome == Outcome::Completed && ending.result.is_some();
-        let cache_key = if is_useful { self.cache_key(&assignment).await } else { None };
+        let cache_key = if verdict.outcome == Outcome::Completed { self.cache_key(&assignment).await } else { None };
         let abandoned = matches!(verdict.outcome, Outcome::Cancelled | Outcome::HeartbeatLost | Outcome::Interrupted);
         let close = CloseAttempt {
             id: assignment.id.clone(),

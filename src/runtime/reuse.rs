@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::core::Core;
 use crate::plan::lane::ObservedLane;
-use crate::plan::reuse::{AnalyzerFacts, ProgramFile, cache_key, identity};
+use crate::plan::reuse::{AnalyzerFacts, ProgramFile, Reusable, cache_key, identity};
 use crate::resource::analyzer::{AnalyzerSpec, CommandSpec};
 use crate::resource::attempt::Stamp;
 use crate::resource::task::Cache;
@@ -43,7 +43,10 @@ pub(super) async fn observe_reuse(core: &Core, lane: &mut ObservedLane) -> Resul
     }
     let found = core.store.reusable(keys).await?;
     let results = core.workspace.join(&core.settings.state).join("results");
-    let there = look(move || found.into_iter().filter(|(_, it)| is_there(&results, &it.result.directory)).collect());
+    let there = look(move || {
+        let is_whole = |it: &Reusable| it.result.as_ref().is_none_or(|result| is_there(&results, &result.directory));
+        found.into_iter().filter(|(_, it)| is_whole(it)).collect()
+    });
     let there: BTreeMap<_, _> = there.await.unwrap_or_default();
     for candidate in lane.candidates.iter_mut().filter(|candidate| !candidate.no_cache) {
         candidate.reusable = candidate.stamp.as_ref().and_then(|stamp| there.get(&stamp.cache_key)).cloned();

@@ -13,7 +13,7 @@ use crate::resource::outcome::Verdict;
 /// The latest attempt with a key. Only what really ran has one, so that nothing that was taken is taken again.
 pub(super) const REUSABLE: &str = "SELECT a.*, t.name AS task_name
      FROM attempt a INDEXED BY attempt_reusable JOIN task t ON t.uid = a.task_uid
-     WHERE a.cache_key = ?1 AND a.outcome = 'Completed' AND a.result_dir IS NOT NULL ORDER BY a.ended_at DESC LIMIT 1";
+     WHERE a.cache_key = ?1 AND a.outcome = 'Completed' ORDER BY a.ended_at DESC LIMIT 1";
 
 impl Store {
     /// The latest stored result for each of these keys that has one.
@@ -61,10 +61,11 @@ fn reusable(row: &Row<'_>) -> Result<Reusable, StoreError> {
             tools: json_column(row, "tools")?,
             findings: findings(row)?,
         },
-        result: StoredResult {
-            directory: row.get("result_dir")?,
-            sha256: row.get("result_sha256")?,
-            bytes: row.get("result_bytes")?,
-        },
+        result: result(row)?,
     })
+}
+
+fn result(row: &Row<'_>) -> Result<Option<StoredResult>, StoreError> {
+    let Some(directory) = row.get("result_dir")? else { return Ok(None) };
+    Ok(Some(StoredResult { directory, sha256: row.get("result_sha256")?, bytes: row.get("result_bytes")? }))
 }
