@@ -4,11 +4,13 @@ use super::admission::{AppFacts, admit, admit_reading};
 use super::budgets::Budgets;
 use super::settle::settle;
 use super::transition::{TaskRef, transition};
-use super::write::{CloseAttempt, TaskStatus, TaskWrite, Write};
+use super::write::{CloseAttempt, EventWrite, TaskStatus, TaskWrite, Write};
 use super::{Effect, Key, Plan, Reconciler};
 use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::attempt::AttemptId;
+use crate::resource::event::EventType;
 use crate::resource::findings::Findings;
+use crate::resource::kind::Kind;
 use crate::resource::name::Uid;
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::phase::Phase;
@@ -181,7 +183,7 @@ fn pending(task: &ObservedTask, now: Timestamp, plan: &mut Plan) {
         return turn(task, again(task, Reason::SpecChanged), plan);
     }
     if !task.attempts.is_empty() && task.app_changed_since(status.app_digest.as_deref()) {
-        return turn(task, again(task, Reason::AppChanged), plan);
+        return app_changed(task, plan);
     }
     let admitted = admit(&task.spec, task.app.as_ref(), task.analyzer.as_ref());
     if let Err(hold) = admitted.and_then(|()| admit_reading(&task.spec, task.app.as_ref(), task.since)) {
@@ -296,7 +298,7 @@ fn finished(task: &ObservedTask, plan: &mut Plan) {
     } else if status.reason == Reason::ManifestRemoved {
         turn(task, again(task, Reason::Queued), plan);
     } else if task.app_changed_since(status.app_digest.as_deref()) {
-        turn(task, again(task, Reason::AppChanged), plan);
+        app_changed(task, plan);
     } else if task.generation > status.observed_generation {
         // RunPolicy Once: the change was seen, and nothing follows from it.
         let status = TaskStatus { observed_generation: task.generation, ..status.clone() };
@@ -308,6 +310,20 @@ fn finished(task: &ObservedTask, plan: &mut Plan) {
         let write = TaskWrite { uid: task.uid.clone(), version: task.version, status };
         plan.writes.push(Write::Task(Box::new(write)));
     }
+}
+
+/// Starts over, since the files of the app changed.
+fn app_changed(task: &ObservedTask, plan: &mut Plan) {
+    let next = again(task, Reason::AppChanged);
+    plan.writes.push(Write::Event(Box::new(EventWrite {
+        uid: task.uid.clone(),
+        kind: Kind::Task,
+        name: task.name.clone(),
+        event_type: EventType::Normal,
+        reason: Reason::AppChanged.as_str(),
+        message: next.message.clone(),
+    })));
+    turn(task, next, plan);
 }
 
 /// The first status of the next round.

@@ -192,12 +192,14 @@ fn wake(
             }
         }
         Spec::App(_) => {
-            // What was read was perhaps read in another place.
-            connection
-                .prepare_cached("UPDATE app SET tree_digest = NULL, tree_seen_at = NULL WHERE uid = ?1")?
-                .execute([&uid.0])?;
             woken.push(Key::Apps);
-            woken.push(Key::Tree(uid.clone()));
+            if known {
+                // What was read was perhaps read in another place.
+                connection
+                    .prepare_cached("UPDATE app SET tree_digest = NULL, tree_seen_at = NULL WHERE uid = ?1")?
+                    .execute([&uid.0])?;
+                woken.push(Key::Tree(uid.clone()));
+            }
             wake_waiting_for_app(connection, name, woken)?;
         }
         Spec::AppSet(_) => woken.push(Key::Apps),

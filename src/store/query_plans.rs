@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, StatementStatus, ToSql};
 
-use super::{commit, events, glance, observe, open, view, wakes};
+use super::{commit, events, glance, observe, open, reuse, tree, view, wakes};
 
 /// Finished tasks behind the few that are not.
 const HISTORY: usize = 100_000;
@@ -38,6 +38,11 @@ fn hot() -> Vec<(&'static str, &'static str, Vec<&'static dyn ToSql>)> {
         ("attempt_opened", observe::OPENED, vec![&"lint", &2_000_000, &60]),
         ("task_held", commit::WAITING_FOR_APP, vec![&"demo"]),
         ("event_by_object", commit::REPEAT, vec![&"uid-1", &"r", &"m", &1]),
+        ("task_watching", tree::NEEDED, vec![]),
+        ("PRIMARY KEY", tree::TREE, vec![&"uid-1", &"TreeUnreadable"]),
+        ("task_watching", tree::WATCHERS, vec![&"demo"]),
+        ("task_held", tree::WAITING, vec![&"demo"]),
+        ("attempt_reusable", reuse::REUSABLE, vec![&"key"]),
         ("task_queue", view::AHEAD, vec![&"queued-1"]),
         ("attempt_slot", view::SLOTS, vec![&2_000_000]),
         ("attempt_slot", glance::RUNNING, vec![&10]),

@@ -55,7 +55,7 @@ fn an_edited_app_is_analysed_again_once_and_an_ignored_file_changes_nothing() {
         .until_task("t", "to have run again", |task| task.status.round == 2 && task.status.phase == Phase::Completed);
     assert_ne!(second.task.unwrap().status.app_digest, Some(read));
     assert_eq!(runs(&home), 2);
-    assert!(home.events(Kind::Task, "t").contains(&"Queued: ".to_owned()));
+    assert!(home.events(Kind::Task, "t").contains(&"AppChanged: the files of its app changed".to_owned()));
 
     // The next change is the third run: nothing has run in between.
     std::fs::remove_file(home.path(SOURCE)).unwrap();
