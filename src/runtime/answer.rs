@@ -150,7 +150,7 @@ impl Answerer {
             let idle = |of| self.core.wakes.is_idle(of, now);
             let loops = [Loop::Tasks, Loop::Apps, Loop::Trees];
             // An app that is being written is looked at again in a moment, and then its tasks run.
-            let settling = self.core.trees.is_settling(now);
+            let settling = self.core.trees.is_settling();
             if self.core.attempts.is_quiet() && !settling && loops.into_iter().all(idle) {
                 return Ok(());
             }

@@ -20,7 +20,6 @@ use super::trees::Trees;
 use super::wakes::Wakes;
 use crate::executor::{Executors, Surroundings, leftover};
 use crate::plan::task::{Carried, interrupted, slot_until};
-use crate::plan::tree::Reading;
 use crate::plan::write::CloseAttempt;
 use crate::plan::{Effect, Key};
 use crate::resource::attempt::{Assignment, AttemptId, Ending, Sign, Target};
@@ -249,15 +248,11 @@ impl Attempts {
     async fn cache_key(&self, assignment: &Assignment) -> Option<String> {
         let stamp = assignment.stamp.as_ref()?;
         let workspace = &self.executors.surroundings().workspace;
-        let reading = self.trees.read(workspace, &assignment.app.path, self.clock.now());
-        match tokio::time::timeout(READ_AGAIN_MAX, reading).await {
-            // A file that was changed and changed back has a newer time.
-            Ok(Reading::Seen { digest, changed_at, .. }) => {
-                let is_same = digest == stamp.app_digest && changed_at < assignment.opened_at;
-                is_same.then(|| stamp.cache_key.clone())
-            }
-            Ok(Reading::Unknown { .. } | Reading::NotNeeded) | Err(_) => None,
-        }
+        let peek = self.trees.peek(workspace, &assignment.app.path, self.clock.now());
+        let (digest, changed_at) = tokio::time::timeout(READ_AGAIN_MAX, peek).await.ok().flatten()?;
+        // A file that was changed and changed back has a newer time.
+        let is_same = digest == stamp.app_digest && changed_at < assignment.opened_at;
+        is_same.then(|| stamp.cache_key.clone())
     }
 
     /// Reads signs of life until the executor has no more to give.

@@ -95,8 +95,10 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
         }
         Key::Apps => Ok(AppsReconciler::plan(&observe_apps(core).await?, core.now())),
         Key::Tree(app) => {
-            let tree = observe_tree(core, app).await?;
-            Ok(tree.map_or_else(Plan::default, |tree| TreeReconciler::plan(&tree, core.now())))
+            let (tree, now) = (observe_tree(core, app).await?, core.now());
+            let plan = tree.map_or_else(Plan::default, |tree| TreeReconciler::plan(&tree, now));
+            core.trees.note(app, &plan, now);
+            Ok(plan)
         }
     }
 }

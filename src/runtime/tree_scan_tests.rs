@@ -1,3 +1,5 @@
+//! Digests of trees in temporary directories: what changes them, what does not, and what refuses to be one.
+
 use std::fs::File;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
@@ -115,7 +117,7 @@ fn an_unchanged_tree_is_recognised_by_its_stats_without_reading_it() {
 #[test]
 fn an_edit_that_keeps_size_and_time_of_modification_is_seen() {
     let place = Place::new(&[("a.py", "1")]);
-    let old = SystemTime::now() - Duration::from_secs(3600);
+    let old = SystemTime::UNIX_EPOCH + Duration::from_secs(3600);
     let set = || File::options().write(true).open(place.at("a.py")).unwrap().set_modified(old).unwrap();
     set();
     // Perhaps within one tick of the disk's clock, so that no stat tells.
@@ -166,7 +168,7 @@ fn an_app_that_leads_out_of_the_workspace_or_is_no_directory_is_refused() {
 #[test]
 fn what_cannot_be_read_gives_a_reason_and_no_half_a_digest() {
     let place = Place::new(&[("a.py", "1"), ("s/b.py", "2")]);
-    fs::set_permissions(place.at("a.py"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(place.at("a.py"), fs::Permissions::from_mode(0o000)).unwrap();
     // The superuser may read everything; for everybody else this is an error that names the file.
     match place.try_scan(None, system_time()) {
         Err(unread) => assert!(unread.why.contains("a.py") && !unread.moving, "{unread:?}"),

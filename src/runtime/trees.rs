@@ -1,6 +1,6 @@
 //! Reading the files of apps: what was read before is remembered, and a disk that hangs is waited for only so long.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::core::Core;
 use super::tree_scan::{Scanned, Unread, scan};
-use crate::plan::tree::{ObservedTree, Reading, SETTLE_MAX, is_moving};
+use crate::plan::Plan;
+use crate::plan::tree::{ObservedTree, Reading, SETTLE, SETTLE_MAX, is_moving};
 use crate::resource::name::Uid;
 use crate::resource::time::Timestamp;
 use crate::store::StoreError;
@@ -22,11 +23,14 @@ pub(super) struct Trees {
     known: Mutex<HashMap<String, Known>>,
     // Readings that took too long, by path, and whether they have ended since: while one hangs in the kernel, another would hang beside it.
     hanging: Mutex<HashMap<String, Arc<AtomicBool>>>,
+    // Apps that are looked at again in a moment, since they are being written.
+    settling: Mutex<HashSet<Uid>>,
 }
 
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone)]
 struct Known {
     scanned: Option<Scanned>,
+    read_at: Timestamp,
     moving_since: Option<Timestamp>,
 }
 
@@ -38,19 +42,29 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Trees {
     /// Reads the files of the app in `path`; `now` is the time at the call.
     pub(super) async fn read(&self, workspace: &Path, path: &str, now: Timestamp) -> Reading {
-        let before = locked(&self.known).get(path).cloned().unwrap_or_default();
+        let before = locked(&self.known).get(path).cloned();
+        let before = before.unwrap_or(Known { scanned: None, read_at: now, moving_since: None });
         let scanned = self.scan(workspace, path, before.scanned.clone(), now).await;
         let moving = match &scanned {
             Ok(scanned) => is_moving(scanned.changed_at, now),
             Err(unread) => unread.moving,
         };
-        let moving_since = moving.then(|| before.moving_since.unwrap_or(now));
-        let known = Known { scanned: scanned.as_ref().ok().cloned().or(before.scanned), moving_since };
+        // What was seen long ago, with nobody looking since, is no pause that was waited through.
+        let already = before.moving_since.filter(|_| now.since(before.read_at) < SETTLE_MAX);
+        let moving_since = moving.then(|| already.unwrap_or(now));
+        let known = Known { scanned: scanned.as_ref().ok().cloned().or(before.scanned), read_at: now, moving_since };
         locked(&self.known).insert(path.to_owned(), known);
         match scanned {
             Ok(Scanned { digest, changed_at, .. }) => Reading::Seen { digest, changed_at, moving_since },
             Err(Unread { why, .. }) => Reading::Unknown { why, moving_since },
         }
+    }
+
+    /// Reads the files of an app beside the loop that follows it; what they looked like is not remembered.
+    pub(super) async fn peek(&self, workspace: &Path, path: &str, now: Timestamp) -> Option<(String, Timestamp)> {
+        let known = locked(&self.known).get(path).and_then(|known| known.scanned.clone());
+        let scanned = self.scan(workspace, path, known, now).await.ok()?;
+        Some((scanned.digest, scanned.changed_at))
     }
 
     async fn scan(
@@ -81,10 +95,18 @@ impl Trees {
         }
     }
 
-    /// Whether an app is being written, so that another look at it follows soon.
-    pub(super) fn is_settling(&self, now: Timestamp) -> bool {
-        let is_settling = |known: &Known| known.moving_since.is_some_and(|since| now.since(since) < SETTLE_MAX);
-        locked(&self.known).values().any(is_settling)
+    /// Notes whether a plan for an app looks again in a moment, which is when the app is being written.
+    pub(super) fn note(&self, app: &Uid, plan: &Plan, now: Timestamp) {
+        if plan.next.is_some_and(|at| at.since(now) <= SETTLE) {
+            locked(&self.settling).insert(app.clone());
+        } else {
+            locked(&self.settling).remove(app);
+        }
+    }
+
+    /// Whether an app is looked at again in a moment.
+    pub(super) fn is_settling(&self) -> bool {
+        !locked(&self.settling).is_empty()
     }
 
     /// Forgets what was read of an app that nobody needs any more.

@@ -183,3 +183,14 @@ fn an_app_that_cannot_be_read_holds_its_tasks_with_a_reason_and_no_other() {
     home.until_phase("bad", Phase::Completed);
     daemon.stop();
 }
+
+#[test]
+fn a_program_that_writes_into_its_app_leaves_nothing_to_take_and_once_comes_to_its_end() {
+    let argv = r#"[sh, -c, "echo run >> runs; echo x >> $0/made.txt", "${app.path}"]"#;
+    let home = home(&document("Analyzer", "count", &format!("{{command: {{argv: {argv}, tool: count}}}}")));
+    home.drop_in("one.yaml", &task("one", "app1", "count", "cache: Content,"));
+    home.run(&["reconcile", "--once"]).ok();
+    home.drop_in("two.yaml", &task("two", "app1", "count", "cache: Content,"));
+    home.run(&["reconcile", "--once"]).ok();
+    assert_eq!((home.task("two").status.reason, runs(&home)), (Reason::AllToolsRan, 2));
+}
