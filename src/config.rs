@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use crate::plan::Budgets;
+use crate::plan::maintenance::Rules;
 use crate::resource::time::Span;
 
 /// Prefix of environment variables; any other name behind it is an error.
@@ -102,11 +103,23 @@ settings! {
     task_timeout: Span, "taskTimeout", Some("TASK_TIMEOUT"), "30m", "Deadline of an attempt whose task gives no activeDeadlineSeconds.";
     stuck_after: Span, "stuckAfter", Some("STUCK_AFTER"), "15m", "A running attempt without a sign of life for so long is closed and tried again.";
     preflight_max_retries: u32, "preflightMaxRetries", Some("PREFLIGHT_MAX_RETRIES"), "3", "How often an unavailable analyzer is waited for (30s, 60s, 120s, ...) before the task fails.";
+    transient_failure_max_retries: u32, "transientFailureMaxRetries", Some("TRANSIENT_FAILURE_MAX_RETRIES"), "3", "How often in a row a task that failed as AnalyzerUnavailable is started over when its analyzer is back.";
     scan_interval: Span, "scanInterval", None, "60s", "Time between two scans of the disk for apps.";
     rescan_interval: Span, "rescanInterval", None, "5m", "Time between two full scans of the manifests directory; file events make it immediate.";
     prune_percent: u32, "prunePercent", None, "50", "Removal of more than this share of the manifests in one scan must be confirmed.";
     prune_count: u32, "pruneCount", None, "1000", "Removal of more than this many manifests in one scan must be confirmed.";
     shutdown_grace_period: Span, "shutdownGracePeriod", None, "30s", "How long running attempts may go on after the first signal to stop.";
+    maintenance_auto_start: bool, "maintenanceAutoStart", Some("MAINTENANCE_AUTO_START"), "false", "Run maintenance in the daemon, at every maintenanceInterval.";
+    maintenance_interval: Span, "maintenanceInterval", Some("MAINTENANCE_INTERVAL_SECONDS"), "1h", "Time between two runs of maintenance.";
+    cleanup_orphan_apps: bool, "cleanupOrphanApps", Some("CLEANUP_ORPHAN_APPS"), "true", "Maintenance deletes the record of an app that was found on disk and is gone for longer than orphanAppRetentionDays.";
+    orphan_app_retention_days: u32, "orphanAppRetentionDays", Some("ORPHAN_APP_RETENTION_DAYS"), "7", "Days for which the record of a missing app is kept.";
+    cleanup_orphan_tasks: bool, "cleanupOrphanTasks", Some("CLEANUP_ORPHAN_TASKS"), "true", "Tasks of a deleted app are cancelled; they run again when it comes back.";
+    cleanup_stuck_tasks: bool, "cleanupStuckTasks", Some("CLEANUP_STUCK_TASKS"), "true", "Maintenance ends tasks that stuckTaskTimeoutMinutes or pendingTaskTimeoutMinutes call stuck.";
+    stuck_task_timeout_minutes: u32, "stuckTaskTimeoutMinutes", Some("STUCK_TASK_TIMEOUT_MINUTES"), "120", "Maintenance fails a task that is Running for so many minutes while nobody carries it.";
+    pending_task_timeout_minutes: u32, "pendingTaskTimeoutMinutes", Some("PENDING_TASK_TIMEOUT_MINUTES"), "240", "Maintenance cancels a task that is Pending for so many minutes, and not for its turn, a missing directory or a person; 0 for never.";
+    cleanup_old_tasks: bool, "cleanupOldTasks", Some("CLEANUP_OLD_TASKS"), "true", "Maintenance sets finished tasks aside after taskRetentionDays.";
+    task_retention_days: u32, "taskRetentionDays", Some("TASK_RETENTION_DAYS"), "30", "Days for which a finished task is listed.";
+    grace_period_minutes: u32, "gracePeriodMinutes", Some("GRACE_PERIOD_MINUTES"), "5", "Maintenance leaves alone whatever is younger.";
     embedded_analyzer: bool, "embeddedAnalyzer", None, "false", "Run the embedded analyzer inside the daemon, for Analyzers with the address embedded:.";
     embedded_listen: String, "embeddedListen", None, "127.0.0.1:0", "Loopback address of the embedded analyzer; port 0 takes a free one.";
     embedded_sources: String, "embeddedSources", None, "generated/apps", "Where the embedded analyzer finds sources as MODEL/appN, relative to the workspace.";
@@ -268,6 +281,12 @@ fn contradictions(settings: &Settings) -> Vec<String> {
     if settings.prune_percent > 100 {
         problems.push(format!("prunePercent = {} is more than 100", settings.prune_percent));
     }
+    if Span::minutes(u64::from(settings.stuck_task_timeout_minutes)) < settings.task_timeout {
+        problems.push(format!(
+            "stuckTaskTimeoutMinutes = {} is shorter than taskTimeout = {}: what may still run would be called stuck",
+            settings.stuck_task_timeout_minutes, settings.task_timeout
+        ));
+    }
     if settings.embedded_parallel == 0 {
         problems.push("embeddedParallel = 0 would run nothing; it must be at least 1".into());
     }
@@ -282,7 +301,24 @@ impl Settings {
             task_timeout: self.task_timeout,
             stuck_after: self.stuck_after,
             preflight_retries_max: self.preflight_max_retries,
+            cancel_orphans: self.cleanup_orphan_tasks,
+            recoveries_max: self.transient_failure_max_retries,
             ..Budgets::default()
+        }
+    }
+
+    /// How long maintenance lets things stay as they are.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        let days = |days: u32| Span::minutes(u64::from(days) * 24 * 60);
+        let minutes = |minutes: u32| Span::minutes(u64::from(minutes));
+        let pending = self.cleanup_stuck_tasks && self.pending_task_timeout_minutes > 0;
+        Rules {
+            missing_app: self.cleanup_orphan_apps.then(|| days(self.orphan_app_retention_days)),
+            stuck: self.cleanup_stuck_tasks.then(|| minutes(self.stuck_task_timeout_minutes)),
+            pending: pending.then(|| minutes(self.pending_task_timeout_minutes)),
+            finished: self.cleanup_old_tasks.then(|| days(self.task_retention_days)),
+            grace: minutes(self.grace_period_minutes),
         }
     }
 

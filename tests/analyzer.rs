@@ -1,6 +1,10 @@
 //! The embedded analyzer, driven over a real connection as any client of the existing services would drive it.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic, in its support code too")]
 
+#[path = "analyzer/attempts.rs"]
+mod attempts;
+#[path = "analyzer/cancelling.rs"]
+mod cancelling;
 #[path = "analyzer/client.rs"]
 mod client;
 #[path = "analyzer/tools.rs"]
@@ -29,7 +33,8 @@ async fn a_ping_and_a_health_check_are_answered_and_the_connection_stays_open() 
     assert_eq!(health["available_tools"], json!(["patterns", "secrets", "noop"]));
     assert_eq!(health["timestamp"], "2027-01-15T08:00:00.000Z");
     assert!(health["uptime"].is_f64() && health["version"].is_string());
-    assert!(health.get("protocols").is_none());
+    assert_eq!(health["protocols"], json!(["manifestd/v1"]));
+    assert_eq!((&health["running"], &health["analyses_started"]), (&json!(0), &json!(0)));
 }
 
 #[tokio::test]

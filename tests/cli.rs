@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+#[path = "cli/pools.rs"]
+mod pools;
 #[path = "cli/reading.rs"]
 mod reading;
 #[path = "cli/usage.rs"]

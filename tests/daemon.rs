@@ -10,10 +10,16 @@ mod directory;
 mod dispatch;
 #[path = "daemon/freshness.rs"]
 mod freshness;
+#[path = "daemon/health.rs"]
+mod health;
 #[path = "daemon/once.rs"]
 mod once;
+#[path = "daemon/shares.rs"]
+mod shares;
 #[path = "daemon/stopping.rs"]
 mod stopping;
 mod support;
+#[path = "daemon/systemd.rs"]
+mod systemd;
 #[path = "daemon/tasks.rs"]
 mod tasks;

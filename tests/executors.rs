@@ -5,6 +5,9 @@
 
 mod support;
 
+#[path = "executors/extended.rs"]
+mod extended;
+
 use std::time::Duration;
 
 use manifestd::executor::{leftover, results};
@@ -44,9 +47,11 @@ async fn every_executor_keeps_to_the_documented_endings() {
                 }
                 let ending = carried.end().await;
                 check(&what, bench.ending(case), &ending, &stage, &carried).await;
+                assert_eq!(ending.may_still_run, bench.goes_on(case), "{what}: {ending:?}");
             } else {
                 let ending = carried.end().await;
                 check(&what, bench.ending(case), &ending, &stage, &carried).await;
+                assert_eq!(ending.may_still_run, bench.goes_on(case), "{what}: {ending:?}");
             }
         }
     }
@@ -297,4 +302,44 @@ async fn starts_are_paced_by_the_rate() {
         stage.executors.pace("a", Rate { limit: 1, per: Span::minutes(1) }).await;
     }
     assert!(start.elapsed() >= Duration::from_secs(120));
+}
+
+#[tokio::test]
+async fn a_probe_tells_the_healthy_from_the_rest() {
+    use manifestd::resource::health::Health;
+    let stage = Stage::new();
+    let healthy = json!({"type": "health_response", "status": "healthy", "service": "static-analyzer", "version": "1.0.0",
+        "protocols": ["manifestd/v1"], "available_tools": ["ruff"]});
+    let known = Health {
+        version: "static-analyzer 1.0.0".into(),
+        protocols: vec!["manifestd/v1".into()],
+        tools: vec!["ruff".into()],
+    };
+    let cases = [
+        (Behaviour::Says(vec![text(&json!({"type": "pong"})), text(&healthy)]), Ok(known)),
+        (Behaviour::Answers(json!({"type": "error", "message": "Unknown message type"})), Ok(Health::default())),
+        (Behaviour::Says(vec![text(&json!({"type": "health_response", "status": "ill"}))]), Err("says \"ill\"")),
+        (Behaviour::Garbage, Err("not JSON")),
+        (Behaviour::Resets, Err("the connection was lost")),
+        (Behaviour::ClosesWithoutResult, Err("closed the connection")),
+        (Behaviour::Big(2 << 20), Err("over the limit")),
+        (Behaviour::Silent, Err("did not answer a health check within 300 ms")),
+        (Behaviour::Deaf, Err("did not answer a health check within 300 ms")),
+        (Behaviour::NeverShakesHands, Err("no answer within 300 ms")),
+        (Behaviour::Refuses, Err("no connection to")),
+    ];
+    for (behaviour, wanted) in cases {
+        let mut analyzer = Misbehaving::start(behaviour).await;
+        let answer = stage.executors.probe(&analyzer.url(), SOON.std(), SOON.std()).await;
+        match (&answer, &wanted) {
+            (Ok(health), Ok(known)) => {
+                assert_eq!(health, known);
+                assert_eq!(analyzer.request().await, json!({"type": "health_check"}));
+            }
+            (Err(said), Err(words)) => assert!(said.contains(words), "{said:?} should say {words:?}"),
+            _ => panic!("{answer:?} instead of {wanted:?}"),
+        }
+    }
+    let nobody = stage.executors.probe("embedded:", SOON.std(), SOON.std()).await;
+    assert_eq!(nobody, Err("the analyzer inside the daemon does not run".into()));
 }

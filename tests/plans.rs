@@ -12,10 +12,16 @@ mod carry_out;
 mod freshness;
 #[path = "plans/golden.rs"]
 mod golden;
+#[path = "plans/health.rs"]
+mod health;
 #[path = "plans/lanes.rs"]
 mod lanes;
+#[path = "plans/maintenance.rs"]
+mod maintenance;
 #[path = "plans/mirrors.rs"]
 mod mirrors;
+#[path = "plans/pools.rs"]
+mod pools;
 #[path = "plans/properties.rs"]
 mod properties;
 #[path = "plans/task_case.rs"]

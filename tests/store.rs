@@ -15,9 +15,17 @@ mod fixture;
 mod freshness;
 #[path = "store/groups.rs"]
 mod groups;
+#[path = "store/health.rs"]
+mod health;
 #[path = "store/mirroring.rs"]
 mod mirroring;
+#[path = "store/pools.rs"]
+mod pools;
 #[path = "store/reads.rs"]
 mod reads;
+#[path = "store/shares.rs"]
+mod shares;
+#[path = "store/turns.rs"]
+mod turns;
 #[path = "store/unsettled.rs"]
 mod unsettled;

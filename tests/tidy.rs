@@ -223,4 +223,9 @@ fn every_path_and_make_target_in_the_documents_is_there() {
         assert_none(documents::dead_paths(&document, |path| root().join(path).exists()));
         assert_none(documents::unknown_targets(&document, &targets));
     }
+    let below_docs = text_files().into_iter().filter(|file| file.path.starts_with("docs/"));
+    assert_none(below_docs.flat_map(|file| {
+        // A link leads on from the folder of its document.
+        documents::dead_paths(&file.text, |path| root().join("docs").join(path).exists() || root().join(path).exists())
+    }));
 }

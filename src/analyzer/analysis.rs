@@ -2,30 +2,35 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::declaration::Builtin;
 use super::detect::{Catalog, Tool};
+use super::frames::{self, Code};
+use super::report;
 use super::request::Analyze;
 use super::serve::Shared;
 use super::sources::{self, NoSources};
 use super::tool_run::{self, Scene, ToolRun};
 use super::tree::Tree;
-use super::{frames, report};
 
-/// Runs one request to its end and gives the text of the last frame. Progress goes to `progress`; a client that does not
-/// read loses some of it and slows nothing down. Once `cancel` is set, the text means nothing and comes soon.
+/// How long a stopped analysis may take to end its programs; after that they are killed by dropping it.
+pub(super) const STOPPING: Duration = Duration::from_secs(5);
+
+/// Runs one request to its end and gives the text of the last frame. Progress frames go to `tell`, which must not block. Once
+/// `cancel` is set, the text means nothing and comes soon.
 pub(super) async fn analyse(
     shared: &Shared,
     request: &Analyze,
-    progress: &mpsc::Sender<Value>,
+    tell: &(impl Fn(Value) + Sync),
     cancel: &CancellationToken,
 ) -> String {
+    let _running = shared.tally.enter();
     let now = shared.options.clock;
     let path = match find_app(shared, request).await {
         Ok(path) => path,
@@ -49,8 +54,10 @@ pub(super) async fn analyse(
     while let Some((place, run)) = running.next().await {
         let message = format!("{}: {}", run.name, run.status.word());
         runs.push((place, run));
-        let frame = frames::progress(&message, runs.len(), all, request.id.as_deref(), now());
-        let _ = progress.try_send(frame);
+        // How a tool fares that is being stopped says nothing about it.
+        if !cancel.is_cancelled() {
+            tell(frames::progress(&message, runs.len(), all, request.id.as_deref(), now()));
+        }
     }
     if cancel.is_cancelled() {
         return String::new();
@@ -69,9 +76,9 @@ pub(super) async fn analyse(
     }
     // Tens of megabytes may have to be written out; meanwhile pings are answered.
     let finished = now();
-    tokio::task::spawn_blocking(move || report::text(&head, runs, finished))
-        .await
-        .unwrap_or_else(|error| frames::error(&format!("Internal error: the report broke off: {error}")).to_string())
+    tokio::task::spawn_blocking(move || report::text(&head, runs, finished)).await.unwrap_or_else(|error| {
+        frames::error_with(Code::Failed, &format!("Internal error: the report broke off: {error}")).to_string()
+    })
 }
 
 async fn find_app(shared: &Shared, request: &Analyze) -> Result<PathBuf, NoSources> {

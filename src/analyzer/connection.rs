@@ -1,24 +1,23 @@
-//! One connection, from handshake to close. Frames are read all the while, so that pings are answered and a client that leaves
-//! ends its analysis.
+//! One connection, from handshake to close: one side reads and decides, the other writes what is queued, and neither waits for the
+//! other. What is said in between is in `session`.
 
-use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio::time::timeout;
+use tokio_tungstenite::accept_async_with_config;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message, error::CapacityError};
-use tokio_tungstenite::{WebSocketStream, accept_async_with_config};
+use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
 
-use super::request::{Analyze, Request};
+use super::frames;
 use super::serve::Shared;
-use super::{analysis, frames};
+use super::session::{Farewell, Session};
 
 /// Bytes that are read at once. The default of 128 KiB would be most of the memory of a service with many connections.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -29,25 +28,39 @@ const INCOMING_BYTES_MAX: usize = 100 * 1024 * 1024;
 /// How long a client may take for its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// How long a client may be silent while nothing runs for it.
-const IDLE: Duration = Duration::from_secs(600);
-
 /// How long a client may take to read one frame.
 const SEND: Duration = Duration::from_secs(120);
 
-/// How long a client may take to answer a close.
+/// How long a client may take to answer a close, and to read what is queued before one at a shutdown.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// How long a stopped analysis may take to end its programs; after that they are killed by dropping it.
-const STOPPING: Duration = Duration::from_secs(5);
-
-/// Progress frames that may wait for a client.
-const PROGRESS_MAX: usize = 64;
-
-type Socket = WebSocketStream<TcpStream>;
+/// Frames that may wait for a client. Progress beyond it is dropped, results wait for room.
+const QUEUE_MAX: usize = 64;
 
 /// The client is gone, or the connection is broken: there is nobody to talk to.
-struct Gone;
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Gone;
+
+/// A frame on its way to the client.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    /// A small one.
+    Frame(Value),
+    /// The answer of a base request.
+    Text(String),
+    /// The answer of an attempt. Several clients may be on their way to the same text; it is copied when its turn comes.
+    Answer { id: String, text: Arc<str> },
+}
+
+impl Outgoing {
+    fn message(self) -> Message {
+        match self {
+            Self::Frame(frame) => Message::text(frame.to_string()),
+            Self::Text(text) => Message::text(text),
+            Self::Answer { id, text } => Message::text(frames::text_belonging_to(&id, &text)),
+        }
+    }
+}
 
 /// Talks to one client until one side is done.
 pub(super) async fn converse(stream: TcpStream, shared: &Shared, shutdown: &CancellationToken) {
@@ -62,142 +75,77 @@ pub(super) async fn converse(stream: TcpStream, shared: &Shared, shutdown: &Canc
         accepted = timeout(HANDSHAKE, accept_async_with_config(stream, Some(limits))) => accepted,
         () = shutdown.cancelled() => return,
     };
-    let Ok(Ok(mut socket)) = accepted else { return };
-    if let Ok((code, reason)) = requests(&mut socket, shared, shutdown).await {
-        close(&mut socket, code, reason).await;
-    }
-}
-
-/// Answers requests until one of them ends the connection; says how to close.
-async fn requests(
-    socket: &mut Socket,
-    shared: &Shared,
-    shutdown: &CancellationToken,
-) -> Result<(CloseCode, &'static str), Gone> {
-    const DONE: (CloseCode, &str) = (CloseCode::Normal, "Analysis complete");
-    let now = shared.options.clock;
-    loop {
-        let received = tokio::select! {
-            received = receive(socket) => received,
-            () = sleep(IDLE) => return Ok((CloseCode::Normal, "idle")),
-            () = shutdown.cancelled() => return Ok((CloseCode::Away, "shutting down")),
+    let Ok(Ok(socket)) = accepted else { return };
+    let (mut sink, mut stream) = socket.split();
+    let (out, queue) = mpsc::channel(QUEUE_MAX);
+    let mut session = Session::new(shared, shutdown, out);
+    let farewell = {
+        let mut writing = pin!(write(&mut sink, queue));
+        let ended = tokio::select! {
+            ended = session.talk(&mut stream) => ended,
+            _ = &mut writing => Err(Gone),
         };
-        let bytes = match received {
-            Ok(bytes) => bytes,
-            Err(Error::Capacity(CapacityError::MessageTooLong { .. })) => {
-                return Ok((CloseCode::Size, "message too big"));
-            }
-            Err(_) => return Err(Gone),
+        session.leave().await;
+        let Ok(farewell) = ended else { return };
+        // What is queued goes out before the close.
+        let written = match farewell.is_urgent() {
+            true => timeout(CLOSING, writing).await.unwrap_or(Err(Gone)),
+            false => writing.await,
         };
-        match Request::read(&bytes) {
-            Request::Ping => send(socket, frames::pong(now())).await?,
-            Request::Health => {
-                let health = async {
-                    let tools = shared.catalog().await.available();
-                    frames::health(&tools, shared.started.elapsed().as_secs_f64(), now())
-                };
-                let Some(frame) = shutdown.run_until_cancelled(health).await else {
-                    return Ok((CloseCode::Away, "shutting down"));
-                };
-                send(socket, frame).await?;
-            }
-            Request::Refused(problem) => send(socket, frames::error(&problem)).await?,
-            Request::Invalid(problem) => {
-                send(socket, frames::error(&problem)).await?;
-                return Ok(DONE);
-            }
-            Request::Foreign => return Ok((CloseCode::Normal, "")),
-            Request::Analyze(request) => {
-                return Ok(match analyse(socket, shared, &request, shutdown).await? {
-                    Ended::Answered => DONE,
-                    Ended::ShutDown => (CloseCode::Away, "shutting down"),
-                });
-            }
+        if written.is_err() {
+            return;
         }
-    }
-}
-
-/// How an analysis left the connection.
-enum Ended {
-    /// The result was sent.
-    Answered,
-    /// The analyzer is shutting down.
-    ShutDown,
-}
-
-/// Runs an analysis and keeps the conversation going meanwhile. Messages that come during an analysis are dropped, as the existing
-/// services do.
-async fn analyse(
-    socket: &mut Socket,
-    shared: &Shared,
-    request: &Analyze,
-    shutdown: &CancellationToken,
-) -> Result<Ended, Gone> {
-    send(socket, frames::started(&request.slug, request.number, request.id.as_deref())).await?;
-    let (progress, mut waiting) = mpsc::channel(PROGRESS_MAX);
-    let cancel = CancellationToken::new();
-    let mut running = pin!(analysis::analyse(shared, request, &progress, &cancel));
-    let text = loop {
-        tokio::select! {
-            received = receive(socket) => if received.is_err() {
-                stop(&cancel, running).await;
-                return Err(Gone);
-            },
-            Some(frame) = waiting.recv() => if send(socket, frame).await.is_err() {
-                stop(&cancel, running).await;
-                return Err(Gone);
-            },
-            text = &mut running => break text,
-            () = shutdown.cancelled() => {
-                stop(&cancel, running).await;
-                return Ok(Ended::ShutDown);
-            }
-        }
+        farewell
     };
-    while let Ok(frame) = waiting.try_recv() {
-        send(socket, frame).await?;
-    }
-    send_text(socket, text).await?;
-    Ok(Ended::Answered)
+    close(&mut sink, &mut stream, farewell).await;
 }
 
-/// Stops an analysis and waits, not for ever, until its programs are gone.
-async fn stop(cancel: &CancellationToken, running: impl Future<Output = String>) {
-    cancel.cancel();
-    let _ = timeout(STOPPING, running).await;
-}
-
-/// The next text or binary message. The WebSocket layer answers pings while this waits.
-async fn receive(socket: &mut Socket) -> Result<Vec<u8>, Error> {
-    loop {
-        match socket.next().await {
-            Some(Ok(Message::Text(text))) => return Ok(text.as_bytes().to_vec()),
-            Some(Ok(Message::Binary(bytes))) => return Ok(bytes.to_vec()),
-            Some(Ok(Message::Close(_))) | None => return Err(Error::ConnectionClosed),
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
-            Some(Err(error)) => return Err(error),
+/// Writes what is queued until nobody can queue any more.
+async fn write(sink: &mut (impl Sink<Message> + Unpin), mut queue: mpsc::Receiver<Outgoing>) -> Result<(), Gone> {
+    while let Some(outgoing) = queue.recv().await {
+        match timeout(SEND, sink.send(outgoing.message())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return Err(Gone),
         }
     }
-}
-
-async fn send(socket: &mut Socket, frame: Value) -> Result<(), Gone> {
-    send_text(socket, frame.to_string()).await
-}
-
-async fn send_text(socket: &mut Socket, text: String) -> Result<(), Gone> {
-    match timeout(SEND, socket.send(Message::text(text))).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(Gone),
-    }
+    Ok(())
 }
 
 /// Says goodbye and waits for the answer. Closing a socket with unread bytes in it would reset the connection, and the reset could
 /// overtake the result.
-async fn close(socket: &mut Socket, code: CloseCode, reason: &'static str) {
+async fn close(
+    sink: &mut (impl Sink<Message> + Unpin),
+    stream: &mut (impl Stream<Item = Result<Message, Error>> + Unpin),
+    farewell: Farewell,
+) {
     let goodbye = async {
-        if socket.close(Some(CloseFrame { code, reason: reason.into() })).await.is_ok() {
-            while let Some(Ok(_)) = socket.next().await {}
+        let frame = CloseFrame { code: farewell.code(), reason: farewell.reason().into() };
+        if sink.send(Message::Close(Some(frame))).await.is_ok() {
+            while let Some(Ok(_)) = stream.next().await {}
         }
     };
     let _ = timeout(CLOSING, goodbye).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use tokio::time::Instant;
+    use tokio_tungstenite::WebSocketStream;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_given_up_and_not_before_its_time() {
+        // Room for the first frame and not for the second.
+        let (near, _far) = tokio::io::duplex(64);
+        let mut socket = WebSocketStream::from_raw_socket(near, Role::Server, None).await;
+        let (out, queue) = mpsc::channel(QUEUE_MAX);
+        for _ in 0..2 {
+            out.send(Outgoing::Frame(json!({ "type": "a frame of about forty bytes" }))).await.unwrap();
+        }
+        let started = Instant::now();
+        assert_eq!(write(&mut socket, queue).await, Err(Gone));
+        assert_eq!(started.elapsed(), SEND);
+    }
 }

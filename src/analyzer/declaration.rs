@@ -71,7 +71,8 @@ pub enum Builtin {
     Patterns,
     /// The same for secrets: comments count, and what was found is masked.
     Secrets,
-    /// Returns at once, or after the request's `config.<tool>.delayMs`. For benchmarks.
+    /// Looks at nothing and succeeds: at once, or after the request's `config.<tool>.delayMs`, from 0 to 600,000; stopped, it ends at
+    /// once. For trials and benchmarks.
     Noop,
 }
 

@@ -3,16 +3,20 @@
 //! It answers the protocol of the existing static analyzer, so that everything that drives that one drives this one. Where
 //! the older service hides the truth (a tool that is not installed, a tool that crashed), this one says it in the tool's entry.
 //!
-//! The way of a request: `connection` reads a frame, `request` understands it, `sources` finds the app, `analysis` runs the tools
-//! side by side (`tool_run`: an outside program through `process`, or a built-in through `scan`), `report` puts the result together.
+//! The way of a request: `connection` opens and closes, `session` reads a frame, `request` understands it, `sources` finds the app,
+//! `analysis` runs the tools side by side (`tool_run`: an outside program through `process`, or a built-in through `scan`), `report`
+//! puts the result together. A request with an attempt token takes the way through `attempts`, which runs it whoever stays, and
+//! `kept`, which has its answer for whoever asks again. `docs/protocol.md` is what clients may rely on.
 
 mod analysis;
 mod argv;
+mod attempts;
 mod compiled_rules;
 mod connection;
 mod declaration;
 mod detect;
 mod frames;
+mod kept;
 mod mapping;
 mod options;
 mod process;
@@ -22,6 +26,7 @@ mod rules;
 mod sarif;
 mod scan;
 mod serve;
+mod session;
 mod shipped;
 mod sources;
 mod tool_run;

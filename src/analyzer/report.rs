@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::frames::{self, Code};
+use super::sarif;
 use super::tool_run::{Status, ToolRun};
-use super::{frames, sarif};
 use crate::resource::findings::Findings;
 use crate::resource::time::Timestamp;
 
@@ -48,8 +49,8 @@ fn text_within(limit: usize, head: &Head, runs: Vec<ToolRun>, now: Timestamp) ->
         return text;
     }
     let mib = text.len() / (1024 * 1024);
-    frames::error(&format!("The result has {mib} MiB, more than fits into one frame: ask for fewer tools at once"))
-        .to_string()
+    let message = format!("The result has {mib} MiB, more than fits into one frame: ask for fewer tools at once");
+    frames::error_with(Code::ResultTooLarge, &message).to_string()
 }
 
 fn analysis(head: &Head, runs: Vec<ToolRun>) -> Value {

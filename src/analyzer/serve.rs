@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -10,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::attempts::{self, Attempts};
 use super::connection;
 use super::declaration::check_tools;
 use super::detect::Catalog;
@@ -31,6 +33,10 @@ pub(super) struct Shared {
     pub options: Options,
     /// Tool runs at once.
     pub permits: Semaphore,
+    /// Analyses that outlive the connection they were asked on.
+    pub attempts: Attempts,
+    /// How many analyses run and ran.
+    pub tally: Tally,
     /// When the service started.
     pub started: Instant,
     catalog: OnceCell<Catalog>,
@@ -40,6 +46,43 @@ impl Shared {
     /// The tools, as soon as they have been looked for.
     pub(super) async fn catalog(&self) -> &Catalog {
         self.catalog.get_or_init(|| Catalog::detect(&self.options)).await
+    }
+}
+
+/// Counts analyses, for the people and tests that ask for the health of the service.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    started: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Tally {
+    /// Counts an analysis that begins; it ends when this is dropped.
+    pub(super) fn enter(&self) -> Entered<'_> {
+        self.started.fetch_add(1, Ordering::SeqCst);
+        Entered(self)
+    }
+
+    /// Analyses that run now.
+    pub(super) fn running(&self) -> u64 {
+        // In this order, so that a start between the two reads never makes it negative.
+        let ended = self.ended.load(Ordering::SeqCst);
+        self.started() - ended
+    }
+
+    /// Analyses since the service started.
+    pub(super) fn started(&self) -> u64 {
+        self.started.load(Ordering::SeqCst)
+    }
+}
+
+/// An analysis that has begun and not ended.
+#[derive(Debug)]
+pub(super) struct Entered<'a>(&'a Tally);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -58,7 +101,9 @@ pub async fn serve(listener: TcpListener, options: Options, shutdown: Cancellati
         return Err(bad("parallel: at least 1 is needed".into()));
     }
     let permits = Semaphore::new(options.parallel);
-    let shared = Arc::new(Shared { options, permits, started: Instant::now(), catalog: OnceCell::new() });
+    let (attempts, waiting) = Attempts::new(shutdown.clone());
+    let (tally, started) = (Tally::default(), Instant::now());
+    let shared = Arc::new(Shared { options, permits, attempts, tally, started, catalog: OnceCell::new() });
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     // Looked for at once, so that the first request does not wait for it.
@@ -67,6 +112,8 @@ pub async fn serve(listener: TcpListener, options: Options, shutdown: Cancellati
     connections.spawn(async move {
         stop.run_until_cancelled(early.catalog()).await;
     });
+    // Beside the connections, since it outlives each of them and ends with all of them.
+    connections.spawn(attempts::carry_all(waiting, Arc::clone(&shared), shutdown.clone()));
     loop {
         let permit = tokio::select! {
             permit = Arc::clone(&room).acquire_owned() => permit.map_err(io::Error::other)?,

@@ -20,7 +20,7 @@ use super::{mapping, sarif, scan};
 use crate::resource::findings::Findings;
 use crate::resource::outcome::one_line;
 
-/// The longest delay a request may ask of `noop`.
+/// The longest delay a request may ask of `noop`, as long as a tool may run by default.
 const DELAY_MS_MAX: u64 = 600_000;
 
 /// How a tool fared, in the words of the existing services.
@@ -161,12 +161,19 @@ fn files_for(declaration: &ToolDeclaration, scene: Scene<'_>) -> Result<Vec<Sour
 
 async fn noop(declaration: &ToolDeclaration, scene: Scene<'_>) -> ToolRun {
     let config = scene.request.config.get(&declaration.name);
-    let delay = config.and_then(|config| config.get("delayMs")).and_then(Value::as_u64).unwrap_or(0).min(DELAY_MS_MAX);
+    let delay = match config.and_then(|config| config.get("delayMs")) {
+        None => 0,
+        Some(given) => match given.as_u64().filter(|delay| *delay <= DELAY_MS_MAX) {
+            Some(delay) => delay,
+            None => {
+                let name = &declaration.name;
+                let problem = format!("config.{name}.delayMs: a whole number from 0 to {DELAY_MS_MAX} is needed");
+                return ToolRun::not_started(name, declaration.section(), Status::Error, Some(problem));
+            }
+        },
+    };
     if delay > 0 {
-        tokio::select! {
-            () = sleep(Duration::from_millis(delay)) => {}
-            () = scene.cancel.cancelled() => {}
-        }
+        scene.cancel.run_until_cancelled(sleep(Duration::from_millis(delay))).await;
     }
     finished(declaration, Ok(Produced::default()), None)
 }

@@ -1,8 +1,10 @@
 //! The causal chain behind a task's phase, as sentences. Pure: what is known goes in, what to say comes out.
 
-use super::chain_app::{app_changed, not_read};
+use super::chain_app::{after_completion, app_changed, not_read};
+use super::chain_pool::{self, PoolFacts};
+use super::replicas::Replica;
 use super::rows::place;
-use super::table;
+use super::{table, unwell};
 use crate::resource::outcome::ToolStatus;
 use crate::resource::phase::Phase;
 use crate::resource::reason::Reason;
@@ -46,6 +48,12 @@ pub(crate) struct Facts {
     pub(crate) analyzer: Option<ObjectView>,
     /// What exists instead of its analyzer.
     pub(crate) analyzer_hint: String,
+    /// The pool of which it takes a slot, when it has one.
+    pub(crate) pool: Option<PoolFacts>,
+    /// Replicas of the analyzer.
+    pub(crate) replicas: Vec<Replica>,
+    /// How often in a row a task is started over when its analyzer is back.
+    pub(crate) recoveries_max: u32,
     /// Slots of the analyzer.
     pub(crate) capacity: u64,
     /// Open attempts on the analyzer.
@@ -93,7 +101,8 @@ pub(crate) fn explain(facts: &Facts) -> Why {
         Phase::Running => running(facts, task, &mut because),
         Phase::Completed | Phase::PartialSuccess | Phase::Failed | Phase::Cancelled => ended(facts, task, &mut because),
     };
-    let acts = !task.status.phase.is_terminal() || will_run_again(facts, task);
+    let recovers = unwell::recoveries_left(facts, &task.status) > 0;
+    let acts = !task.status.phase.is_terminal() || recovers || will_run_again(facts, task);
     let next = match &facts.controller {
         Controller::Running { .. } => next,
         Controller::Absent if acts => {
@@ -153,6 +162,7 @@ fn pending(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String 
         },
         Reason::AppNotRead => return not_read(facts, because),
         Reason::AppMissing | Reason::AppNotAddressable => return app_trouble(facts, status.reason, because),
+        Reason::PoolNotFound => return chain_pool::missing(facts, because),
         Reason::AnalyzerNotFound => {
             because.push(format!(
                 "no Analyzer is called \"{}\", which {} names; {}",
@@ -162,6 +172,7 @@ fn pending(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String 
             ));
             return "it goes on by itself once an Analyzer of that name is declared".into();
         }
+        Reason::AnalyzerUnavailable | Reason::BreakerOpen => return unwell::waits(facts, status, because),
         _ => {}
     }
     if !status.message.is_empty() {
@@ -208,6 +219,7 @@ fn app_trouble(facts: &Facts, reason: Reason, because: &mut Vec<String>) -> Stri
 
 fn queued(facts: &Facts, because: &mut Vec<String>) -> String {
     let (analyzer, priority) = (&facts.spec.analyzer, facts.spec.priority);
+    let owner = facts.task.task.as_ref().map_or("unknown", |task| task.owner.as_str());
     if let Some(last) = facts.attempts.last().filter(|last| last.ended_at.is_some()) {
         because.push(last_attempt(facts, last));
     }
@@ -215,16 +227,22 @@ fn queued(facts: &Facts, because: &mut Vec<String>) -> String {
         because.push(format!("no Analyzer is called \"{analyzer}\"; {}", facts.analyzer_hint));
         return "the controller's next look holds it as AnalyzerNotFound".into();
     }
-    because.push(format!("it is ready and waits for a free slot of analyzer \"{analyzer}\""));
+    let blocked = unwell::queued(facts, because);
     because.push(match facts.ahead {
         0 => format!("nothing is before it in the queue (priority {priority})"),
         1 => format!(
-            "1 queued task goes first (this one has priority {priority}; higher ones go first, then older ones)"
+            "1 queued task goes first (this one has priority {priority}; higher ones go first, then owners take turns; \
+             its owner is {owner})"
         ),
         ahead => format!(
-            "{ahead} queued tasks go first (this one has priority {priority}; higher ones go first, then older ones)"
+            "{ahead} queued tasks go first (this one has priority {priority}; higher ones go first, then owners take turns; \
+             its owner is {owner})"
         ),
     });
+    if blocked {
+        return "it goes on when a replica can be used; they are asked again and again".into();
+    }
+    let pool = chain_pool::waits(facts, because);
     let used = facts.in_flight + facts.draining;
     let mut slots = format!("{used} of {} slots are in use", facts.capacity);
     if facts.draining > 0 {
@@ -246,6 +264,9 @@ fn queued(facts: &Facts, because: &mut Vec<String>) -> String {
     let unnamed = facts.in_flight.saturating_sub(facts.occupants.len() as u64);
     if unnamed > 0 {
         because.push(format!("and {unnamed} more run there"));
+    }
+    if let Some(next) = pool {
+        return next;
     }
     if used >= facts.capacity {
         return "it starts when slots become free for it and all that go first".into();
@@ -331,19 +352,16 @@ fn ended(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String {
     if facts.task.generation > status.observed_generation {
         because.push("its spec changed since, but runPolicy is Once".into());
     }
+    if let Some(next) = unwell::recovers(facts, status, because) {
+        return next;
+    }
     let log = if last.is_some_and(|attempt| attempt.result_dir.is_some()) {
         format!("manifestd logs {name}, ")
     } else {
         String::new()
     };
     match status.phase {
-        Phase::Completed if facts.spec.run_policy == RunPolicy::OnAppChange => {
-            format!("it runs again when the files of its app change; see manifestd results {name}")
-        }
-        Phase::Completed if status.reason == Reason::Reused => {
-            format!("nothing; see manifestd results {name}; to really run it: manifestd retry --no-cache {name}")
-        }
-        Phase::Completed => format!("nothing; see manifestd results {name}"),
+        Phase::Completed => after_completion(facts, status.reason),
         Phase::PartialSuccess => {
             format!("nothing by itself; see manifestd results {name}, {log}and manifestd retry {name} to run it again")
         }
@@ -354,7 +372,7 @@ fn ended(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String {
     }
 }
 
-fn last_attempt(facts: &Facts, attempt: &AttemptView) -> String {
+pub(super) fn last_attempt(facts: &Facts, attempt: &AttemptView) -> String {
     let outcome = attempt.outcome.map_or("runs", |outcome| outcome.as_str());
     let reason = attempt.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
     let ago = attempt.ended_at.map(|at| format!(" {} ago", table::age(facts.now, at))).unwrap_or_default();
@@ -364,7 +382,7 @@ fn last_attempt(facts: &Facts, attempt: &AttemptView) -> String {
 }
 
 /// `at 2026-11-23T18:16:02.120Z (in 43s)`.
-fn when(at: Timestamp, now: Timestamp) -> String {
+pub(super) fn when(at: Timestamp, now: Timestamp) -> String {
     if at > now {
         format!("at {at} (in {})", table::length(at.since(now)))
     } else {

@@ -2,6 +2,7 @@
 
 use super::chain::Facts;
 use crate::plan::tree::TREE_UNREADABLE;
+use crate::resource::reason::Reason;
 use crate::resource::task::RunPolicy;
 use crate::store::view::TaskView;
 
@@ -29,5 +30,19 @@ pub(super) fn not_read(facts: &Facts, because: &mut Vec<String>) -> String {
         None => {
             "it goes on by itself as soon as they are read; an app that is being written is waited for a moment".into()
         }
+    }
+}
+
+/// What happens next to a task that completed.
+pub(super) fn after_completion(facts: &Facts, reason: Reason) -> String {
+    let name = &facts.task.name;
+    match (facts.spec.run_policy, reason) {
+        (RunPolicy::OnAppChange, _) => {
+            format!("it runs again when the files of its app change; see manifestd results {name}")
+        }
+        (_, Reason::Reused) => {
+            format!("nothing; see manifestd results {name}; to really run it: manifestd retry --no-cache {name}")
+        }
+        _ => format!("nothing; see manifestd results {name}"),
     }
 }

@@ -35,7 +35,14 @@ fn object(kind: Kind, name: &str, spec: serde_json::Value) -> ObjectView {
 fn facts(status: TaskStatus) -> Facts {
     let spec = json!({"app": "demo", "analyzer": "lint"});
     let mut task = object(Kind::Task, "t", spec.clone());
-    task.task = Some(TaskView { status, attempt: None, cancel_requested: false, retry_requested: false });
+    task.task = Some(TaskView {
+        status,
+        attempt: None,
+        cancel_requested: false,
+        retry_requested: false,
+        owner: "web".into(),
+        pool: None,
+    });
     Facts {
         now: NOW,
         controller: Controller::Running { pid: 1 },
@@ -46,6 +53,9 @@ fn facts(status: TaskStatus) -> Facts {
         app_hint: "did you mean `x`?".into(),
         analyzer: Some(object(Kind::Analyzer, "lint", json!({"rate": {"limit": 6, "per": "1m"}}))),
         analyzer_hint: String::new(),
+        pool: None,
+        replicas: Vec::new(),
+        recoveries_max: 3,
         capacity: 2,
         occupants: Vec::new(),
         in_flight: 0,

@@ -8,12 +8,14 @@ use super::context::Context;
 use super::exit::Exit;
 use super::item::{self, Beside};
 use super::out::{Out, clean};
+use super::replicas::{table_of, usable};
 use super::table::{self, Columns};
 use super::{events, names, rows};
 use crate::manifest::to_yaml;
 use crate::resource::kind::Kind;
 use crate::resource::reason::Reason;
 use crate::resource::time::Timestamp;
+use crate::store::pool::{PoolOccupant, pool_occupants};
 use crate::store::view::{self, AttemptView, Filter, ObjectView, TaskView};
 
 /// So many events are shown.
@@ -21,6 +23,9 @@ const EVENTS_MAX: usize = 20;
 
 /// So many attempts are shown, the latest ones.
 const ATTEMPTS_MAX: usize = 20;
+
+/// So many open attempts that take slots of a pool are shown, the oldest ones.
+const OCCUPANTS_MAX: u32 = 100;
 
 /// Arguments of `describe`.
 #[derive(Debug, clap::Args)]
@@ -65,6 +70,7 @@ fn describe(context: &Context, connection: &Connection, object: &ObjectView, out
         }
         Kind::App => app(connection, object, now, out)?,
         Kind::Analyzer => analyzer(connection, object, &beside, out)?,
+        Kind::Pool => pool(connection, object, &beside, now, out)?,
         Kind::AppSet => {
             line(out, "Apps", &beside.found.get(&object.name).copied().unwrap_or(0).to_string())?;
             line(out, "Suspect", item::suspect(object).unwrap_or("no"))?;
@@ -116,6 +122,10 @@ fn task_status(object: &ObjectView, task: &TaskView, now: Timestamp, out: &mut O
     sub(out, "Observed", &format!("generation {}{lag}", status.observed_generation))?;
     sub(out, "Round", &status.round.to_string())?;
     sub(out, "Attempts", &status.attempt.to_string())?;
+    sub(out, "Owner", &task.owner)?;
+    if let Some(pool) = &task.pool {
+        sub(out, "Pool", pool)?;
+    }
     for (key, time) in [("Next", status.next_at), ("Started", status.started_at), ("Finished", status.finished_at)] {
         if let Some(time) = time {
             sub(out, key, &moment(time, now))?;
@@ -218,13 +228,45 @@ fn analyzer(connection: &Connection, object: &ObjectView, beside: &Beside, out: 
     let facts = item::analyzer(object, &beside.settings);
     let (in_flight, draining) = beside.slots.get(&object.name).copied().unwrap_or_default();
     line(out, "Type", facts.sort)?;
+    let replicas = beside.replicas(object);
     if !facts.urls.is_empty() {
-        line(out, "Replicas", &facts.urls.join(", "))?;
+        writeln!(out, "Replicas:      {} of {} can be used", usable(&replicas), replicas.len())?;
+        table_of(&replicas, beside.now, out)?;
     }
     line(out, "Capacity", &facts.capacity.to_string())?;
     line(out, "In flight", &in_flight.to_string())?;
     line(out, "Draining", &draining.to_string())?;
     used_by(connection, "analyzer", &object.name, out)
+}
+
+fn pool(
+    connection: &Connection,
+    object: &ObjectView,
+    beside: &Beside,
+    now: Timestamp,
+    out: &mut Out,
+) -> anyhow::Result<()> {
+    if let Some(found) = beside.pools.get(&object.name) {
+        line(out, "Slots", &found.spec.slots.to_string())?;
+        line(out, "Used", &found.used.to_string())?;
+        line(out, "Draining", &found.draining.to_string())?;
+        line(out, "Waiting", &found.waiting.to_string())?;
+        line(out, "Rate", &rows::rate(&object.spec))?;
+        if let Some(at) = found.free_at {
+            line(out, "Free", &moment(at, now))?;
+        }
+    }
+    let occupants = pool_occupants(connection, &object.name, OCCUPANTS_MAX)?;
+    if occupants.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "Taken by:")?;
+    let row = |occupant: PoolOccupant| {
+        let took = table::age(now, occupant.opened_at);
+        vec![occupant.task, occupant.analyzer, took, moment(occupant.deadline_at, now)]
+    };
+    let rows: Vec<Vec<String>> = occupants.into_iter().map(row).collect();
+    Ok(indented(out, &["TASK", "ANALYZER", "SINCE", "UNTIL AT THE LATEST"], &rows)?)
 }
 
 /// How many tasks of each phase name this object.

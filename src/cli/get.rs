@@ -32,7 +32,7 @@ use crate::store::view::{self, Filter, ObjectView};
 
 FINDINGS(H/M/L) counts high, medium and low findings; `+n` are those whose severity the tool did not say.")]
 pub(crate) struct Args {
-    /// `tasks`, `apps`, `analyzers`, `appsets` (several with commas), `all`, or `problems`; then names, or KIND/NAME
+    /// `tasks`, `apps`, `analyzers`, `appsets`, `pools` (several with commas), `all`, or `problems`; then names, or KIND/NAME
     #[arg(required = true, value_name = "KIND|all|problems [NAME]")]
     what: Vec<String>,
     /// Only objects with these labels: KEY=VALUE, KEY!=VALUE, KEY, !KEY, several with commas
@@ -118,7 +118,10 @@ fn wanted(words: &[String]) -> anyhow::Result<Wanted> {
             bail!("`all` takes no names; write KIND NAME");
         }
         // What runs first, then what it runs on.
-        return Ok(Wanted { kinds: vec![Kind::Task, Kind::App, Kind::AppSet, Kind::Analyzer], names: Vec::new() });
+        return Ok(Wanted {
+            kinds: vec![Kind::Task, Kind::App, Kind::AppSet, Kind::Analyzer, Kind::Pool],
+            names: Vec::new(),
+        });
     }
     if words.len() == 1 && !first.contains('/') {
         let kinds = first.split(',').map(names::kind).collect::<anyhow::Result<Vec<_>>>()?;

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::replicas::{Replica, replicas, usable};
 use crate::config::Settings;
+use crate::plan::replica::ReplicaFacts;
+use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::kind::{API_VERSION, Kind};
 use crate::resource::object::Spec;
 use crate::resource::time::Timestamp;
-use crate::store::StoreError;
+use crate::store::pool::{PoolUse, pool_use};
 use crate::store::view::{self, Filter, ObjectView, TaskView};
+use crate::store::{StoreError, glance};
 
 /// What rows and items need besides the object itself.
 #[derive(Debug, Clone)]
@@ -18,8 +22,12 @@ pub(crate) struct Beside {
     pub(crate) now: Timestamp,
     /// Open attempts and draining slots of each analyzer.
     pub(crate) slots: BTreeMap<String, (u64, u64)>,
+    /// How each pool is used.
+    pub(crate) pools: BTreeMap<String, PoolUse>,
     /// How many apps each AppSet found.
     pub(crate) found: BTreeMap<String, u64>,
+    /// What is known of the replicas of each analyzer.
+    pub(crate) known: BTreeMap<String, Vec<ReplicaFacts>>,
     /// Replicas that the settings give instead of the manifests, by request type.
     pub(crate) settings: Settings,
 }
@@ -32,9 +40,26 @@ impl Beside {
         settings: &Settings,
         now: Timestamp,
     ) -> Result<Self, StoreError> {
-        let mut beside = Self { now, slots: BTreeMap::new(), found: BTreeMap::new(), settings: settings.clone() };
+        let mut beside = Self {
+            now,
+            slots: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            found: BTreeMap::new(),
+            known: BTreeMap::new(),
+            settings: settings.clone(),
+        };
         if kinds.contains(&Kind::Analyzer) {
             beside.slots = view::slots_in_use(connection, now)?;
+            for name in crate::store::glance::names(connection, Kind::Analyzer)? {
+                let replicas = crate::store::replica::replicas(connection, &name)?;
+                beside.known.insert(name, replicas);
+            }
+        }
+        if kinds.contains(&Kind::Pool) {
+            for name in glance::names(connection, Kind::Pool)? {
+                let found = pool_use(connection, &name, now)?;
+                beside.pools.extend(found.map(|found| (name, found)));
+            }
         }
         if kinds.contains(&Kind::AppSet) {
             let apps = view::objects(connection, Kind::App, &Filter::default())?;
@@ -43,6 +68,14 @@ impl Beside {
             }
         }
         Ok(beside)
+    }
+}
+
+impl Beside {
+    /// The replicas of an analyzer as they are known.
+    pub(crate) fn replicas(&self, object: &ObjectView) -> Vec<Replica> {
+        let known = self.known.get(&object.name).map(Vec::as_slice).unwrap_or_default();
+        replicas(object, known, &self.settings, self.now)
     }
 }
 
@@ -59,16 +92,25 @@ pub(crate) struct AnalyzerFacts {
     pub(crate) capacity: u64,
 }
 
+/// The spec of an Analyzer, with the replicas that the settings give.
+pub(crate) fn analyzer_spec(object: &ObjectView, settings: &Settings) -> Option<AnalyzerSpec> {
+    let Ok(Spec::Analyzer(mut spec)) = Spec::from_value(object.kind, object.spec.clone()) else { return None };
+    if let Some(websocket) = &mut spec.websocket {
+        match settings.replicas_of(&websocket.request) {
+            [] => {}
+            given => websocket.urls = given.to_vec(),
+        }
+    }
+    Some(*spec)
+}
+
 /// What an Analyzer comes to.
 pub(crate) fn analyzer(object: &ObjectView, settings: &Settings) -> AnalyzerFacts {
-    let Ok(Spec::Analyzer(spec)) = Spec::from_value(object.kind, object.spec.clone()) else {
+    let Some(spec) = analyzer_spec(object, settings) else {
         return AnalyzerFacts { sort: "unknown", ..AnalyzerFacts::default() };
     };
-    let (sort, urls) = match &spec.websocket {
-        Some(websocket) => match settings.replicas_of(&websocket.request) {
-            [] => ("websocket", websocket.urls.clone()),
-            given => ("websocket", given.to_vec()),
-        },
+    let (sort, urls) = match spec.websocket {
+        Some(websocket) => ("websocket", websocket.urls),
         None => ("command", Vec::new()),
     };
     let replicas = urls.len().max(1) as u64;
@@ -118,10 +160,25 @@ fn status(object: &ObjectView, beside: &Beside) -> Value {
             let facts = analyzer(object, &beside.settings);
             let (in_flight, draining) = beside.slots.get(&object.name).copied().unwrap_or_default();
             let mut status = Map::new();
+            let replicas = beside.replicas(object);
             status.insert("replicas".into(), json!(facts.replicas));
+            status.insert("readyReplicas".into(), json!(usable(&replicas)));
+            if !facts.urls.is_empty() {
+                let each: Vec<Value> = replicas.iter().map(Replica::json).collect();
+                status.insert("replicaStatuses".into(), json!(each));
+            }
             status.insert("capacity".into(), json!(facts.capacity));
             status.insert("inFlight".into(), json!(in_flight));
             status.insert("draining".into(), json!(draining));
+            status
+        }
+        Kind::Pool => {
+            let found = beside.pools.get(&object.name);
+            let mut status = Map::new();
+            status.insert("used".into(), json!(found.map(|found| found.used)));
+            status.insert("draining".into(), json!(found.map(|found| found.draining)));
+            status.insert("waiting".into(), json!(found.map(|found| found.waiting)));
+            put_time(&mut status, "freeTime", found.and_then(|found| found.free_at));
             status
         }
         Kind::AppSet => {
@@ -151,6 +208,8 @@ fn task_status(task: &TaskView) -> Map<String, Value> {
     if let Some(digest) = &status.app_digest {
         map.insert("appDigest".into(), json!(digest));
     }
+    map.insert("owner".into(), json!(task.owner));
+    map.insert("pool".into(), json!(task.pool));
     map
 }
 

@@ -54,7 +54,7 @@ pub(crate) fn check<'d>(
     problems
 }
 
-/// The apps and analyzers that the store holds; nothing when there is no store yet.
+/// The apps, analyzers and pools that the store holds; nothing when there is no store yet.
 ///
 /// # Errors
 /// When there is one and it cannot be read.
@@ -73,5 +73,6 @@ pub(crate) fn stored(context: &super::context::Context) -> anyhow::Result<Known>
         let websocket = analyzer.spec.get("websocket").is_some_and(|spec| !spec.is_null());
         known.analyzers.insert(analyzer.name, KnownAnalyzer { websocket });
     }
+    known.pools.extend(crate::store::glance::names(&connection, Kind::Pool)?);
     Ok(known)
 }

@@ -18,7 +18,7 @@ pub(crate) fn kind(word: &str) -> anyhow::Result<Kind> {
         return Ok(kind);
     }
     let words = Kind::ALL.iter().map(|kind| kind.plural());
-    let hint = did_you_mean(word, words).unwrap_or_else(|| "kinds: analyzers, apps, appsets, tasks".into());
+    let hint = did_you_mean(word, words).unwrap_or_else(|| "kinds: analyzers, apps, appsets, pools, tasks".into());
     bail!("there is no kind \"{}\"; {hint}", clean(word))
 }
 

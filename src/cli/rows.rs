@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::item::{Beside, analyzer, suspect};
+use super::replicas::usable;
 use super::table;
 use crate::resource::kind::Kind;
 use crate::resource::phase::Phase;
@@ -21,8 +22,9 @@ pub(crate) fn header(kind: Kind, wide: bool) -> Vec<&'static str> {
         ),
         Kind::App => (&["NAME", "PATH", "MODEL", "NUMBER", "PRESENT", "SOURCE", "AGE"], &["TARGETS", "LABELS"]),
         Kind::Analyzer => {
-            (&["NAME", "TYPE", "REPLICAS", "CAPACITY", "INFLIGHT", "DRAINING", "AGE"], &["RUNS", "FILE:LINE"])
+            (&["NAME", "TYPE", "READY", "CAPACITY", "INFLIGHT", "DRAINING", "AGE"], &["RUNS", "FILE:LINE"])
         }
+        Kind::Pool => (&["NAME", "SLOTS", "USED", "DRAINING", "WAITING", "RATE", "AGE"], &["FREE", "FILE:LINE"]),
         Kind::AppSet => (&["NAME", "ROOT", "PATTERN", "APPS", "SUSPECT", "AGE"], &["MESSAGE", "FILE:LINE"]),
     };
     if wide { [narrow, more].concat() } else { narrow.to_vec() }
@@ -36,6 +38,7 @@ pub(crate) fn row(object: &ObjectView, beside: &Beside, wide: bool, prefix: bool
         Kind::App => app(object, beside),
         Kind::Analyzer => runs(object, beside),
         Kind::AppSet => set(object, beside),
+        Kind::Pool => pool(object, beside),
     };
     row.insert(0, name);
     row.push(match object.removed_at {
@@ -88,8 +91,9 @@ fn app(object: &ObjectView, beside: &Beside) -> (Vec<String>, Vec<String>) {
 fn runs(object: &ObjectView, beside: &Beside) -> (Vec<String>, Vec<String>) {
     let facts = analyzer(object, &beside.settings);
     let (in_flight, draining) = beside.slots.get(&object.name).copied().unwrap_or_default();
-    let numbers = [facts.replicas, facts.capacity, in_flight, draining];
-    let mut row = vec![facts.sort.to_owned()];
+    let replicas = beside.replicas(object);
+    let numbers = [facts.capacity, in_flight, draining];
+    let mut row = vec![facts.sort.to_owned(), format!("{}/{}", usable(&replicas), replicas.len())];
     row.extend(numbers.iter().map(u64::to_string));
     let runs = match object.spec.pointer("/command/argv") {
         Some(argv) => words(argv).join(" "),
@@ -104,6 +108,27 @@ fn set(object: &ObjectView, beside: &Beside) -> (Vec<String>, Vec<String>) {
     let suspect = if doubt.is_some() { "yes" } else { "no" };
     let row = vec![text(&object.spec, "root"), text(&object.spec, "pattern"), found.to_string(), suspect.into()];
     (row, vec![or_nothing(doubt.unwrap_or_default()), place(object)])
+}
+
+fn pool(object: &ObjectView, beside: &Beside) -> (Vec<String>, Vec<String>) {
+    let found = beside.pools.get(&object.name);
+    let count = |number: Option<u64>| number.map_or_else(|| NOTHING.to_owned(), |number| number.to_string());
+    let row = vec![
+        text(&object.spec, "slots"),
+        count(found.map(|found| found.used.into())),
+        count(found.map(|found| found.draining.into())),
+        count(found.map(|found| found.waiting)),
+        rate(&object.spec),
+    ];
+    (row, vec![next(found.and_then(|found| found.free_at), beside.now), place(object)])
+}
+
+/// A rate as `60 in 1m`.
+pub(crate) fn rate(spec: &Value) -> String {
+    match spec.get("rate").filter(|rate| !rate.is_null()) {
+        Some(rate) => format!("{} in {}", text(rate, "limit"), text(rate, "per")),
+        None => NOTHING.into(),
+    }
 }
 
 /// A field of a spec as text.

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::{Context, environment};
 use super::exit::Exit;
 use super::stop::Stopping;
+use super::systemd;
 use crate::runtime::answer::Answerer;
 use crate::runtime::controller::Controller;
 use crate::server::listen;
@@ -51,6 +52,9 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
     // Fused, as it is waited for twice.
     let server = server.fuse();
     tokio::pin!(server);
+    systemd::ready();
+    let watchdog = systemd::watch(controller.core().clone());
+    tokio::pin!(watchdog);
     let ended = tokio::select! {
         error = controller.failed() => Err(anyhow::Error::from(error)),
         ended = &mut server => Err(match ended {
@@ -58,7 +62,9 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
             Ok(()) => anyhow::anyhow!("the control socket ended by itself"),
         }),
         () = stopping.asked() => Ok(Exit::Ok),
+        () = &mut watchdog => Err(anyhow::anyhow!("the watchdog ended by itself")),
     };
+    systemd::stopping(grace);
     // The socket answers until the end, so that people can look at what is being waited for; without it, it still ends in order.
     let shutting_down = stopping.shut_down(controller, grace);
     tokio::pin!(shutting_down);

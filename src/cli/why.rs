@@ -6,11 +6,13 @@ use rusqlite::Connection;
 use serde_json::json;
 
 use super::chain::{self, Controller, Facts};
+use super::chain_pool::PoolFacts;
 use super::context::Context;
 use super::exit::Exit;
 use super::item;
 use super::names;
 use super::out::{Out, clean};
+use super::replicas::replicas;
 use super::request::ask;
 use super::table;
 use super::version::Format;
@@ -18,6 +20,7 @@ use crate::manifest::suggest::did_you_mean;
 use crate::resource::kind::Kind;
 use crate::resource::object::Spec;
 use crate::runtime::control::{Request, Response};
+use crate::store::pool::{pool_occupants, pool_use};
 use crate::store::view::{self, Filter, ObjectView};
 use crate::store::{StoreError, glance};
 
@@ -101,6 +104,15 @@ fn facts(
         let several = || format!("there are {} {}: manifestd get {}", known.len(), kind.plural(), kind.plural());
         Ok::<_, StoreError>(near.unwrap_or_else(several))
     };
+    let pool = match task.task.as_ref().and_then(|task| task.pool.clone()) {
+        None => None,
+        Some(name) => {
+            let found = pool_use(connection, &name, now)?;
+            let hint = if found.is_none() { hint(Kind::Pool, &name)? } else { String::new() };
+            let occupants = pool_occupants(connection, &name, OCCUPANTS_MAX)?;
+            Some(PoolFacts { name, found, occupants, hint })
+        }
+    };
     let slots = view::slots_in_use(connection, now)?.get(&spec.analyzer).copied().unwrap_or_default();
     let problems = view::problems(connection)?;
     let in_file = problems.iter().filter(|problem| problem.file == task.provenance.file && problem.is_error());
@@ -109,6 +121,15 @@ fn facts(
         controller,
         app_hint: if app.is_none() { hint(Kind::App, &spec.app)? } else { String::new() },
         analyzer_hint: if analyzer.is_none() { hint(Kind::Analyzer, &spec.analyzer)? } else { String::new() },
+        pool,
+        replicas: match &analyzer {
+            Some(analyzer) => {
+                let known = crate::store::replica::replicas(connection, &analyzer.name)?;
+                replicas(analyzer, &known, &context.settings, now)
+            }
+            None => Vec::new(),
+        },
+        recoveries_max: context.settings.transient_failure_max_retries,
         capacity: analyzer.as_ref().map_or(0, |analyzer| item::analyzer(analyzer, &context.settings).capacity),
         occupants: glance::occupants(connection, &spec.analyzer, OCCUPANTS_MAX)?,
         in_flight: slots.0,

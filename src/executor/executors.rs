@@ -9,16 +9,20 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
+use super::hub::Hub;
 use super::pace::Pace;
 use super::running::Running;
-use super::{command, process, results, websocket};
+use super::stop::Stop;
+use super::{command, extended, process, results, websocket};
 use crate::resource::analyzer::{CommandSpec, Rate};
 use crate::resource::attempt::{Assignment, Ending, Sign, Target};
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::reason::Reason;
 use crate::resource::time::Timestamp;
+
+/// Scheme of the address of the analyzer inside the daemon.
+pub(super) const EMBEDDED: &str = "embedded:";
 
 /// Where executors work: directories, environment, limits.
 #[derive(Debug, Clone)]
@@ -50,6 +54,21 @@ impl Surroundings {
     pub fn token(&self, id: &crate::resource::attempt::AttemptId) -> String {
         format!("{}/{}/{}", self.attempt_token_prefix, id.task, id.number)
     }
+
+    /// What to connect to for a replica's address: itself, or what `embedded:` means here.
+    ///
+    /// # Errors
+    /// `Unavailable` when the analyzer inside the daemon is meant and does not run.
+    pub(super) fn address(&self, url: &str) -> Result<String, Verdict> {
+        match (url.starts_with(EMBEDDED), self.embedded) {
+            (false, _) => Ok(url.to_owned()),
+            (true, Some(address)) => Ok(format!("ws://{address}")),
+            (true, None) => {
+                let message = "the analyzer inside the daemon does not run";
+                Err(Verdict::without_tools(Outcome::Unavailable, Reason::AnalyzerUnavailable, message))
+            }
+        }
+    }
 }
 
 /// Bounds of one attempt.
@@ -63,6 +82,13 @@ pub struct Limits {
     pub log_bytes_max: usize,
     /// Time between two signs of life.
     pub ping_interval: Duration,
+    /// How long a shared connection may go without a byte before it counts as lost. By it much waits, so it is far more than a busy
+    /// analyzer needs to answer a ping, and far less than a deadline.
+    pub silence_max: Duration,
+    /// The pause before an attempt is asked for again on another connection; it doubles each time.
+    pub reconnect_pause: Duration,
+    /// How long a cancel may take to be confirmed. The embedded analyzer gives its programs five seconds.
+    pub cancel_wait: Duration,
 }
 
 impl Default for Limits {
@@ -73,6 +99,9 @@ impl Default for Limits {
             output_bytes_max: 32 * MIB,
             log_bytes_max: MIB,
             ping_interval: Duration::from_secs(20),
+            silence_max: Duration::from_secs(60),
+            reconnect_pause: Duration::from_millis(500),
+            cancel_wait: Duration::from_secs(8),
         }
     }
 }
@@ -82,13 +111,14 @@ impl Default for Limits {
 pub struct Executors {
     surroundings: Arc<Surroundings>,
     pace: Arc<Pace>,
+    hub: Arc<Hub>,
 }
 
 impl Executors {
     /// Executors that work in these surroundings. Nothing is touched until the first run.
     #[must_use]
     pub fn new(surroundings: Surroundings) -> Self {
-        Self { surroundings: Arc::new(surroundings), pace: Arc::default() }
+        Self { surroundings: Arc::new(surroundings), pace: Arc::default(), hub: Arc::default() }
     }
 
     /// Where they work.
@@ -109,17 +139,18 @@ impl Executors {
     /// better reason in place of `CancelledByUser`. It comes back within a bounded time after `stop` or the deadline, whatever the
     /// other side does, and never panics: a panic inside is a `Failed` of its own.
     ///
-    /// When the ending has a result, the result is safely on disk.
+    /// When the ending has a result, the result is safely on disk. `None`: it was told to leave, and goes on at its analyzer without this
+    /// process; it has no ending yet.
     pub async fn run(
         &self,
         assignment: &Assignment,
         now: Timestamp,
         signs: mpsc::Sender<Sign>,
-        stop: CancellationToken,
-    ) -> Ending {
+        stop: Stop,
+    ) -> Option<Ending> {
         let running = Running::new(&self.surroundings, assignment, now, signs, stop);
         let staging = running.staging.clone();
-        match AssertUnwindSafe(dispatch(running)).catch_unwind().await {
+        match AssertUnwindSafe(dispatch(running, &self.hub)).catch_unwind().await {
             Ok(ending) => ending,
             Err(panic) => {
                 results::discard(staging).await;
@@ -127,21 +158,28 @@ impl Executors {
                 let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
                 tracing::error!(task = %assignment.task, attempt = assignment.id.number, panic = %text, "an executor panicked");
                 let message = format!("an executor panicked, which is a bug in manifestd: {text}");
-                Ending::bare(Verdict::without_tools(Outcome::Failed, Reason::AnalyzerError, message))
+                let verdict = Verdict::without_tools(Outcome::Failed, Reason::AnalyzerError, message);
+                let may_still_run = matches!(assignment.target, Target::WebSocket { .. });
+                Some(Ending { may_still_run, ..Ending::bare(verdict) })
             }
         }
     }
 }
 
-async fn dispatch(running: Running<'_>) -> Ending {
-    // Nothing is begun that must already end.
-    if let Some(verdict) = running.fence.reached().now_or_never() {
-        return running.end(verdict, None, Vec::new()).await;
+async fn dispatch(running: Running<'_>, hub: &Hub) -> Option<Ending> {
+    // Nothing is begun that must already end; what was begun before is ended where it runs.
+    if !running.assignment.resumed
+        && let Some(verdict) = running.fence.reached().now_or_never()
+    {
+        return Some(running.end(verdict, None, Vec::new()).await);
     }
     match &running.assignment.target {
-        Target::WebSocket { url, request, connect_timeout, .. } => {
-            websocket::run(running, url, request, connect_timeout.std()).await
+        Target::WebSocket { url, request, connect_timeout, extended: true } => {
+            extended::run(running, hub, url, request, connect_timeout.std()).await
         }
-        Target::Command(spec) => command::run(running, spec).await,
+        Target::WebSocket { url, request, connect_timeout, extended: false } => {
+            Some(websocket::run(running, url, request, connect_timeout.std()).await)
+        }
+        Target::Command(spec) => Some(command::run(running, spec).await),
     }
 }

@@ -3,18 +3,26 @@
 //! An executor is one file with a `run`, one variant of [`Target`](crate::resource::attempt::Target) and one arm in `executors.rs`. Executors
 //! never retry: how an attempt ended is a fact, and what follows from it is the plan's to say.
 
+mod answer;
 mod client;
 mod command;
 mod executors;
+mod extended;
+mod hub;
 pub mod leftover;
+mod link;
 mod log;
 mod pace;
 mod placeholders;
+mod probe;
 mod process;
 mod pump;
 mod request;
 pub mod results;
 mod running;
+mod socket;
+mod stop;
 mod websocket;
 
 pub use executors::{Executors, Limits, Surroundings};
+pub use stop::Stop;

@@ -148,6 +148,7 @@ mod tests {
             stamp: None,
             opened_at: Timestamp(0),
             deadline_at: Timestamp(1),
+            resumed: false,
         };
         let argv: Vec<String> = argv.iter().map(|&argument| argument.to_owned()).collect();
         expand(&argv, &assignment, "/w/apps/a b")

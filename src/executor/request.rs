@@ -38,6 +38,21 @@ pub(super) fn frame(kind: &str, token: &str, assignment: &Assignment, now: Times
     Ok(frame)
 }
 
+/// The same by the extension `manifestd/v1`: the token is also what the analyzer knows the attempt by, over connections and restarts.
+///
+/// # Errors
+/// The ending of an attempt whose app cannot be told to the service.
+pub(super) fn attempt_frame(
+    kind: &str,
+    token: &str,
+    assignment: &Assignment,
+    now: Timestamp,
+) -> Result<Value, Verdict> {
+    let mut frame = frame(kind, token, assignment, now)?;
+    frame["attempt_token"] = token.into();
+    Ok(frame)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,6 +84,7 @@ mod tests {
             stamp: None,
             opened_at: Timestamp(0),
             deadline_at: Timestamp(1),
+            resumed: false,
         }
     }
 
@@ -84,6 +100,8 @@ mod tests {
         assignment.app.target_urls = vec!["http://192.0.2.1".into()];
         let sent = frame("dynamic_analyze", "p/t/2", &assignment, Timestamp(0)).unwrap();
         assert_eq!(sent["target_urls"], json!(["http://192.0.2.1"]));
+        let sent = attempt_frame("dynamic_analyze", "p/t/2", &assignment, Timestamp(0)).unwrap();
+        assert_eq!((&sent["id"], &sent["attempt_token"]), (&json!("p/t/2"), &json!("p/t/2")));
     }
 
     #[test]

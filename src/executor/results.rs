@@ -53,7 +53,8 @@ pub(super) struct Payload {
     pub(super) log: Option<File>,
 }
 
-/// Stores an attempt's files and says where. A directory of that name that is already there is an error: results are never overwritten.
+/// Stores an attempt's files and says where. A directory of that name that is already there is an error: results are never overwritten. Only what a
+/// controller stored that died before it wrote the row of the attempt gives way, when that attempt was taken up again.
 ///
 /// # Errors
 /// What the disk says, with the path.
@@ -79,11 +80,11 @@ pub(super) async fn store(
         "findings": verdict.findings,
     });
     let parts = [file_name(&assignment.app.name), file_name(&assignment.task), id.number.to_string()];
-    let results = state.join("results");
+    let (results, resumed) = (state.join("results"), assignment.resumed);
     blocking(move || {
         create_dir(&staging.dir)?;
         let (sha256, bytes) = write_all(&staging.dir, about, payload)?;
-        publish(&staging.dir, &results, &parts)?;
+        publish(&staging.dir, &results, &parts, resumed)?;
         Ok(StoredResult { directory: parts.join("/"), sha256, bytes })
     })
     .await
@@ -172,11 +173,16 @@ fn write_all(dir: &Path, mut about: Value, payload: Payload) -> io::Result<(Stri
 }
 
 /// Renames the staging directory to its place below `results`, and syncs every directory that got a new entry.
-fn publish(staging: &Path, results: &Path, parts: &[String; 3]) -> io::Result<()> {
+fn publish(staging: &Path, results: &Path, parts: &[String; 3], replaces: bool) -> io::Result<()> {
     let [app, task, number] = parts;
     let place = results.join(app).join(task);
     let target = place.join(number);
-    if target.symlink_metadata().is_ok() {
+    let aside = staging.with_extension("replaced");
+    let is_there = target.symlink_metadata().is_ok();
+    if is_there && replaces {
+        // Below staging, where the next start clears it if this process dies here.
+        std::fs::rename(&target, &aside).map_err(at(&target))?;
+    } else if is_there {
         let text = format!("{} is already there, and results are never overwritten", target.display());
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
     }
@@ -190,7 +196,11 @@ fn publish(staging: &Path, results: &Path, parts: &[String; 3]) -> io::Result<()
     create_dir(&place)?;
     std::fs::rename(staging, &target).map_err(at(&target))?;
     sync_dir(&place)?;
-    fresh.into_iter().try_for_each(sync_dir)
+    fresh.into_iter().try_for_each(sync_dir)?;
+    match std::fs::remove_dir_all(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&aside)(error)),
+        _ => Ok(()),
+    }
 }
 
 fn create_dir(dir: &Path) -> io::Result<()> {

@@ -3,11 +3,11 @@
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Bytes;
-use tokio_util::sync::CancellationToken;
 
 use super::executors::Surroundings;
 use super::log::Log;
 use super::results::{self, Payload, Staging};
+use super::stop::Stop;
 use crate::resource::attempt::{Assignment, Ending, Sign};
 use crate::resource::outcome::{Outcome, Verdict, one_line};
 use crate::resource::reason::Reason;
@@ -29,7 +29,7 @@ pub(super) struct Running<'a> {
 /// What ends an attempt from this side.
 #[derive(Debug, Clone)]
 pub(super) struct Fence {
-    stop: CancellationToken,
+    stop: Stop,
     started: Instant,
     remaining: Span,
     allowed: Span,
@@ -38,15 +38,29 @@ pub(super) struct Fence {
 impl Fence {
     /// Comes back when the attempt must end, with how it ended.
     pub(super) async fn reached(&self) -> Verdict {
+        let left = self.remaining.std().saturating_sub(self.started.elapsed());
+        // A sleep of no time is not over at once, and nothing is to be begun past a deadline.
+        let deadline = async {
+            if !left.is_zero() {
+                tokio::time::sleep(left).await;
+            }
+        };
         tokio::select! {
-            () = self.stop.cancelled() => {
+            () = self.stop.told() => {
                 Verdict::without_tools(Outcome::Cancelled, Reason::CancelledByUser, "stopped while it ran")
             }
-            () = tokio::time::sleep(self.remaining.std().saturating_sub(self.started.elapsed())) => {
+            () = deadline => {
                 let message = format!("it ran past its deadline of {}", self.allowed);
                 Verdict::without_tools(Outcome::TimedOut, Reason::DeadlineExceeded, message)
             }
         }
+    }
+}
+
+impl Fence {
+    /// Comes back when this process ends, unless the attempt was not wanted before that.
+    pub(super) async fn left(&self) {
+        self.stop.left().await;
     }
 }
 
@@ -56,7 +70,7 @@ impl<'a> Running<'a> {
         assignment: &'a Assignment,
         now: Timestamp,
         signs: mpsc::Sender<Sign>,
-        stop: CancellationToken,
+        stop: Stop,
     ) -> Self {
         let started = Instant::now();
         let staging = Staging::of(&surroundings.state, &assignment.id);
@@ -102,6 +116,12 @@ impl<'a> Running<'a> {
             self.log.append(format!("{}\n", line.trim_end()).as_bytes()).await;
         }
         self.tell(sign);
+    }
+
+    /// Lets go of an attempt that goes on without this process. What was logged is not kept: who takes it up logs anew.
+    pub(super) async fn leave(self) {
+        let _ = self.log.close().await;
+        results::discard(self.staging).await;
     }
 
     /// An ending before anything was begun.

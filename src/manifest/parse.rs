@@ -280,10 +280,18 @@ fn typed(kind: Kind, root: &Node<'_>, faults: &mut Faults) -> Option<Object> {
 }
 
 fn references(object: &Object, root: &Node<'_>, source: &Source<'_>) -> Vec<Reference> {
-    let Spec::Task(spec) = &object.spec else { return Vec::new() };
+    let names = match &object.spec {
+        Spec::Task(spec) => vec![
+            (Kind::App, "app", Some(&spec.app)),
+            (Kind::Analyzer, "analyzer", Some(&spec.analyzer)),
+            (Kind::Pool, "pool", spec.pool.as_ref()),
+        ],
+        Spec::Analyzer(spec) => vec![(Kind::Pool, "pool", spec.pool.as_ref())],
+        Spec::App(_) | Spec::AppSet(_) | Spec::Pool(_) => return Vec::new(),
+    };
     let place = |field: &str| root.get("spec").and_then(|spec| spec.get(field)).map(|node| source.place(node.span));
-    [(Kind::App, "app", &spec.app), (Kind::Analyzer, "analyzer", &spec.analyzer)]
+    names
         .into_iter()
-        .filter_map(|(kind, field, name)| Some(Reference { kind, name: name.clone(), place: place(field)? }))
+        .filter_map(|(kind, field, name)| Some(Reference { kind, name: name?.clone(), place: place(field)? }))
         .collect()
 }

@@ -1,6 +1,6 @@
 //! Looks at the documents of many files together: names that nobody declares, and names that two declare.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::resource::kind::Kind;
 use crate::resource::object::Spec;
@@ -19,6 +19,8 @@ pub struct Known {
     pub apps: BTreeMap<String, KnownApp>,
     /// Analyzers by name.
     pub analyzers: BTreeMap<String, KnownAnalyzer>,
+    /// Names of pools.
+    pub pools: BTreeSet<String>,
 }
 
 /// What must be known of an app.
@@ -36,7 +38,7 @@ pub struct KnownAnalyzer {
 }
 
 impl Known {
-    /// Takes a refused document as known, so that its own problem is not followed by one for each task that names it.
+    /// Takes a refused document as known, so that its own problem is not followed by one for each object that names it.
     pub fn add_broken(&mut self, broken: &Broken) {
         match (broken.kind, &broken.name) {
             (Some(Kind::App), Some(name)) => {
@@ -44,6 +46,9 @@ impl Known {
             }
             (Some(Kind::Analyzer), Some(name)) => {
                 self.analyzers.entry(name.clone()).or_insert(KnownAnalyzer { websocket: false });
+            }
+            (Some(Kind::Pool), Some(name)) => {
+                self.pools.insert(name.clone());
             }
             _ => {}
         }
@@ -65,11 +70,12 @@ pub fn check(documents: &[(&str, &Document)], known: &Known) -> Vec<Problem> {
             let is_known = match reference.kind {
                 Kind::App => names.apps.contains_key(reference.name.as_str()),
                 Kind::Analyzer => names.analyzers.contains_key(reference.name.as_str()),
+                Kind::Pool => names.declares(Kind::Pool, &reference.name) || known.pools.contains(&reference.name),
                 Kind::AppSet | Kind::Task => true,
             };
             if !is_known {
                 suggested += 1;
-                problems.push(unknown(file, reference, &names, suggested <= SUGGESTIONS_MAX));
+                problems.push(unknown(file, reference, &names, known, suggested <= SUGGESTIONS_MAX));
             }
         }
         problems.extend(not_addressable(file, document, &names));
@@ -100,10 +106,18 @@ impl<'d> Names<'d> {
                 Spec::Analyzer(analyzer) => {
                     analyzers.insert(name, KnownAnalyzer { websocket: analyzer.websocket.is_some() });
                 }
-                Spec::AppSet(_) | Spec::Task(_) => {}
+                Spec::AppSet(_) | Spec::Pool(_) | Spec::Task(_) => {}
             }
         }
         Self { apps, analyzers, declared }
+    }
+
+    fn declares(&self, kind: Kind, name: &str) -> bool {
+        self.declared.contains_key(&(kind, name))
+    }
+
+    fn of_kind(&self, wanted: Kind) -> impl Iterator<Item = &str> {
+        self.declared.keys().filter(move |(kind, _)| *kind == wanted).map(|(_, name)| *name)
     }
 }
 
@@ -127,15 +141,20 @@ fn declared_twice(
     Some(error(file, document.name_place.clone(), "declared-twice", message, Some(help)))
 }
 
-fn unknown(file: &str, reference: &Reference, names: &Names<'_>, suggest: bool) -> Problem {
+fn unknown(file: &str, reference: &Reference, names: &Names<'_>, known: &Known, suggest: bool) -> Problem {
     let near = match reference.kind {
         _ if !suggest => None,
+        Kind::Pool => {
+            let pools = names.of_kind(Kind::Pool).chain(known.pools.iter().map(String::as_str));
+            did_you_mean(&reference.name, sorted(pools))
+        }
         Kind::App => did_you_mean(&reference.name, sorted(names.apps.keys().copied())),
         _ => did_you_mean(&reference.name, sorted(names.analyzers.keys().copied())),
     };
     let help = near.or_else(|| Some(format!("declare the {}, or correct the name", reference.kind)));
     let (kind, code) = match reference.kind {
         Kind::App => ("App", "unknown-app"),
+        Kind::Pool => ("Pool", "unknown-pool"),
         _ => ("Analyzer", "unknown-analyzer"),
     };
     error(file, reference.place.clone(), code, format!("no {kind} is called {}", quoted(&reference.name)), help)
@@ -218,6 +237,23 @@ mod tests {
         let documents = documents(&text);
         let labelled: Vec<_> = documents.iter().map(|document| ("f", document)).collect();
         assert_eq!(codes(&check(&labelled, &Known::default())), [("f", "app-not-addressable", 20)]);
+    }
+
+    #[test]
+    fn a_pool_that_nobody_declares_is_found_wherever_it_is_named() {
+        let text = head("App", "a", "{path: a}")
+            + &head("Pool", "gpu", "{slots: 2}")
+            + &head("Analyzer", "lint", "{command: {argv: [x]}, pool: gpus}")
+            + &head("Task", "t", "{app: a, analyzer: lint, pool: gpu}")
+            + &head("Task", "u", "{app: a, analyzer: lint, pool: stored}")
+            + &head("Task", "v", "{app: a, analyzer: lint, pool: nowhere}");
+        let documents = documents(&text);
+        let labelled: Vec<_> = documents.iter().map(|document| ("f", document)).collect();
+        let known = Known { pools: BTreeSet::from(["stored".to_owned()]), ..Known::default() };
+        let problems = check(&labelled, &known);
+        assert_eq!(codes(&problems), [("f", "unknown-pool", 15), ("f", "unknown-pool", 30)]);
+        assert_eq!(problems[0].help.as_deref(), Some("did you mean `gpu`?"));
+        assert!(problems[1].message.contains("no Pool is called"), "{problems:?}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::resource::app_set::AppSetSpec;
 use crate::resource::kind::{API_VERSION, Kind};
 use crate::resource::metadata::Metadata;
 use crate::resource::name::NAME_BYTES_MAX;
+use crate::resource::pool::PoolSpec;
 use crate::resource::task::TaskSpec;
 
 /// The dialect, JSON Schema draft 2020-12.
@@ -48,6 +49,7 @@ fn build(kind: Kind) -> Value {
         Kind::Analyzer => derive::<AnalyzerSpec>(),
         Kind::App => derive::<AppSpec>(),
         Kind::AppSet => derive::<AppSetSpec>(),
+        Kind::Pool => derive::<PoolSpec>(),
         Kind::Task => derive::<TaskSpec>(),
     };
     let mut metadata = derive::<Metadata>();

@@ -43,6 +43,17 @@ pub struct Hold {
     pub message: String,
 }
 
+/// Whether the pool of a task is there, when it has one: it is named by the task, or else by its analyzer.
+///
+/// # Errors
+/// A [`Hold`] when no such pool is known.
+pub fn admit_pool(spec: &TaskSpec, pool: Option<&str>, is_known: bool) -> Result<(), Hold> {
+    let Some(pool) = pool.filter(|_| !is_known) else { return Ok(()) };
+    let by_analyzer = spec.pool.is_none();
+    let of = if by_analyzer { format!(", which Analyzer {:?} names", spec.analyzer) } else { String::new() };
+    Err(Hold { reason: Reason::PoolNotFound, message: format!("no Pool is called {pool:?}{of}") })
+}
+
 /// Whether a task may run: `Err` says why not. Slots, rates and delays are not looked at here.
 ///
 /// # Errors

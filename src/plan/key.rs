@@ -9,21 +9,27 @@ use crate::resource::name::Uid;
 pub enum Key {
     /// The queue of one analyzer, by its name: opens attempts.
     Lane(String),
+    /// One analyzer, by its name: asks its replicas how they are, says whether it is ready, lets go of what waits for it.
+    Analyzer(String),
     /// One task: admits, ends, retries and cancels it.
     Task(Uid),
     /// All apps on disk: finds new ones, marks missing ones.
     Apps,
     /// The files of one app: reads them, and starts over what depends on them.
     Tree(Uid),
+    /// Whatever has been as it is for too long.
+    Maintenance,
 }
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lane(analyzer) => write!(f, "lane/{analyzer}"),
+            Self::Analyzer(name) => write!(f, "analyzer/{name}"),
             Self::Task(uid) => write!(f, "task/{uid}"),
             Self::Apps => f.write_str("apps"),
             Self::Tree(app) => write!(f, "tree/{app}"),
+            Self::Maintenance => f.write_str("maintenance"),
         }
     }
 }

@@ -1,18 +1,23 @@
 //! Plans for one analyzer's queue: which pending tasks get the free slots.
 //!
-//! All openings of a pass are planned together: highest priority first, oldest among equals, within the capacity of each replica and
-//! the rate of the analyzer. A task that may not run leaves the queue with a reason.
+//! All openings of a pass are planned together: highest priority first, owners in turn among equals, within the capacity of each replica, the
+//! rate of the analyzer, and the pools that tasks name. A task that may not run leaves the queue with a reason; one whose pool is full stays,
+//! and those behind it go on.
 
 use super::Key;
-use super::admission::{AppFacts, admit, admit_reading};
+use super::admission::{AppFacts, admit, admit_pool, admit_reading};
+use super::assignment::Order;
 use super::budgets::Budgets;
+use super::pool::{Answer, Claims, ObservedPool};
+use super::replica::{ReplicaFacts, Standing, of, standing};
 use super::reuse::{self, Reusable};
 use super::task::EMBEDDED;
 use super::transition::{TaskRef, transition};
+use super::unavailable::{Readiness, readiness, wait_or_fail};
 use super::write::{OpenAttempt, TaskStatus, Write};
 use super::{Effect, Plan, Reconciler};
 use crate::resource::analyzer::{AnalyzerSpec, Rate};
-use crate::resource::attempt::{AppTarget, Assignment, AttemptId, Stamp, Target};
+use crate::resource::attempt::{AttemptId, Stamp};
 use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
 use crate::resource::reason::Reason;
@@ -30,9 +35,15 @@ pub struct ObservedLane {
     pub occupied: Vec<(String, u32)>,
     /// When the first abandoned slot becomes free.
     pub slot_free_at: Option<Timestamp>,
+    /// What is known of its replicas.
+    pub replicas: Vec<ReplicaFacts>,
+    /// Tasks that were taken out of the queue, up to one for each slot, since no replica can be used.
+    pub waiting: usize,
     /// When attempts were opened within the rate's period, newest first, at most `rate.limit` of them.
     pub opened: Vec<Timestamp>,
-    /// Tasks that are Pending(Queued), in order of priority and age.
+    /// The pools that queued tasks of this lane name, as far as they are declared.
+    pub pools: Vec<ObservedPool>,
+    /// Tasks that are Pending(Queued), in the order of dispatch; without those of pools that have nothing left.
     pub candidates: Vec<Candidate>,
     /// Whether there are more candidates than were read.
     pub more: bool,
@@ -53,6 +64,8 @@ pub struct Candidate {
     pub unwanted: bool,
     /// What is desired.
     pub spec: TaskSpec,
+    /// The pool of which an attempt takes a slot.
+    pub pool: Option<String>,
     /// Version of its status.
     pub version: i64,
     /// Its status.
@@ -78,17 +91,22 @@ impl Reconciler for LaneReconciler {
 
     fn plan(lane: &ObservedLane, now: Timestamp) -> Plan {
         let mut plan = Plan::default();
-        let mut slots = Slots::free(lane);
+        let mut slots = Slots::free(lane, now);
+        let mut claims = Claims::new(&lane.pools, now);
         let mut allowance = allowance(lane, now, &mut plan);
+        let mut queue = Queue::new(lane, now);
         let mut ready = false;
         for candidate in &lane.candidates {
             if candidate.unwanted {
                 plan.wakes.push(Key::Task(candidate.uid.clone()));
                 continue;
             }
-            let app = candidate.app.as_ref();
-            let admitted = admit(&candidate.spec, app, lane.spec.as_ref());
-            let (spec, app) = match admitted.and_then(|()| admit_reading(&candidate.spec, app, candidate.since)) {
+            let (pool, app) = (candidate.pool.as_deref(), candidate.app.as_ref());
+            let pool_known = pool.is_some_and(|pool| claims.knows(pool));
+            let admitted = admit(&candidate.spec, app, lane.spec.as_ref())
+                .and_then(|()| admit_pool(&candidate.spec, pool, pool_known))
+                .and_then(|()| admit_reading(&candidate.spec, app, candidate.since));
+            let (spec, app) = match admitted {
                 Err(hold) => {
                     hold_back(candidate, hold.reason, hold.message, &mut plan);
                     continue;
@@ -102,6 +120,16 @@ impl Reconciler for LaneReconciler {
                 reuse::take(&lane.analyzer, candidate, reusable, now, &mut plan);
                 continue;
             }
+            if queue.keeps(candidate, &mut plan) {
+                ready = true;
+                continue;
+            }
+            match claims.ask(pool, now) {
+                // It stays in the queue, and whoever is behind it may go first.
+                Answer::Nothing => continue,
+                Answer::NextPass => ready = true,
+                Answer::Free => {}
+            }
             // Those behind the first that finds no slot are still told when they could not run anyway.
             let slot = (allowance > 0 && !ready).then(|| slots.take()).flatten();
             let Some(replica) = slot else {
@@ -109,6 +137,7 @@ impl Reconciler for LaneReconciler {
                 continue;
             };
             allowance -= 1;
+            claims.take(pool);
             open(lane, candidate, spec, app, &replica, now, &mut plan);
         }
         if ready && let Some(at) = lane.slot_free_at {
@@ -117,7 +146,62 @@ impl Reconciler for LaneReconciler {
         if lane.more && !ready {
             plan.look_again(now);
         }
+        claims.look_again(now, &mut plan);
+        queue.ask(!plan.effects.is_empty(), ready, &mut plan);
         plan
+    }
+}
+
+/// What the queue does while no replica can be used: as many tasks as there are slots wait by the schedule, each on its own budget, and
+/// the others stay where they are, so that an outage of an hour does not fail a queue of thousands.
+struct Queue<'l> {
+    lane: &'l ObservedLane,
+    now: Timestamp,
+    readiness: Readiness,
+    left: usize,
+}
+
+impl<'l> Queue<'l> {
+    fn new(lane: &'l ObservedLane, now: Timestamp) -> Self {
+        let Some(spec) = &lane.spec else {
+            return Self { lane, now, readiness: Readiness::Usable, left: 0 };
+        };
+        let left = Slots::total(spec).saturating_sub(lane.waiting);
+        Self { lane, now, readiness: readiness(spec, &lane.replicas, now), left }
+    }
+
+    /// Whether a task cannot be started whatever its turn is; then it waits, or stays queued.
+    fn keeps(&mut self, candidate: &Candidate, plan: &mut Plan) -> bool {
+        let status = TaskStatus { observed_generation: candidate.generation, ..candidate.status.clone() };
+        let next = match &self.readiness {
+            Readiness::Usable => return false,
+            Readiness::Asking => return true,
+            _ if self.left == 0 => return true,
+            Readiness::Unreachable { message } => wait_or_fail(&status, message, &self.lane.budgets, self.now),
+            Readiness::BreakerOpen { until, message } => {
+                status.waiting(Reason::BreakerOpen, message.clone(), Some(*until))
+            }
+        };
+        // One that has failed leaves its place to the next.
+        if !next.phase.is_terminal() {
+            self.left -= 1;
+        }
+        move_candidate(candidate, next, plan);
+        plan.wakes.push(Key::Task(candidate.uid.clone()));
+        true
+    }
+
+    /// Has the replicas asked where that is news: something was opened on an idle analyzer, which is asked more often now, or something
+    /// waits. A replica may also have come back between the observation and this commit, when nobody saw the task waiting yet.
+    fn ask(&self, opened: bool, ready: bool, plan: &mut Plan) {
+        let is_service = self.lane.spec.as_ref().is_some_and(|spec| spec.websocket.is_some());
+        let moved = self.readiness != Readiness::Usable && (ready || !plan.writes.is_empty());
+        if is_service && (moved || (opened && self.lane.occupied.is_empty())) {
+            plan.wakes.push(Key::Analyzer(self.lane.analyzer.clone()));
+        }
+        if let (Readiness::BreakerOpen { until, .. }, true) = (&self.readiness, ready) {
+            plan.look_again(*until);
+        }
     }
 }
 
@@ -136,19 +220,39 @@ fn allowance(lane: &ObservedLane, now: Timestamp, plan: &mut Plan) -> usize {
     left
 }
 
-/// Free slots of each replica.
+/// Free slots of each replica that can be used: address, used, capacity.
 struct Slots(Vec<(String, u32, u32)>);
 
 impl Slots {
-    fn free(lane: &ObservedLane) -> Self {
+    /// Slots of an analyzer, whether its replicas can be used or not.
+    fn total(spec: &AnalyzerSpec) -> usize {
+        let mut urls = spec.replicas();
+        urls.sort();
+        urls.dedup();
+        urls.len() * spec.capacity as usize
+    }
+
+    fn free(lane: &ObservedLane, now: Timestamp) -> Self {
         let Some(spec) = &lane.spec else { return Self(Vec::new()) };
         let used = |replica: &str| lane.occupied.iter().find(|(r, _)| r == replica).map_or(0, |(_, used)| *used);
         let mut slots: Vec<(String, u32, u32)> = Vec::new();
         for replica in spec.replicas() {
             // The environment may name one address twice; it has its slots once.
-            if slots.iter().all(|(known, ..)| *known != replica) {
-                slots.push((replica.clone(), used(&replica), spec.capacity));
+            if slots.iter().any(|(known, ..)| *known == replica) {
+                continue;
             }
+            let facts = of(&lane.replicas, &replica);
+            let (used, trial) = match standing(facts, spec.breaker, now) {
+                _ if spec.websocket.is_none() => (used(&replica), false),
+                Standing::Usable => (used(&replica), false),
+                Standing::Trial => (used(&replica), true),
+                Standing::Unknown | Standing::Unhealthy | Standing::Open { .. } => continue,
+            };
+            // Abandoned requests do not keep a trial back, since what they came to is known; their slots do as always.
+            let open = facts.map_or(0, |facts| facts.open);
+            let capacity =
+                if trial { spec.capacity.min(used.saturating_sub(open).saturating_add(1)) } else { spec.capacity };
+            slots.push((replica, used, capacity));
         }
         Self(slots)
     }
@@ -176,6 +280,7 @@ fn open(
     let deadline_at = now.plus(limit);
     let tree = app.tree.as_ref().filter(|_| candidate.spec.needs_reading());
     let app_digest = tree.map(|tree| tree.digest.clone());
+    let extended = of(&lane.replicas, replica).is_some_and(|known| known.health.said.is_extended());
     plan.writes.push(Write::OpenAttempt(Box::new(OpenAttempt {
         id: id.clone(),
         round: candidate.status.round,
@@ -184,7 +289,8 @@ fn open(
         replica: replica.to_owned(),
         opened_at: now,
         deadline_at,
-        resumable: false,
+        resumable: extended && !replica.starts_with(EMBEDDED),
+        pool: candidate.pool.clone(),
         app_digest: app_digest.clone(),
     })));
     let message = if replica.is_empty() || replica.starts_with(EMBEDDED) {
@@ -204,37 +310,21 @@ fn open(
         ..candidate.status.clone()
     };
     move_candidate(candidate, status, plan);
-    plan.effects.push(Effect::Start(Box::new(Assignment {
+    let order = Order {
         id,
-        task: candidate.name.clone(),
-        analyzer: lane.analyzer.clone(),
-        app: AppTarget {
-            name: candidate.spec.app.clone(),
-            path: app.path.clone(),
-            model: app.model.clone(),
-            number: app.number,
-            target_urls: app.target_urls.clone(),
-        },
-        target: target(spec, replica),
-        rate: spec.rate,
-        tools: candidate.spec.tools.clone(),
-        config: candidate.spec.config.clone(),
-        stamp: candidate.stamp.clone(),
+        task: &candidate.name,
+        spec: &candidate.spec,
+        app: Some(app),
+        analyzer: &lane.analyzer,
+        analyzer_spec: Some(spec),
+        replica,
+        extended,
         opened_at: now,
         deadline_at,
-    })));
-}
-
-fn target(spec: &AnalyzerSpec, replica: &str) -> Target {
-    match (&spec.websocket, &spec.command) {
-        (_, Some(command)) => Target::Command(Box::new(command.clone())),
-        (ws, None) => Target::WebSocket {
-            url: replica.to_owned(),
-            request: ws.as_ref().map(|ws| ws.request.clone()).unwrap_or_default(),
-            connect_timeout: ws.as_ref().map_or(Span::seconds(5), |ws| ws.connect_timeout),
-            extended: false,
-        },
-    }
+        stamp: candidate.stamp.clone(),
+        resumed: false,
+    };
+    plan.effects.push(Effect::Start(order.assignment()));
 }
 
 fn hold_back(candidate: &Candidate, reason: Reason, message: String, plan: &mut Plan) {

@@ -46,6 +46,8 @@ pub struct Declared {
     pub object: Object,
     /// Where it is declared.
     pub provenance: Provenance,
+    /// Who a Task belongs to, for fair share; see [`super::owner`].
+    pub owner: String,
 }
 
 impl Declared {

@@ -4,23 +4,31 @@
 //! either. Planning again after a plan was carried out gives an empty plan.
 
 pub mod admission;
+pub mod analyzer;
 pub mod apps;
+mod assignment;
 pub mod backoff;
 pub mod budgets;
+mod freshness;
 pub mod key;
 pub mod lane;
+pub mod maintenance;
 pub mod mirror;
+pub mod owner;
+pub mod pool;
 mod print;
+pub mod replica;
 pub mod reuse;
 mod settle;
 pub mod task;
 mod transition;
 pub mod tree;
+pub mod unavailable;
 pub mod write;
 
 use crate::resource::attempt::{Assignment, AttemptId};
 use crate::resource::reason::Reason;
-use crate::resource::time::Timestamp;
+use crate::resource::time::{Span, Timestamp};
 
 pub use budgets::Budgets;
 pub use key::Key;
@@ -57,6 +65,13 @@ impl Plan {
 pub enum Effect {
     /// Carry an attempt that was opened by the same plan.
     Start(Box<Assignment>),
+    /// Carry an attempt that a controller that is gone has begun, and that its analyzer knows by its token.
+    Resume {
+        /// What is carried.
+        assignment: Box<Assignment>,
+        /// Why it is stopped at once, when it is not wanted any more: its analyzer must hear of that.
+        stop: Option<Reason>,
+    },
     /// Stop an attempt that this process carries; its ending is reported as always.
     Stop {
         /// Which attempt.
@@ -71,6 +86,25 @@ pub enum Effect {
         /// Process id and start time, when they were recorded.
         process: Option<(i32, u64)>,
     },
+    /// Ask a replica how it is; its answer is reported as always.
+    Probe(Box<Probe>),
+}
+
+/// One question to one replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// The analyzer's name.
+    pub analyzer: String,
+    /// Address of the replica.
+    pub url: String,
+    /// How long to wait for the connection.
+    pub connect_timeout: Span,
+    /// How long to wait for the answer.
+    pub timeout: Span,
+    /// Failed probes in a row before the replica counts as unhealthy.
+    pub failure_threshold: u32,
+    /// Whether something may wait for the answer: nothing is known of the replica yet, or an attempt has just found it unreachable.
+    pub urgent: bool,
 }
 
 /// Something that turns observations into plans.

@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::write::{CloseAttempt, ConditionWrite, EventWrite, OpenAttempt, TaskStatus, Write};
 use super::{Effect, Plan};
-use crate::resource::attempt::Target;
+use crate::resource::attempt::{Assignment, Target};
 use crate::resource::name::Uid;
 
 impl fmt::Display for Plan {
@@ -54,7 +54,7 @@ impl<'p> Names<'p> {
             }
         }
         for effect in &plan.effects {
-            if let Effect::Start(assignment) = effect {
+            if let Effect::Start(assignment) | Effect::Resume { assignment, .. } = effect {
                 names.insert(&assignment.id.task, assignment.task.as_str());
             }
         }
@@ -76,11 +76,13 @@ impl fmt::Display for PrintedWrite<'_> {
         match self.write {
             Write::Task(write) => write!(f, "task {}: {}", self.names.get(&write.uid), Status(&write.status)),
             Write::OpenAttempt(open) => {
-                let OpenAttempt { id, generation, analyzer, deadline_at, .. } = &**open;
+                let OpenAttempt { id, generation, analyzer, deadline_at, pool, .. } = &**open;
                 let task = self.names.get(&id.task);
                 write!(f, "open attempt {task}/{} of generation {generation} on {analyzer}", id.number)?;
-                write!(f, "{}, until {deadline_at}", Replica(&open.replica))
+                write!(f, "{}, until {deadline_at}", Replica(&open.replica))?;
+                pool.as_ref().map_or(Ok(()), |pool| write!(f, ", in pool {pool}"))
             }
+            Write::TakeUp(id) => write!(f, "take up {}/{}, if it is still open", self.names.get(&id.task), id.number),
             Write::CloseAttempt(close) => {
                 let CloseAttempt { id, verdict, slot_until, .. } = &**close;
                 let task = self.names.get(&id.task);
@@ -98,6 +100,9 @@ impl fmt::Display for PrintedWrite<'_> {
             Write::TreeSeen(seen) => {
                 write!(f, "app {}: its files are {} at {}", self.names.get(&seen.uid), Short(&seen.digest), seen.at)
             }
+            Write::DeleteApp { uid, .. } => write!(f, "app {}: its record is deleted", self.names.get(uid)),
+            Write::SetAside { uid, .. } => write!(f, "task {}: set aside", self.names.get(uid)),
+            Write::ForgetReplica { analyzer, url } => write!(f, "replica {url} of {analyzer}: forgotten"),
             Write::Condition(condition) => {
                 let ConditionWrite { uid, condition, holds, reason, message } = &**condition;
                 let (of, holds) = (self.names.get(uid), if *holds { "True" } else { "False" });
@@ -119,22 +124,37 @@ struct PrintedEffect<'p> {
 impl fmt::Display for PrintedEffect<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.effect {
-            Effect::Start(assignment) => {
-                let (id, app) = (&assignment.id, &assignment.app);
-                write!(f, "start {}/{} on {}", assignment.task, id.number, assignment.analyzer)?;
-                match &assignment.target {
-                    Target::WebSocket { url, request, .. } => write!(f, "{} with {request}", Replica(url))?,
-                    Target::Command(command) => write!(f, " as {:?}", command.argv)?,
-                }
-                write!(f, ", app {} in {:?}", app.name, app.path)?;
-                if assignment.tools.is_empty() { Ok(()) } else { write!(f, ", tools {}", assignment.tools.join(" ")) }
+            Effect::Start(assignment) => write!(f, "start {}", Work(assignment)),
+            Effect::Resume { assignment, stop: None } => write!(f, "resume {}", Work(assignment)),
+            Effect::Resume { assignment, stop: Some(reason) } => {
+                let Assignment { id, task, .. } = &**assignment;
+                write!(f, "resume {task}/{} to stop it: {reason}", id.number)
             }
             Effect::Stop { id, reason } => write!(f, "stop {}/{}: {reason}", self.names.get(&id.task), id.number),
             Effect::Reap { id, process } => {
                 write!(f, "reap {}/{}", self.names.get(&id.task), id.number)?;
                 process.map_or(Ok(()), |(pid, _)| write!(f, ", process group {pid}"))
             }
+            Effect::Probe(probe) => {
+                let urgent = if probe.urgent { ", urgent" } else { "" };
+                write!(f, "ask {} at {}{urgent}", probe.analyzer, probe.url)
+            }
         }
+    }
+}
+
+struct Work<'p>(&'p Assignment);
+
+impl fmt::Display for Work<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Assignment { id, task, analyzer, app, target, tools, .. } = self.0;
+        write!(f, "{task}/{} on {analyzer}", id.number)?;
+        match target {
+            Target::WebSocket { url, request, .. } => write!(f, "{} with {request}", Replica(url))?,
+            Target::Command(command) => write!(f, " as {:?}", command.argv)?,
+        }
+        write!(f, ", app {} in {:?}", app.name, app.path)?;
+        if tools.is_empty() { Ok(()) } else { write!(f, ", tools {}", tools.join(" ")) }
     }
 }
 

@@ -136,6 +136,8 @@ pub(super) fn take(analyzer: &str, candidate: &Candidate, from: &Reusable, now: 
         opened_at: now,
         deadline_at: now,
         resumable: false,
+        // Nothing runs, so no slot of a pool is taken.
+        pool: None,
         app_digest: app_digest.clone(),
     })));
     let verdict = Verdict {

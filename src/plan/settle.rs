@@ -2,10 +2,13 @@
 //!
 //! This is the one retry authority. Executors never retry; budgets are counted from the attempts of the round, never kept in a counter.
 
-use super::Plan;
-use super::backoff::{UNAVAILABLE_BASE, delay};
+use super::backoff::delay;
+use super::replica::{of, standing};
 use super::task::{AttemptFacts, EndedAttempt, ObservedTask, again, turn};
+use super::unavailable::wait_or_fail;
 use super::write::TaskStatus;
+use super::{Key, Plan};
+use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::outcome::Outcome;
 use crate::resource::phase::Phase;
 use crate::resource::reason::Reason;
@@ -37,19 +40,44 @@ pub(super) fn settle(
             times if times <= task.budgets.interruptions_max => wait(Reason::Queued, ended.message.clone(), None),
             times => fail(Reason::TooManyInterruptions, format!("interrupted {times} times: {}", ended.message)),
         },
-        (Outcome::Unavailable, None) => match task.count(Outcome::Unavailable) {
-            tries if tries <= task.budgets.preflight_retries_max => {
-                let pause = UNAVAILABLE_BASE.times(1 << tries.saturating_sub(1).min(20));
-                wait(Reason::AnalyzerUnavailable, ended.message.clone(), Some(ended.at.plus(pause)))
-            }
-            tries => fail(Reason::AnalyzerUnavailable, format!("unavailable {tries} times: {}", ended.message)),
-        },
+        (Outcome::Unavailable, None) => {
+            // The others may not know yet that this replica is gone, and nobody may know yet that it is back.
+            plan.wakes.push(Key::Analyzer(task.spec.analyzer.clone()));
+            unreached(task, ended, now)
+        }
     };
+    // Something was sent, so the analyzer was there.
+    let next = if ended.outcome == Outcome::Unavailable { next } else { TaskStatus { waits: 0, ..next } };
     // What is tried again is tried with the spec as it is now, and with fresh budgets.
     let stale = ended.outcome == Outcome::Cancelled && ended.reason == Reason::SpecChanged
         || task.spec_changed_since(attempt.generation);
     let next = if next.phase == Phase::Pending && stale { again(task, Reason::SpecChanged) } else { next };
     turn(task, next, plan);
+}
+
+/// An attempt that reached nobody, so that nothing was sent. It goes on at once on a replica that can be used and that it has not tried since
+/// something was sent last; else it waits by the schedule for unavailable analyzers.
+fn unreached(task: &ObservedTask, ended: &EndedAttempt, now: Timestamp) -> TaskStatus {
+    let in_a_row = task
+        .attempts
+        .iter()
+        .rev()
+        .take_while(|attempt| attempt.ended.as_ref().is_some_and(|ended| ended.outcome == Outcome::Unavailable));
+    let tried: Vec<&str> = in_a_row.map(|attempt| attempt.replica.as_str()).collect();
+    let urls = task.analyzer.as_ref().map(AnalyzerSpec::replicas).unwrap_or_default();
+    let can_be_used = |url: &String| {
+        task.analyzer.as_ref().is_some_and(|spec| standing(of(&task.replicas, url), spec.breaker, now).is_usable())
+    };
+    if urls.iter().any(|url| !tried.contains(&url.as_str()) && can_be_used(url)) {
+        return task.status.waiting(Reason::Queued, format!("{}; another replica can be used", ended.message), None);
+    }
+    // A replica that answers probes and refuses requests lets go of what waits for it again and again: the attempts themselves are the limit.
+    let limit = urls.len().saturating_add(task.budgets.preflight_retries_max as usize);
+    if tried.len() > limit {
+        let message = format!("{} attempts in a row reached nobody: {}", tried.len(), ended.message);
+        return end(task, ended, Phase::Failed, Reason::AnalyzerUnavailable, message);
+    }
+    wait_or_fail(&task.status, &ended.message, &task.budgets, ended.at)
 }
 
 /// The status of a round that its last attempt ended.
@@ -60,7 +88,14 @@ fn end(task: &ObservedTask, ended: &EndedAttempt, phase: Phase, reason: Reason, 
 /// Whether a plan can have stopped an attempt for this reason. Anything else that ends as cancelled counts as a failure, so that an
 /// executor that cancels on its own cannot start over for ever.
 const fn was_asked_for(reason: Reason) -> bool {
-    matches!(reason, Reason::Suspended | Reason::SpecChanged | Reason::ManifestRemoved | Reason::CancelledByUser)
+    matches!(
+        reason,
+        Reason::Suspended
+            | Reason::SpecChanged
+            | Reason::ManifestRemoved
+            | Reason::AppDeleted
+            | Reason::CancelledByUser
+    )
 }
 
 const fn is_failure(ended: &EndedAttempt) -> bool {

@@ -1,16 +1,17 @@
 //! Plans for one task: what follows from its latest attempt, from its spec, and from what people ask.
 
-use super::admission::{AppFacts, admit, admit_reading};
+use super::admission::{AppFacts, admit, admit_pool, admit_reading};
+use super::assignment::Order;
 use super::budgets::Budgets;
+use super::freshness::{app_changed, remember_tree};
+use super::replica::ReplicaFacts;
 use super::settle::settle;
-use super::transition::{TaskRef, transition};
-use super::write::{CloseAttempt, EventWrite, TaskStatus, TaskWrite, Write};
+use super::transition::{TaskRef, note, transition};
+use super::write::{CloseAttempt, TaskStatus, TaskWrite, Write};
 use super::{Effect, Key, Plan, Reconciler};
 use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::attempt::AttemptId;
-use crate::resource::event::EventType;
 use crate::resource::findings::Findings;
-use crate::resource::kind::Kind;
 use crate::resource::name::Uid;
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::phase::Phase;
@@ -43,14 +44,22 @@ pub struct ObservedTask {
     pub cancel_generation: i64,
     /// A person asked for another run after every finished round up to this one.
     pub retry_round: i64,
-    /// A person asked not to wait any longer after every attempt up to this one.
-    pub hurry_attempt: u32,
+    /// A person asked not to wait any longer when the status had this version: the wait that they saw ends, and no later one.
+    pub hurry_version: i64,
     /// Attempts of the current round, oldest first.
     pub attempts: Vec<AttemptFacts>,
     /// The app it names.
     pub app: Option<AppFacts>,
+    /// Whether that app's record was deleted, since its directory has been gone for long.
+    pub app_deleted: bool,
     /// The analyzer it names.
     pub analyzer: Option<AnalyzerSpec>,
+    /// The pool of which its attempts take a slot: its own, or its analyzer's.
+    pub pool: Option<String>,
+    /// Whether that pool is declared.
+    pub pool_known: bool,
+    /// What is known of its analyzer's replicas, when its latest attempt reached nobody and has to be settled; else nothing.
+    pub replicas: Vec<ReplicaFacts>,
     /// The limits.
     pub budgets: Budgets,
 }
@@ -62,8 +71,12 @@ pub struct AttemptFacts {
     pub id: AttemptId,
     /// Generation of the spec that it runs.
     pub generation: i64,
+    /// Name of the analyzer that it was opened on.
+    pub analyzer: String,
     /// Address of the replica; empty for a command.
     pub replica: String,
+    /// When it was opened.
+    pub opened_at: Timestamp,
     /// When it ends at the latest.
     pub deadline_at: Timestamp,
     /// Whether its analyzer can be asked for it again by its token.
@@ -128,6 +141,8 @@ impl ObservedTask {
             Some(Reason::CancelledByUser)
         } else if self.removed {
             Some(Reason::ManifestRemoved)
+        } else if self.app_deleted && self.budgets.cancel_orphans {
+            Some(Reason::AppDeleted)
         } else {
             None
         }
@@ -138,6 +153,9 @@ impl ObservedTask {
     pub(super) fn cancelled(&self, reason: Reason, now: Timestamp) -> TaskStatus {
         let (message, generation) = match reason {
             Reason::ManifestRemoved => ("its manifest was removed", self.generation),
+            Reason::AppDeleted => {
+                ("the record of its app was deleted, as its directory is gone for long", self.generation)
+            }
             _ => ("cancelled on request", self.cancel_generation.min(self.generation)),
         };
         let observed_generation = self.status.observed_generation.max(generation);
@@ -149,18 +167,6 @@ impl ObservedTask {
 
     pub(super) fn spec_changed_since(&self, generation: i64) -> bool {
         self.generation > generation && self.spec.run_policy != RunPolicy::Once
-    }
-
-    /// What the files of the app look like, if this task runs again when they change and they are there.
-    fn tree(&self) -> Option<&str> {
-        let app = self.app.as_ref().filter(|app| app.missing_since.is_none())?;
-        let tree = app.tree.as_ref().filter(|_| self.spec.run_policy == RunPolicy::OnAppChange)?;
-        Some(&tree.digest)
-    }
-
-    /// Whether the files of the app are known to differ from those that the latest attempt saw.
-    fn app_changed_since(&self, seen: Option<&str>) -> bool {
-        seen.is_some() && self.tree().is_some_and(|digest| seen != Some(digest))
     }
 
     /// How many attempts of this round ended so.
@@ -185,8 +191,10 @@ fn pending(task: &ObservedTask, now: Timestamp, plan: &mut Plan) {
     if !task.attempts.is_empty() && task.app_changed_since(status.app_digest.as_deref()) {
         return app_changed(task, plan);
     }
-    let admitted = admit(&task.spec, task.app.as_ref(), task.analyzer.as_ref());
-    if let Err(hold) = admitted.and_then(|()| admit_reading(&task.spec, task.app.as_ref(), task.since)) {
+    let admitted = admit(&task.spec, task.app.as_ref(), task.analyzer.as_ref())
+        .and_then(|()| admit_pool(&task.spec, task.pool.as_deref(), task.pool_known))
+        .and_then(|()| admit_reading(&task.spec, task.app.as_ref(), task.since));
+    if let Err(hold) = admitted {
         if let (Reason::AppNotRead, Some(app)) = (hold.reason, &task.app) {
             plan.wakes.push(Key::Tree(app.uid.clone()));
         }
@@ -198,10 +206,17 @@ fn pending(task: &ObservedTask, now: Timestamp, plan: &mut Plan) {
         }
         return;
     }
+    if status.next_at.is_some() && task.attempts.is_empty() && task.generation > status.observed_generation {
+        // It waits for an analyzer and has not run yet; it may be another one now.
+        let status = TaskStatus { observed_generation: task.generation, waits: 0, ..status.clone() };
+        return turn(task, status.waiting(Reason::Queued, "its spec changed", None), plan);
+    }
+    let hurried = task.hurry_version >= task.version;
     match status.next_at {
-        Some(at) if at > now && task.hurry_attempt < status.attempt => plan.look_again(at),
+        Some(at) if at > now && !hurried => plan.look_again(at),
         _ if status.reason != Reason::Queued || status.next_at.is_some() => {
-            turn(task, status.waiting(Reason::Queued, "", None), plan);
+            let waits = if hurried { 0 } else { status.waits };
+            turn(task, TaskStatus { waits, ..status.waiting(Reason::Queued, "", None) }, plan);
         }
         _ => {}
     }
@@ -222,17 +237,9 @@ fn running(task: &ObservedTask, now: Timestamp, plan: &mut Plan) {
 /// An open attempt that this process carries: stop it when it is not wanted any more or has gone silent.
 fn watch(task: &ObservedTask, attempt: &AttemptFacts, carried: Carried, now: Timestamp, plan: &mut Plan) {
     let silent_at = carried.alive_at.plus(task.budgets.stuck_after);
-    let reason = task.unwanted().or_else(|| {
-        if task.spec.suspend {
-            Some(Reason::Suspended)
-        } else if task.spec_changed_since(attempt.generation) {
-            Some(Reason::SpecChanged)
-        } else if now >= silent_at {
-            Some(Reason::HeartbeatLost)
-        } else {
-            None
-        }
-    });
+    let changed = task.spec_changed_since(attempt.generation);
+    let silent = (now >= silent_at).then_some(Reason::HeartbeatLost);
+    let reason = unwanted_attempt(task, changed).or(silent);
     match reason {
         Some(reason) if !carried.stopping => plan.effects.push(Effect::Stop { id: attempt.id.clone(), reason }),
         Some(_) => {}
@@ -240,10 +247,20 @@ fn watch(task: &ObservedTask, attempt: &AttemptFacts, carried: Carried, now: Tim
     }
 }
 
-/// An open attempt that nobody carries: the controller that did is gone. A command may have left processes, which go first.
+/// Why the attempt that runs is not wanted, if so.
+fn unwanted_attempt(task: &ObservedTask, changed: bool) -> Option<Reason> {
+    let suspended = task.spec.suspend.then_some(Reason::Suspended);
+    task.unwanted().or(suspended).or(changed.then_some(Reason::SpecChanged))
+}
+
+/// An open attempt that nobody carries: the controller that did is gone. A command may have left processes, which go first; what its
+/// analyzer knows by its token goes on.
 fn orphaned(task: &ObservedTask, attempt: &AttemptFacts, now: Timestamp, plan: &mut Plan) {
     if attempt.replica.is_empty() {
         plan.effects.push(Effect::Reap { id: attempt.id.clone(), process: attempt.process });
+        return;
+    }
+    if attempt.resumable && !attempt.replica.starts_with(EMBEDDED) && take_up(task, attempt, now, plan) {
         return;
     }
     let verdict = interrupted();
@@ -269,6 +286,44 @@ fn orphaned(task: &ObservedTask, attempt: &AttemptFacts, now: Timestamp, plan: &
     settle(&closed, attempt, &ended, now, plan);
 }
 
+/// Takes up an attempt where its analyzer has it. One that is not wanted any more, or is past its deadline, is taken up as well, for only who
+/// carries it can have it stopped there. It cannot be when its app or its analyzer is not known any more, so that there is nothing to ask.
+fn take_up(task: &ObservedTask, attempt: &AttemptFacts, now: Timestamp, plan: &mut Plan) -> bool {
+    // Under `runPolicy: Once` as well: what the attempt was opened with is not known any more.
+    let stop = unwanted_attempt(task, task.generation > attempt.generation);
+    let service = task.analyzer.as_ref().filter(|spec| spec.websocket.is_some());
+    if stop.is_none() && (task.app.is_none() || service.is_none()) {
+        return false;
+    }
+    let order = Order {
+        id: attempt.id.clone(),
+        task: &task.name,
+        spec: &task.spec,
+        app: task.app.as_ref(),
+        analyzer: &attempt.analyzer,
+        analyzer_spec: service,
+        replica: &attempt.replica,
+        extended: true,
+        opened_at: attempt.opened_at,
+        deadline_at: attempt.deadline_at,
+        // A controller was gone for a while: nobody knows what became of the app meanwhile.
+        stamp: None,
+        resumed: true,
+    };
+    let (number, at) = (attempt.id.number, &attempt.replica);
+    plan.effects.push(Effect::Resume { assignment: order.assignment(), stop });
+    plan.writes.push(Write::TakeUp(attempt.id.clone()));
+    let message = match stop {
+        None => format!("attempt {number} goes on at {at}; its controller had ended"),
+        Some(reason) => format!("attempt {number} is stopped at {at} ({reason}); its controller had ended"),
+    };
+    plan.writes.push(note(&task.uid, &task.name, "TakenUp", message));
+    if stop.is_none() {
+        plan.look_again(now.plus(task.budgets.stuck_after));
+    }
+    true
+}
+
 /// The verdict on an attempt whose controller is gone.
 #[must_use]
 pub fn interrupted() -> Verdict {
@@ -276,10 +331,9 @@ pub fn interrupted() -> Verdict {
     Verdict::without_tools(Outcome::Interrupted, Reason::Interrupted, message)
 }
 
-/// Until when an abandoned request keeps its slot: the existing analyzers go on working after their client has left. The embedded one
-/// stops, and so does a command.
-#[must_use]
-pub fn slot_until(replica: &str, deadline_at: Timestamp) -> Option<Timestamp> {
+/// Until when an attempt keeps its slot whose controller is gone, so that nobody could ask: services go on working after their client has
+/// left. The embedded analyzer is gone as well, and so is a command.
+fn slot_until(replica: &str, deadline_at: Timestamp) -> Option<Timestamp> {
     (!replica.is_empty() && !replica.starts_with(EMBEDDED)).then_some(deadline_at)
 }
 
@@ -297,6 +351,8 @@ fn finished(task: &ObservedTask, plan: &mut Plan) {
         turn(task, again(task, Reason::SpecChanged), plan);
     } else if status.reason == Reason::ManifestRemoved {
         turn(task, again(task, Reason::Queued), plan);
+    } else if status.reason == Reason::AppDeleted && task.app.is_some() {
+        turn(task, again(task, Reason::AppDeleted), plan);
     } else if task.app_changed_since(status.app_digest.as_deref()) {
         app_changed(task, plan);
     } else if task.generation > status.observed_generation {
@@ -304,26 +360,9 @@ fn finished(task: &ObservedTask, plan: &mut Plan) {
         let status = TaskStatus { observed_generation: task.generation, ..status.clone() };
         let write = TaskWrite { uid: task.uid.clone(), version: task.version, status };
         plan.writes.push(Write::Task(Box::new(write)));
-    } else if let (None, Some(digest)) = (&status.app_digest, task.tree()) {
-        // It ended without an attempt: from now on it is about the files as they are, so that it does not start by itself.
-        let status = TaskStatus { app_digest: Some(digest.to_owned()), ..status.clone() };
-        let write = TaskWrite { uid: task.uid.clone(), version: task.version, status };
-        plan.writes.push(Write::Task(Box::new(write)));
+    } else {
+        remember_tree(task, plan);
     }
-}
-
-/// Starts over, since the files of the app changed.
-fn app_changed(task: &ObservedTask, plan: &mut Plan) {
-    let next = again(task, Reason::AppChanged);
-    plan.writes.push(Write::Event(Box::new(EventWrite {
-        uid: task.uid.clone(),
-        kind: Kind::Task,
-        name: task.name.clone(),
-        event_type: EventType::Normal,
-        reason: Reason::AppChanged.as_str(),
-        message: next.message.clone(),
-    })));
-    turn(task, next, plan);
 }
 
 /// The first status of the next round.
@@ -333,6 +372,7 @@ pub(super) fn again(task: &ObservedTask, reason: Reason) -> TaskStatus {
         Reason::SpecChanged => "its spec changed",
         Reason::AppChanged => "the files of its app changed",
         Reason::RetriedByUser => "a person asked for another run",
+        Reason::AppDeleted => "its app came back",
         _ => "its manifest came back",
     };
     TaskStatus { message: message.into(), ..status }

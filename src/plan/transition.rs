@@ -37,3 +37,9 @@ pub(super) fn transition(task: TaskRef<'_>, status: TaskStatus) -> [Write; 2] {
     let write = TaskWrite { uid: task.uid.clone(), version: task.version, status };
     [Write::Task(Box::new(write)), Write::Event(Box::new(event))]
 }
+
+/// Something that happened to a task besides a transition, as nothing to worry about.
+pub(super) fn note(uid: &Uid, name: &str, reason: &'static str, message: String) -> Write {
+    let (uid, name, event_type) = (uid.clone(), name.to_owned(), EventType::Normal);
+    Write::Event(Box::new(EventWrite { uid, kind: Kind::Task, name, event_type, reason, message }))
+}

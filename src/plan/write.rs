@@ -17,6 +17,8 @@ pub enum Write {
     Task(Box<TaskWrite>),
     /// Open an attempt; its task must be made Running by the same plan.
     OpenAttempt(Box<OpenAttempt>),
+    /// Change nothing, if this attempt is still open: what is taken up must not have ended meanwhile.
+    TakeUp(AttemptId),
     /// Close an attempt that nobody carries, if it is still open.
     CloseAttempt(Box<CloseAttempt>),
     /// Record an app that was found on disk.
@@ -30,6 +32,27 @@ pub enum Write {
     },
     /// Record what the files of an app look like.
     TreeSeen(Box<TreeSeen>),
+    /// Delete the record of an app whose directory is gone, if it is missing since the same moment.
+    DeleteApp {
+        /// The app.
+        uid: Uid,
+        /// Since when it is missing.
+        missing_since: Timestamp,
+    },
+    /// Set a finished task aside, if it is still at the version that was seen: it keeps everything and is not listed any more.
+    SetAside {
+        /// The task.
+        uid: Uid,
+        /// The version of its status that the plan saw.
+        version: i64,
+    },
+    /// Forget what is known of a replica that the analyzer has no more.
+    ForgetReplica {
+        /// The analyzer's name.
+        analyzer: String,
+        /// The address.
+        url: String,
+    },
     /// Set a condition of an object.
     Condition(Box<ConditionWrite>),
     /// Record an event.
@@ -141,6 +164,8 @@ pub struct OpenAttempt {
     pub resumable: bool,
     /// What the files of its app looked like, when the task depends on them.
     pub app_digest: Option<String>,
+    /// The pool of which it takes a slot. Checked again when it is committed, since other lanes take slots of it too.
+    pub pool: Option<String>,
 }
 
 /// Closes an attempt.

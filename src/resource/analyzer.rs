@@ -29,6 +29,9 @@ pub struct AnalyzerSpec {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 200))]
     pub version: String,
+    /// Name of the Pool of which each attempt on this analyzer takes a slot, unless its task names another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
     /// How the health of a WebSocket replica is asked for. Checked and kept; this version sends no probes yet.
     #[serde(default)]
     pub probe: Probe,

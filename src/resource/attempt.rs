@@ -50,6 +50,8 @@ pub struct Assignment {
     pub opened_at: Timestamp,
     /// When the attempt ends at the latest.
     pub deadline_at: Timestamp,
+    /// Whether a controller that is gone has begun it, so that its analyzer may know it already.
+    pub resumed: bool,
 }
 
 /// What makes the result of an attempt fit for other attempts.

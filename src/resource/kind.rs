@@ -9,6 +9,8 @@ crate::words! {
         App,
         /// Finds apps on disk by a pattern.
         AppSet,
+        /// Slots that attempts of several analyzers share.
+        Pool,
         /// One app, one analyzer, some tools: the unit of work.
         Task,
     }
@@ -25,6 +27,7 @@ impl Kind {
             Self::Analyzer => "analyzers",
             Self::App => "apps",
             Self::AppSet => "appsets",
+            Self::Pool => "pools",
             Self::Task => "tasks",
         }
     }
@@ -36,6 +39,7 @@ impl Kind {
             Self::Analyzer => "analyzer",
             Self::App => "app",
             Self::AppSet => "appset",
+            Self::Pool => "pool",
             Self::Task => "task",
         }
     }
@@ -47,6 +51,7 @@ impl Kind {
             Self::Analyzer => "anything that can run a task: WebSocket services or a local command",
             Self::App => "one directory to analyse, written by hand or found by an AppSet",
             Self::AppSet => "finds apps on disk by a directory pattern",
+            Self::Pool => "slots that attempts of several analyzers share",
             Self::Task => "one app, one analyzer, some tools: the unit of work",
         }
     }

@@ -8,6 +8,7 @@ use super::app::AppSpec;
 use super::app_set::AppSetSpec;
 use super::kind::{API_VERSION, Kind};
 use super::metadata::Metadata;
+use super::pool::PoolSpec;
 use super::task::TaskSpec;
 
 /// The spec of one object, by kind.
@@ -20,6 +21,8 @@ pub enum Spec {
     App(AppSpec),
     /// See [`AppSetSpec`].
     AppSet(AppSetSpec),
+    /// See [`PoolSpec`].
+    Pool(PoolSpec),
     /// See [`TaskSpec`].
     Task(Box<TaskSpec>),
 }
@@ -32,6 +35,7 @@ impl Spec {
             Self::Analyzer(_) => Kind::Analyzer,
             Self::App(_) => Kind::App,
             Self::AppSet(_) => Kind::AppSet,
+            Self::Pool(_) => Kind::Pool,
             Self::Task(_) => Kind::Task,
         }
     }
@@ -45,6 +49,7 @@ impl Spec {
             Kind::Analyzer => Self::Analyzer(Box::new(serde_json::from_value(value)?)),
             Kind::App => Self::App(serde_json::from_value(value)?),
             Kind::AppSet => Self::AppSet(serde_json::from_value(value)?),
+            Kind::Pool => Self::Pool(serde_json::from_value(value)?),
             Kind::Task => Self::Task(Box::new(serde_json::from_value(value)?)),
         })
     }

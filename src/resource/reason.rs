@@ -19,8 +19,12 @@ crate::words! {
         AppNotRead,
         /// No Analyzer of that name is known.
         AnalyzerNotFound,
+        /// No Pool of that name is known.
+        PoolNotFound,
         /// The analyzer cannot be reached, and nothing was sent.
         AnalyzerUnavailable,
+        /// The analyzer answers, but broke what was sent to it so often that it is left alone for a while.
+        BreakerOpen,
         /// An attempt is running.
         AttemptStarted,
         /// Every requested tool ran.
@@ -59,6 +63,12 @@ crate::words! {
         Interrupted,
         /// The controller was interrupted too often while this task ran.
         TooManyInterruptions,
+        /// It hung: again and again no sign of life, or nobody carried it.
+        Stuck,
+        /// It waited for too long, and not for its turn.
+        PendingTooLong,
+        /// Its app was deleted after its directory had been gone for long.
+        AppDeleted,
         /// Its manifest was removed.
         ManifestRemoved,
         /// A person cancelled it.
@@ -101,6 +111,8 @@ impl Reason {
             | Self::AppNotAddressable
             | Self::AppNotRead
             | Self::AnalyzerNotFound
+            | Self::PoolNotFound
+            | Self::BreakerOpen
             | Self::AttemptStarted
             | Self::AllToolsRan
             | Self::SomeToolsFailed
@@ -109,6 +121,9 @@ impl Reason {
             | Self::ResultTooLarge
             | Self::SpawnFailed
             | Self::TooManyInterruptions
+            | Self::Stuck
+            | Self::PendingTooLong
+            | Self::AppDeleted
             | Self::ManifestRemoved
             | Self::CancelledByUser
             | Self::SpecChanged

@@ -19,7 +19,10 @@ pub struct TaskSpec {
     /// Settings for the tools, handed to the analyzer as they are.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub config: Map<String, Value>,
-    /// Higher runs first; among equals the oldest does.
+    /// Name of the Pool of which each attempt takes a slot. Default: the analyzer's pool, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// Higher runs first. Among equals the owners of tasks take turns, and of one owner the oldest runs first.
     #[serde(default = "default_priority")]
     #[schemars(range(min = -1_000_000, max = 1_000_000))]
     pub priority: i32,

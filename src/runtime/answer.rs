@@ -11,6 +11,7 @@ use super::mirror::Mirror;
 use super::mirror_loop::MirrorHandle;
 use super::reconcile::{Verdict, carry_out, plan, run_loop};
 use super::wakes::Loop;
+use crate::plan::pool::YIELD;
 use crate::plan::{Key, Write};
 use crate::resource::time::{Span, Timestamp};
 use crate::store::StoreError;
@@ -139,19 +140,19 @@ impl Answerer {
         Ok(due.into_iter().map(|(task, reason, at)| Due { task, reason, at }).collect())
     }
 
-    /// Waits until no loop has anything to do now and no attempt is carried.
+    /// Waits until no loop has anything to do now, no attempt is carried, and no answer is awaited on which something depends.
     async fn quiet(&self) -> Result<(), String> {
         loop {
             // Registered before the look, so that whatever ends in between is heard.
             let progress = self.core.progress.notified();
             tokio::pin!(progress);
             progress.as_mut().enable();
-            let now = self.core.now();
-            let idle = |of| self.core.wakes.is_idle(of, now);
-            let loops = [Loop::Tasks, Loop::Apps, Loop::Trees];
+            // A slot that one lane leaves to another for a moment is something to do, too.
+            let soon = self.core.now().plus(YIELD);
+            let is_idle = |of: &[Loop]| of.iter().all(|of| self.core.wakes.is_idle(*of, soon));
             // An app that is being written is looked at again in a moment, and then its tasks run.
-            let settling = self.core.trees.is_settling();
-            if self.core.attempts.is_quiet() && !settling && loops.into_iter().all(idle) {
+            let is_settled = is_idle(&[Loop::Tasks, Loop::Apps, Loop::Trees]) && !self.core.trees.is_settling();
+            if self.core.attempts.is_quiet() && self.core.probes.is_quiet() && is_settled {
                 return Ok(());
             }
             tokio::select! {
@@ -177,8 +178,12 @@ async fn scan_apps(core: &Core) -> Result<AppsReport, StoreError> {
                 Write::AppMissing { since: None, .. } => "restored",
                 Write::Task(_)
                 | Write::OpenAttempt(_)
+                | Write::TakeUp(_)
                 | Write::CloseAttempt(_)
                 | Write::TreeSeen(_)
+                | Write::DeleteApp { .. }
+                | Write::SetAside { .. }
+                | Write::ForgetReplica { .. }
                 | Write::Condition(_)
                 | Write::Event(_) => continue,
             };

@@ -5,7 +5,8 @@ use std::path::Path;
 use super::app_scan::find_apps;
 use super::core::Core;
 use super::mirror::run_blocking;
-use crate::plan::apps::{KnownApp, ObservedApps};
+use crate::plan::apps::ObservedApps;
+use crate::plan::maintenance::ObservedMaintenance;
 use crate::store::StoreError;
 
 /// Reads the store, then the disk.
@@ -24,16 +25,38 @@ pub(super) async fn observe_apps(core: &Core) -> Result<ObservedApps, StoreError
             })
             .collect();
         for app in apps.iter_mut().filter(|app| app.set.is_none()) {
-            app.present = presence(&workspace, app);
+            app.present = presence(&workspace, &app.path);
         }
         ObservedApps { sets, apps }
     })
     .await
 }
 
+/// Reads the store, then looks at the disk for every app that might be deleted.
+///
+/// # Errors
+/// What the store says.
+pub(super) async fn observe_maintenance(core: &Core) -> Result<ObservedMaintenance, StoreError> {
+    // Before the store is read: an attempt that ends in between has written its outcome.
+    let held = core.attempts.held();
+    let mut observed = core.store.observe_maintenance(core.settings.rules(), held, core.now()).await?;
+    // And once more after it was read: an attempt that was opened in between is carried by now.
+    for (id, carried) in observed.tasks.iter_mut().filter_map(|task| task.open.as_mut()) {
+        *carried |= core.attempts.carried(id).is_some();
+    }
+    let workspace = core.workspace.clone();
+    run_blocking(move || {
+        for app in &mut observed.apps {
+            app.present = presence(&workspace, &app.path);
+        }
+        observed
+    })
+    .await
+}
+
 /// Whether an app's directory is there; `None` when that cannot be seen, as when a directory above it may not be read.
-fn presence(workspace: &Path, app: &KnownApp) -> Option<bool> {
-    match workspace.join(&app.path).metadata() {
+fn presence(workspace: &Path, path: &str) -> Option<bool> {
+    match workspace.join(path).metadata() {
         Ok(metadata) => Some(metadata.is_dir()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => workspace.is_dir().then_some(false),
         Err(_) => None,

@@ -5,21 +5,20 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::clock::Clock;
 use super::core::Fatal;
 use super::trees::Trees;
 use super::wakes::Wakes;
-use crate::executor::{Executors, Surroundings, leftover};
-use crate::plan::task::{Carried, interrupted, slot_until};
+use crate::executor::{Executors, Stop, Surroundings, leftover};
+use crate::plan::task::{Carried, interrupted};
 use crate::plan::write::CloseAttempt;
 use crate::plan::{Effect, Key};
 use crate::resource::attempt::{Assignment, AttemptId, Ending, Sign, Target};
@@ -53,22 +52,23 @@ pub struct Attempts {
     trees: Arc<Trees>,
     opened: AtomicU64,
     in_flight: AtomicUsize,
+    leaving: AtomicBool,
 }
 
 #[derive(Clone)]
 struct Carrier {
     alive_ms: Arc<AtomicI64>,
-    stop: CancellationToken,
+    stop: Stop,
     why: Arc<Mutex<Option<Reason>>>,
 }
 
 impl Carrier {
     fn new(now: Timestamp) -> Self {
-        Self { alive_ms: Arc::new(AtomicI64::new(now.0)), stop: CancellationToken::new(), why: Arc::default() }
+        Self { alive_ms: Arc::new(AtomicI64::new(now.0)), stop: Stop::new(), why: Arc::default() }
     }
 
     fn seen(&self) -> Carried {
-        Carried { alive_at: Timestamp(self.alive_ms.load(Ordering::SeqCst)), stopping: self.stop.is_cancelled() }
+        Carried { alive_at: Timestamp(self.alive_ms.load(Ordering::SeqCst)), stopping: self.stop.is_told() }
     }
 }
 
@@ -99,6 +99,7 @@ impl Attempts {
             trees,
             opened: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
+            leaving: AtomicBool::new(false),
         }
     }
 
@@ -131,18 +132,25 @@ impl Attempts {
         self.executors.surroundings()
     }
 
-    /// How many attempts this process has opened.
+    /// How many attempts this process has opened or taken up again.
     #[must_use]
     pub fn opened(&self) -> u64 {
         self.opened.load(Ordering::SeqCst)
     }
 
-    /// Registers the attempts that a plan is about to open, before their rows exist, so that no observer ever sees them orphaned.
+    /// Registers the attempts that a plan is about to open or to take up, before it is committed, so that no observer ever sees them orphaned.
     pub(super) fn reserve(&self, effects: &[Effect]) {
         let mut held = locked(&self.held);
         for effect in effects {
-            if let Effect::Start(assignment) = effect {
-                held.insert(assignment.id.clone(), Carrier::new(assignment.opened_at));
+            match effect {
+                Effect::Start(assignment) => {
+                    held.insert(assignment.id.clone(), Carrier::new(assignment.opened_at));
+                }
+                // The last sign of life was another controller's to hear; the silence counts from now.
+                Effect::Resume { assignment, .. } => {
+                    held.insert(assignment.id.clone(), Carrier::new(self.clock.now()));
+                }
+                Effect::Stop { .. } | Effect::Reap { .. } | Effect::Probe(_) => {}
             }
         }
     }
@@ -151,7 +159,7 @@ impl Attempts {
     pub(super) fn release(&self, effects: &[Effect]) {
         let mut held = locked(&self.held);
         for effect in effects {
-            if let Effect::Start(assignment) = effect {
+            if let Effect::Start(assignment) | Effect::Resume { assignment, .. } = effect {
                 held.remove(&assignment.id);
             }
         }
@@ -160,14 +168,10 @@ impl Attempts {
     /// Performs one effect of a committed plan. Returns at once; endings are reported through the store.
     pub(super) fn perform(self: &Arc<Self>, effect: Effect) {
         match effect {
-            Effect::Start(assignment) => {
-                self.opened.fetch_add(1, Ordering::SeqCst);
-                let carrier = locked(&self.held)
-                    .entry(assignment.id.clone())
-                    .or_insert_with(|| Carrier::new(assignment.opened_at))
-                    .clone();
-                self.spawn(Arc::clone(self).carry(assignment, carrier));
-            }
+            Effect::Start(assignment) => self.start(assignment, None),
+            // It stays registered, so that nothing else is made of it in the time that is left.
+            Effect::Resume { stop: None, .. } if self.leaving.load(Ordering::SeqCst) => {}
+            Effect::Resume { assignment, stop } => self.start(assignment, stop),
             Effect::Stop { id, reason } => {
                 if let Some(carrier) = locked(&self.held).get(&id) {
                     locked(&carrier.why).get_or_insert(reason);
@@ -181,7 +185,20 @@ impl Attempts {
                     self.spawn(Arc::clone(self).reap(id, process));
                 }
             }
+            // Carried by the register of probes.
+            Effect::Probe(_) => {}
         }
+    }
+
+    fn start(self: &Arc<Self>, assignment: Box<Assignment>, stop: Option<Reason>) {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        let reserved = || Carrier::new(self.clock.now());
+        let carrier = locked(&self.held).entry(assignment.id.clone()).or_insert_with(reserved).clone();
+        if let Some(reason) = stop {
+            locked(&carrier.why).get_or_insert(reason);
+            carrier.stop.cancel();
+        }
+        self.spawn(Arc::clone(self).carry(assignment, carrier));
     }
 
     fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
@@ -194,11 +211,17 @@ impl Attempts {
         });
     }
 
-    /// Tells every carried attempt to stop; their endings say `reason`.
-    pub(super) fn stop_all(&self, reason: Reason) {
+    /// From now on nothing is taken up any more: the next controller does.
+    pub(super) fn take_up_no_more(&self) {
+        self.leaving.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets go of every carried attempt, since this process ends. What can be taken up again goes on where it runs: its row stays open, and
+    /// it stays registered, so that nobody here takes it for orphaned. Anything else is stopped and ends as interrupted.
+    pub(super) fn leave_all(&self) {
         for carrier in locked(&self.held).values() {
-            locked(&carrier.why).get_or_insert(reason);
-            carrier.stop.cancel();
+            locked(&carrier.why).get_or_insert(Reason::Interrupted);
+            carrier.stop.leave();
         }
     }
 
@@ -210,11 +233,11 @@ impl Attempts {
 
     async fn carry(self: Arc<Self>, assignment: Box<Assignment>, carrier: Carrier) {
         let (sender, signs) = mpsc::channel(SIGNS_MAX);
-        if let Some(rate) = assignment.rate {
+        if let Some(rate) = assignment.rate.filter(|_| !assignment.resumed) {
             // The plan has kept to the rate already; this only smooths what is left of a burst after a restart.
             tokio::select! {
                 () = self.executors.pace(&assignment.analyzer, rate) => {}
-                () = carrier.stop.cancelled() => {}
+                () = carrier.stop.told() => {}
             }
         }
         let run = self.executors.run(&assignment, self.clock.now(), sender, carrier.stop.clone());
@@ -222,25 +245,34 @@ impl Attempts {
         let (ending, ()) = tokio::join!(AssertUnwindSafe(run).catch_unwind(), listen);
         let ending = ending.unwrap_or_else(|_| {
             let message = "manifestd failed while it carried this attempt; this is a bug, its log says more";
-            Ending::bare(Verdict::without_tools(Outcome::Interrupted, Reason::Interrupted, message))
+            let verdict = Verdict::without_tools(Outcome::Interrupted, Reason::Interrupted, message);
+            Some(Ending {
+                may_still_run: matches!(assignment.target, Target::WebSocket { .. }),
+                ..Ending::bare(verdict)
+            })
         });
-        let why = *locked(&carrier.why);
-        let (replica, lane) = match &assignment.target {
-            Target::WebSocket { url, .. } => (url.as_str(), assignment.analyzer.clone()),
-            Target::Command(_) => ("", assignment.analyzer.clone()),
+        let Some(ending) = ending else {
+            tracing::info!(attempt = %assignment.id, "left running at its analyzer; the next start takes it up");
+            return;
         };
-        let verdict = explain(ending.verdict, why);
-        let cache_key = if verdict.outcome == Outcome::Completed { self.cache_key(&assignment).await } else { None };
-        let abandoned = matches!(verdict.outcome, Outcome::Cancelled | Outcome::HeartbeatLost | Outcome::Interrupted);
+        let why = *locked(&carrier.why);
+        let lane = assignment.analyzer.clone();
+        let is_whole = ending.verdict.outcome == Outcome::Completed;
+        let cache_key = if is_whole { self.cache_key(&assignment).await } else { None };
         let close = CloseAttempt {
             id: assignment.id.clone(),
-            slot_until: if abandoned { slot_until(replica, assignment.deadline_at) } else { None },
-            verdict,
+            slot_until: ending.may_still_run.then_some(assignment.deadline_at),
+            verdict: explain(ending.verdict, why),
             result: ending.result,
             at: self.clock.now(),
             cache_key,
         };
+        // What it says of its replica may make the analyzer unusable, and has it asked again.
+        let doubtful = matches!(close.verdict.outcome, Outcome::Unavailable | Outcome::ProtocolError);
         self.end(close).await;
+        if doubtful {
+            self.wakes.add(Key::Analyzer(lane.clone()));
+        }
         self.wakes.add(Key::Lane(lane));
     }
 
@@ -291,8 +323,11 @@ impl Attempts {
         let id = close.id.clone();
         loop {
             match self.store.report_ending(close.clone()).await {
-                Ok(true) => tracing::debug!(attempt = %id, outcome = %close.verdict.outcome, "attempt ended"),
-                Ok(false) => tracing::warn!(attempt = %id, outcome = %close.verdict.outcome, "late ending rejected"),
+                Ok(Some(lanes)) => {
+                    tracing::debug!(attempt = %id, outcome = %close.verdict.outcome, "attempt ended");
+                    lanes.into_iter().for_each(|lane| self.wakes.add(lane));
+                }
+                Ok(None) => tracing::warn!(attempt = %id, outcome = %close.verdict.outcome, "late ending rejected"),
                 Err(error) if error.is_fatal() => {
                     self.fatal.raise(format!("writing the ending of attempt {id}: {error}"))
                 }

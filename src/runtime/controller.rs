@@ -19,7 +19,6 @@ use crate::analyzer;
 use crate::config::Settings;
 use crate::executor::{Executors, Limits, Surroundings, results};
 use crate::plan::Key;
-use crate::resource::reason::Reason;
 use crate::resource::time::{Span, Timestamp};
 use crate::store::{StateLock, Store, StoreError};
 
@@ -130,6 +129,10 @@ impl Controller {
         self.loops.spawn(resync(core.clone()));
         self.loops.spawn(rescan_apps(core.clone()));
         self.loops.spawn(rescan_trees(core.clone()));
+        if core.settings.maintenance_auto_start {
+            self.loops.spawn(run_loop(core.clone(), Loop::Maintenance));
+            self.loops.spawn(maintain(core.clone()));
+        }
     }
 
     /// Waits until the process must end because of an error.
@@ -141,9 +144,11 @@ impl Controller {
         ControllerError::Fatal(self.core.fatal.reason().unwrap_or("unknown").to_owned())
     }
 
-    /// Stops opening attempts, waits for those that run, at most for `grace`, and records the rest as interrupted.
+    /// Stops opening attempts, waits for those that run, at most for `grace`, and lets go of the rest: what an analyzer knows by its token is left
+    /// running for the next start, anything else is stopped and recorded as interrupted.
     pub async fn shut_down(mut self, grace: Duration) {
         self.core.stopping.cancel();
+        self.core.attempts.take_up_no_more();
         let carried = self.core.attempts.count();
         if carried > 0 {
             tracing::info!(attempts = carried, grace_s = grace.as_secs(), "waiting for running attempts");
@@ -155,8 +160,8 @@ impl Controller {
             core.attempts.all_ended().await;
         };
         if tokio::time::timeout(grace, all_ended).await.is_err() {
-            tracing::info!(attempts = self.core.attempts.count(), "interrupting what still runs");
-            self.core.attempts.stop_all(Reason::Interrupted);
+            tracing::info!(attempts = self.core.attempts.count(), "letting go of what still runs");
+            self.core.attempts.leave_all();
             if tokio::time::timeout(LAST_ENDINGS, self.core.attempts.all_ended()).await.is_err() {
                 tracing::warn!("some attempts did not end; the next start finds them as interrupted");
             }
@@ -164,6 +169,7 @@ impl Controller {
         if tokio::time::timeout(LAST_ENDINGS, conclude(&self.core)).await.is_err() {
             tracing::warn!("what follows from the last endings is left to the next start");
         }
+        self.core.probes.all_ended().await;
         self.embedded_stop.cancel();
         self.embedded_run.shutdown().await;
         self.loops.shutdown().await;
@@ -171,11 +177,11 @@ impl Controller {
 }
 
 /// Draws the conclusions that the loops no longer could, from the last endings and from requests, so that nobody is told that something
-/// runs which was stopped. No lane is looked at, so nothing is opened.
+/// runs which was stopped. No lane and no analyzer is looked at, so nothing is opened or asked.
 async fn conclude(core: &Core) {
     loop {
         while let Some(key) = core.wakes.pop(Loop::Tasks, core.now()) {
-            if matches!(key, Key::Lane(_)) {
+            if matches!(key, Key::Lane(_) | Key::Analyzer(_)) {
                 continue;
             }
             match reconcile(core, &key).await {
@@ -259,6 +265,11 @@ async fn resync(core: Core) {
 
 /// Adds every key of the task loop that may have something to do.
 pub(super) async fn wake_unsettled(core: &Core) {
+    // Analyzers first: their replicas are then being asked when their queues are looked at.
+    match core.store.analyzers().await {
+        Ok(names) => names.into_iter().for_each(|name| core.wakes.add(Key::Analyzer(name))),
+        Err(error) => core.check("looking for analyzers", &error),
+    }
     match core.store.unsettled().await {
         Ok(wakes) => wakes.into_iter().for_each(|(key, at)| match at {
             None => core.wakes.add(key),
@@ -304,5 +315,18 @@ pub(super) async fn wake_trees(core: &Core, spread: Span) {
             }
         }
         Err(error) => core.check("looking for apps that tasks depend on", &error),
+    }
+}
+
+/// Adds the key of maintenance at every interval, and not at once: what the start brings back comes first.
+async fn maintain(core: Core) {
+    let mut tick = tokio::time::interval(core.settings.maintenance_interval.std());
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    tick.reset();
+    loop {
+        tokio::select! {
+            _ = tick.tick() => core.wakes.add(Key::Maintenance),
+            () = core.stopping.cancelled() => break,
+        }
     }
 }

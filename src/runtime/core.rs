@@ -1,4 +1,5 @@
-//! What every loop shares: the store, the clock, the settings, the queues, and the attempts that this process carries.
+//! What every loop shares: the store, the clock, the settings, the queues, the attempts that this process carries, and the questions it
+//! has asked of replicas.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempts::Attempts;
 use super::clock::Clock;
+use super::probes::Probes;
 use super::trees::Trees;
 use super::wakes::Wakes;
 use crate::config::Settings;
@@ -30,6 +32,8 @@ pub struct Core {
     pub wakes: Arc<Wakes>,
     /// The attempts that this process carries.
     pub attempts: Arc<Attempts>,
+    /// The questions that this process has asked of replicas.
+    pub probes: Arc<Probes>,
     /// What the files of apps looked like.
     pub(super) trees: Arc<Trees>,
     /// Cancelled when nothing new is to be started.
@@ -72,6 +76,10 @@ impl Core {
         let progress = Arc::new(Notify::new());
         let fatal = Arc::new(Fatal::default());
         let trees = Arc::new(Trees::default());
+        let stopping = CancellationToken::new();
+        let told = (Arc::clone(&fatal), Arc::clone(&progress));
+        let probes =
+            Probes::new(store.clone(), clock.clone(), Arc::clone(&wakes), executors.clone(), told, stopping.clone());
         let attempts = Attempts::new(
             store.clone(),
             clock.clone(),
@@ -88,8 +96,9 @@ impl Core {
             workspace,
             wakes,
             attempts: Arc::new(attempts),
+            probes: Arc::new(probes),
             trees,
-            stopping: CancellationToken::new(),
+            stopping,
             fatal,
             progress,
         }
@@ -99,6 +108,14 @@ impl Core {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Whether the controller can do its work: the store answers.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub async fn alive(&self) -> Result<(), String> {
+        self.store.answers().await.map_err(|error| error.to_string())
     }
 
     /// Looks at an error of the store: a fatal one ends the process.

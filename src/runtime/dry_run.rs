@@ -12,9 +12,10 @@ use super::reconcile::plan;
 use super::wakes::Loop;
 use crate::config::Settings;
 use crate::executor::{Executors, Limits, Surroundings};
-use crate::plan::Key;
-use crate::resource::event::Event;
-use crate::resource::time::Span;
+use crate::plan::{Effect, Key, Probe};
+use crate::resource::event::{Event, EventType};
+use crate::resource::kind::Kind;
+use crate::resource::time::{Span, Timestamp};
 use crate::store::glance::copy_database;
 use crate::store::{Committed, StateLock, Store, StoreError, database_path, events, open_read_only};
 
@@ -46,17 +47,38 @@ pub async fn dry_run(settings: Settings, workspace: PathBuf, only: &[String]) ->
         core.wakes.add(Key::Apps);
         settle(&core, Loop::Apps).await?;
     }
+    let mut questions = Vec::new();
     if wanted("tasks") {
+        // Nothing is asked here, so what is stored of a replica is taken for what it would say. One of which nothing is stored would be
+        // asked; what follows from its answer nobody can know.
+        for (analyzer, url) in core.store.known_replicas().await? {
+            core.probes.assume(&analyzer, &url);
+        }
         wake_trees(&core, Span(0)).await;
         wake_unsettled(&core).await;
         // What waits for a reading goes on after it, and what changed files lead to is seen after they were read.
         while !(core.wakes.is_idle(Loop::Trees, core.now()) && core.wakes.is_idle(Loop::Tasks, core.now())) {
             settle(&core, Loop::Trees).await?;
-            settle(&core, Loop::Tasks).await?;
+            questions.extend(settle(&core, Loop::Tasks).await?);
         }
     }
     let connection = open_read_only(core.store.path())?;
-    Ok(events::after(&connection, known)?.into_iter().map(|(_, event)| event).collect())
+    let changes = events::after(&connection, known)?.into_iter().map(|(_, event)| event);
+    Ok(changes.chain(questions).collect())
+}
+
+/// A probe that would be sent, as the line that tells of it.
+fn question(probe: &Probe, now: Timestamp) -> Event {
+    Event {
+        kind: Kind::Analyzer,
+        name: probe.analyzer.clone(),
+        event_type: EventType::Normal,
+        reason: "Probe".into(),
+        message: format!("{} would be asked how it is, and its queue would go on if it is well", probe.url),
+        first_at: now,
+        last_at: now,
+        count: 1,
+    }
 }
 
 /// Copies the database, if there is one, and returns the number of its last event.
@@ -69,13 +91,21 @@ fn copy(database: &Path, scratch: &Path) -> Result<i64, StoreError> {
     events::last_number(&connection)
 }
 
-async fn settle(core: &Core, of: Loop) -> Result<(), ControllerError> {
+/// Plans and commits until nothing is left to do now; gives the questions that would be asked.
+async fn settle(core: &Core, of: Loop) -> Result<Vec<Event>, ControllerError> {
+    let mut questions = Vec::new();
     for _ in 0..STEPS_MAX {
-        let Some(key) = core.wakes.pop(of, core.now()) else { return Ok(()) };
+        let Some(key) = core.wakes.pop(of, core.now()) else { return Ok(questions) };
         let planned = plan(core, &key).await?;
         let changes = !planned.writes.is_empty();
         if let Committed::Applied(woken) = core.store.commit(planned.writes, core.now()).await? {
             planned.wakes.into_iter().chain(woken).for_each(|key| core.wakes.add(key));
+        }
+        for effect in &planned.effects {
+            if let Effect::Probe(probe) = effect {
+                questions.push(question(probe, core.now()));
+                core.probes.assume(&probe.analyzer, &probe.url);
+            }
         }
         core.wakes.done(&key);
         match planned.next {

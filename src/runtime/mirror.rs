@@ -13,6 +13,7 @@ use super::scan::{Listing, ReadFile, list, read_all, relative};
 use crate::manifest::{Place, Problem, Severity};
 use crate::plan::apps::{GONE_ACCEPTED, SOURCE_SUSPECT};
 use crate::plan::mirror::{Change, Declared, Duplicate, Identity, MirrorPlan, ObservedMirror, is_found_on_disk, plan};
+use crate::plan::owner::owner;
 use crate::plan::write::ConditionWrite;
 use crate::resource::app_set::MaxDisappear;
 use crate::resource::kind::Kind;
@@ -275,7 +276,9 @@ pub(super) fn observe(files: &[ReadFile], commit: Option<&String>) -> ObservedMi
         }
         let known = |broken: &crate::manifest::Broken| Some((broken.kind.zip(broken.name.clone())?, file.path.clone()));
         observed.broken.extend(parsed.broken.iter().filter_map(known));
+        let tasks = parsed.documents.iter().filter(|document| document.object.kind() == Kind::Task).count();
         observed.declared.extend(parsed.documents.iter().map(|document| Declared {
+            owner: owner(&document.object.metadata.labels, &file.path, tasks),
             object: document.object.clone(),
             provenance: Provenance {
                 file: file.path.clone(),

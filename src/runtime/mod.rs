@@ -16,6 +16,7 @@ mod hints;
 pub mod mirror;
 pub mod mirror_loop;
 pub mod preview;
+mod probes;
 pub mod reconcile;
 mod reuse;
 pub mod scan;

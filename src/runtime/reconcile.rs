@@ -5,16 +5,18 @@ use std::panic::AssertUnwindSafe;
 use futures_util::FutureExt;
 use tokio::task::JoinSet;
 
-use super::apps::observe_apps;
+use super::apps::{observe_apps, observe_maintenance};
 use super::core::Core;
 use super::reuse::observe_reuse;
 use super::trees::observe_tree;
 use super::wakes::Loop;
+use crate::plan::analyzer::AnalyzerReconciler;
 use crate::plan::apps::AppsReconciler;
 use crate::plan::lane::LaneReconciler;
+use crate::plan::maintenance::MaintenanceReconciler;
 use crate::plan::task::{ObservedTask, TaskReconciler};
 use crate::plan::tree::TreeReconciler;
-use crate::plan::{Key, Plan, Reconciler};
+use crate::plan::{Effect, Key, Plan, Reconciler};
 use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::time::Timestamp;
 use crate::store::{Committed, StoreError};
@@ -55,7 +57,7 @@ pub async fn carry_out(core: &Core, plan: Plan) -> Result<Verdict, StoreError> {
     core.attempts.reserve(&effects);
     match core.store.commit(writes, core.now()).await {
         Ok(Committed::Applied(woken)) => {
-            effects.into_iter().for_each(|effect| core.attempts.perform(effect));
+            effects.into_iter().for_each(|effect| perform(core, effect));
             wakes.into_iter().chain(woken).for_each(|key| core.wakes.add(key));
             Ok(Verdict::Settled(next))
         }
@@ -70,6 +72,16 @@ pub async fn carry_out(core: &Core, plan: Plan) -> Result<Verdict, StoreError> {
     }
 }
 
+/// Performs one effect of a committed plan, and returns at once.
+fn perform(core: &Core, effect: Effect) {
+    match effect {
+        Effect::Probe(probe) => core.probes.perform(*probe),
+        Effect::Start(_) | Effect::Resume { .. } | Effect::Stop { .. } | Effect::Reap { .. } => {
+            core.attempts.perform(effect)
+        }
+    }
+}
+
 /// Observes a key and plans for it. Nothing is written and nothing is done.
 ///
 /// # Errors
@@ -78,10 +90,25 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
     let budgets = core.settings.budgets();
     match key {
         Key::Lane(analyzer) => {
+            // Before the store is read: an answer that comes in between has been written.
+            let asked = core.probes.asked(analyzer);
             let mut lane = core.store.observe_lane(analyzer.clone(), core.now(), budgets).await?;
             lane.spec.iter_mut().for_each(|spec| replace_replicas(core, spec));
+            for replica in &mut lane.replicas {
+                replica.asked = asked.iter().any(|(url, asked)| *url == replica.health.url && asked.answered.is_some());
+            }
             observe_reuse(core, &mut lane).await?;
             Ok(LaneReconciler::plan(&lane, core.now()))
+        }
+        Key::Analyzer(name) => {
+            // Before the store is read: an answer that comes in between has been written.
+            let asked = core.probes.asked(name);
+            let mut analyzer = core.store.observe_analyzer(name.clone(), budgets).await?;
+            analyzer.spec.iter_mut().for_each(|spec| replace_replicas(core, spec));
+            analyzer.asked = asked;
+            let urls = analyzer.spec.as_ref().map(AnalyzerSpec::replicas).unwrap_or_default();
+            core.probes.keep(name, &urls);
+            Ok(AnalyzerReconciler::plan(&analyzer, core.now()))
         }
         Key::Task(uid) => {
             // Before the store is read: an attempt that ends in between has written its outcome.
@@ -100,6 +127,7 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
             core.trees.note(app, &plan, now);
             Ok(plan)
         }
+        Key::Maintenance => Ok(MaintenanceReconciler::plan(&observe_maintenance(core).await?, core.now())),
     }
 }
 

@@ -13,12 +13,14 @@ use crate::resource::time::Timestamp;
 /// Which loop works on a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loop {
-    /// Lanes and tasks.
+    /// Lanes, analyzers and tasks.
     Tasks,
     /// Apps on disk.
     Apps,
     /// The files of apps.
     Trees,
+    /// What has been as it is for too long.
+    Maintenance,
 }
 
 /// The queues of all loops.
@@ -27,6 +29,7 @@ pub struct Wakes {
     tasks: Lines,
     apps: Lines,
     trees: Lines,
+    maintenance: Lines,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +44,7 @@ impl Wakes {
             Loop::Tasks => &self.tasks,
             Loop::Apps => &self.apps,
             Loop::Trees => &self.trees,
+            Loop::Maintenance => &self.maintenance,
         }
     }
 
@@ -102,8 +106,9 @@ impl Lines {
 
 const fn loop_of(key: &Key) -> Loop {
     match key {
-        Key::Lane(_) | Key::Task(_) => Loop::Tasks,
+        Key::Lane(_) | Key::Analyzer(_) | Key::Task(_) => Loop::Tasks,
         Key::Apps => Loop::Apps,
         Key::Tree(_) => Loop::Trees,
+        Key::Maintenance => Loop::Maintenance,
     }
 }

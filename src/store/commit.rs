@@ -2,10 +2,12 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Store, StoreError};
+use super::replica::forget;
+use super::{Store, StoreError, maintenance, pool};
 use crate::plan::Key;
 use crate::plan::mirror::FOUND_ON_DISK;
 use crate::plan::write::{CloseAttempt, ConditionWrite, EventWrite, FoundApp, OpenAttempt, TaskWrite, TreeSeen, Write};
+use crate::resource::attempt::AttemptId;
 use crate::resource::event::EventType;
 use crate::resource::kind::Kind;
 use crate::resource::name::Uid;
@@ -49,14 +51,21 @@ impl Store {
 fn apply(connection: &Connection, write: &Write, now: Timestamp, woken: &mut Vec<Key>) -> Result<(), StoreError> {
     match write {
         Write::Task(write) => set_task(connection, write, now),
-        Write::OpenAttempt(open) => open_attempt(connection, open),
+        Write::OpenAttempt(open) => open_attempt(connection, open, now),
+        Write::TakeUp(id) => check_open(connection, id),
         Write::CloseAttempt(close) => match close_attempt(connection, close)? {
-            true => Ok(()),
-            false => Err(StoreError::Conflict),
+            Some(lanes) => {
+                woken.extend(lanes);
+                Ok(())
+            }
+            None => Err(StoreError::Conflict),
         },
         Write::FoundApp(found) => found_app(connection, found, now, woken),
         Write::AppMissing { uid, since } => app_missing(connection, uid, *since, woken),
         Write::TreeSeen(seen) => tree_seen(connection, seen, woken),
+        Write::DeleteApp { uid, missing_since } => maintenance::delete_app(connection, uid, *missing_since, now, woken),
+        Write::SetAside { uid, version } => maintenance::set_aside(connection, uid, *version, now),
+        Write::ForgetReplica { analyzer, url } => forget(connection, analyzer, url),
         Write::Condition(write) => set_condition(connection, write, now),
         Write::Event(event) => record(connection, event, now),
     }
@@ -69,7 +78,7 @@ fn set_task(connection: &Connection, write: &TaskWrite, now: Timestamp) -> Resul
             "UPDATE task SET phase = ?3, reason = ?4, message = ?5, observed_generation = ?6, round = ?7, attempt = ?8,
                  next_at = ?9, started_at = ?10, finished_at = ?11, high = ?12, medium = ?13, low = ?14, unrated = ?15,
                  waits = ?16, recoveries = ?17, app_digest = ?18, since = iif(phase = ?3 AND round = ?7, since, ?19),
-                 version = version + 1
+                 aside_at = iif(?11 IS NULL, NULL, aside_at), version = version + 1
              WHERE uid = ?1 AND version = ?2",
         )?
         .execute(params![
@@ -96,11 +105,13 @@ fn set_task(connection: &Connection, write: &TaskWrite, now: Timestamp) -> Resul
     if changed == 1 { Ok(()) } else { Err(StoreError::Conflict) }
 }
 
-fn open_attempt(connection: &Connection, open: &OpenAttempt) -> Result<(), StoreError> {
+fn open_attempt(connection: &Connection, open: &OpenAttempt, now: Timestamp) -> Result<(), StoreError> {
+    pool::check_slot(connection, open, now)?;
     connection
         .prepare_cached(
-            "INSERT INTO attempt (task_uid, number, round, generation, analyzer, replica, opened_at, deadline_at, resumable, app_digest)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT INTO attempt (task_uid, number, round, generation, analyzer, replica, opened_at, deadline_at, resumable, pool,
+                 app_digest)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
             open.id.task.0,
@@ -112,6 +123,7 @@ fn open_attempt(connection: &Connection, open: &OpenAttempt) -> Result<(), Store
             open.opened_at.0,
             open.deadline_at.0,
             open.resumable,
+            open.pool,
             open.app_digest,
         ])
         .map_err(|error| match error.sqlite_error_code() {
@@ -122,8 +134,15 @@ fn open_attempt(connection: &Connection, open: &OpenAttempt) -> Result<(), Store
     Ok(())
 }
 
-/// Closes an attempt if it is still open; says whether it was.
-pub(super) fn close_attempt(connection: &Connection, close: &CloseAttempt) -> Result<bool, StoreError> {
+fn check_open(connection: &Connection, id: &AttemptId) -> Result<(), StoreError> {
+    let open = connection
+        .prepare_cached("SELECT 1 FROM attempt WHERE task_uid = ?1 AND number = ?2 AND outcome IS NULL")?
+        .exists(params![id.task.0, id.number])?;
+    if open { Ok(()) } else { Err(StoreError::Conflict) }
+}
+
+/// Closes an attempt if it is still open. Gives the lanes that wait for a slot of its pool; `None` when it was closed already.
+pub(super) fn close_attempt(connection: &Connection, close: &CloseAttempt) -> Result<Option<Vec<Key>>, StoreError> {
     let verdict = &close.verdict;
     let tools = serde_json::to_string(&verdict.tools).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     let changed = connection
@@ -150,7 +169,7 @@ pub(super) fn close_attempt(connection: &Connection, close: &CloseAttempt) -> Re
             close.slot_until.map(|at| at.0),
             close.cache_key,
         ])?;
-    Ok(changed == 1)
+    if changed == 1 { pool::freed_by(connection, &close.id).map(Some) } else { Ok(None) }
 }
 
 fn tree_seen(connection: &Connection, seen: &TreeSeen, woken: &mut Vec<Key>) -> Result<(), StoreError> {
@@ -192,10 +211,11 @@ fn found_app(
     connection
         .prepare_cached(
             "INSERT INTO app (uid, app_set) VALUES (?1, ?2)
-             ON CONFLICT (uid) DO UPDATE SET app_set = excluded.app_set, missing_since = NULL,
+             ON CONFLICT (uid) DO UPDATE SET app_set = excluded.app_set, missing_since = NULL, deleted_at = NULL,
                  tree_digest = NULL, tree_seen_at = NULL",
         )?
         .execute(params![uid, found.app_set])?;
+    maintenance::wake_cancelled_with(connection, &found.name, woken)?;
     let event = EventWrite {
         uid: Uid(uid),
         kind: Kind::App,

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::commit::{new_uid, record, wake_waiting_for_app};
-use super::{MirrorCommit, MirrorOutcome, OwnedProblem, StoreError};
+use super::{MirrorCommit, MirrorOutcome, OwnedProblem, StoreError, pool};
 use crate::plan::Key;
 use crate::plan::mirror::{Change, Declared, Identity};
 use crate::plan::write::EventWrite;
@@ -75,12 +75,13 @@ fn remove(
         message: format!("no longer declared in {}", provenance.file),
     };
     record(connection, &event, now)?;
-    outcome.woken.push(match kind {
-        Kind::Task => Key::Task(uid.clone()),
-        Kind::Analyzer => Key::Lane(name.clone()),
+    match kind {
+        Kind::Task => outcome.woken.push(Key::Task(uid.clone())),
+        Kind::Analyzer => outcome.woken.extend([Key::Analyzer(name.clone()), Key::Lane(name.clone())]),
         // An AppSet may find by itself what was declared by hand.
-        Kind::App | Kind::AppSet => Key::Apps,
-    });
+        Kind::App | Kind::AppSet => outcome.woken.push(Key::Apps),
+        Kind::Pool => pool::waiting_for(connection, name, &mut outcome.woken)?,
+    }
     Ok(())
 }
 
@@ -112,6 +113,9 @@ fn write_object(
 ) -> Result<(), StoreError> {
     let json = |value: &std::collections::BTreeMap<String, String>| serde_json::to_string(value).unwrap_or_default();
     let (object, place) = (&declared.object, &declared.provenance);
+    if let Spec::Analyzer(spec) = &object.spec {
+        pool::follow_analyzer(connection, &object.metadata.name, spec.pool.as_deref())?;
+    }
     connection
         .prepare_cached(
             "INSERT INTO object (uid, kind, name, labels, annotations, spec, generation, created_at, updated_at, file, line, digest, git_commit)
@@ -138,11 +142,12 @@ fn write_object(
         Spec::Task(spec) => {
             connection
                 .prepare_cached(
-                    "INSERT INTO task (uid, name, app, analyzer, priority, created_at, since, generation, on_app_change)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8)
+                    "INSERT INTO task (uid, name, app, analyzer, priority, created_at, since, generation, owner, pool, on_app_change)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8,
+                         coalesce(?9, (SELECT spec ->> 'pool' FROM object WHERE kind = 'Analyzer' AND name = ?4)), ?10)
                      ON CONFLICT (uid) DO UPDATE SET app = excluded.app, analyzer = excluded.analyzer,
                          priority = excluded.priority, generation = excluded.generation, removed = 0,
-                         on_app_change = excluded.on_app_change",
+                         owner = excluded.owner, pool = excluded.pool, on_app_change = excluded.on_app_change",
                 )?
                 .execute(params![
                     uid.0,
@@ -152,15 +157,17 @@ fn write_object(
                     spec.priority,
                     now.0,
                     generation,
-                    spec.run_policy == RunPolicy::OnAppChange
+                    declared.owner,
+                    spec.pool,
+                    spec.run_policy == RunPolicy::OnAppChange,
                 ])?;
         }
         Spec::App(_) => {
             connection
-                .prepare_cached("INSERT INTO app (uid) VALUES (?1) ON CONFLICT (uid) DO UPDATE SET app_set = NULL")?
+                .prepare_cached("INSERT INTO app (uid) VALUES (?1) ON CONFLICT (uid) DO UPDATE SET app_set = NULL, deleted_at = NULL")?
                 .execute([&uid.0])?;
         }
-        Spec::Analyzer(_) | Spec::AppSet(_) => {}
+        Spec::Analyzer(_) | Spec::AppSet(_) | Spec::Pool(_) => {}
     }
     Ok(())
 }
@@ -183,9 +190,11 @@ fn wake(
             woken.push(Key::Lane(spec.analyzer.clone()));
         }
         Spec::Analyzer(_) => {
+            // Its replicas are asked before its queue is looked at.
+            woken.push(Key::Analyzer(name.clone()));
             woken.push(Key::Lane(name.clone()));
             let mut statement = connection.prepare_cached(
-                "SELECT uid FROM task WHERE phase = 'Pending' AND reason IN ('AnalyzerNotFound', 'AppNotAddressable') AND analyzer = ?1",
+                "SELECT uid FROM task WHERE phase = 'Pending' AND reason IN ('AnalyzerNotFound', 'AppNotAddressable', 'PoolNotFound') AND analyzer = ?1",
             )?;
             for uid in statement.query_map([name], |row| row.get(0))? {
                 woken.push(Key::Task(Uid(uid?)));
@@ -201,8 +210,10 @@ fn wake(
                 woken.push(Key::Tree(uid.clone()));
             }
             wake_waiting_for_app(connection, name, woken)?;
+            super::maintenance::wake_cancelled_with(connection, name, woken)?;
         }
         Spec::AppSet(_) => woken.push(Key::Apps),
+        Spec::Pool(_) => pool::waiting_for(connection, name, woken)?,
     }
     Ok(())
 }

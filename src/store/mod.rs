@@ -8,13 +8,16 @@ pub mod error;
 pub mod events;
 pub mod glance;
 pub mod lock;
+mod maintenance;
 mod mirror;
 mod mirror_write;
 mod observe;
 mod open;
+pub mod pool;
 #[cfg(test)]
 mod query_plans;
 mod readers;
+pub mod replica;
 mod report;
 pub mod request;
 mod reuse;
@@ -75,6 +78,15 @@ impl Store {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.inner.path
+    }
+
+    /// Comes back once both the writer and a reader have answered.
+    ///
+    /// # Errors
+    /// What either of them says.
+    pub async fn answers(&self) -> Result<(), StoreError> {
+        self.write(|_| Ok(())).await?;
+        self.read(|_| Ok(())).await
     }
 
     /// Runs `job` in a savepoint of the next group commit and answers once it is durable.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::replica::{replicas, waiting_count};
 use super::rows::{app_facts, findings, json_column, task_status, time, word, word_or_none};
 use super::{Store, StoreError};
 use crate::plan::apps::{GONE_ACCEPTED, KnownApp, NAME_TAKEN, ObservedSet, SOURCE_SUSPECT};
@@ -14,6 +15,8 @@ use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::app_set::AppSetSpec;
 use crate::resource::attempt::AttemptId;
 use crate::resource::name::Uid;
+use crate::resource::outcome::Outcome;
+use crate::resource::task::TaskSpec;
 use crate::resource::time::Timestamp;
 
 /// The attempts that this process carries, as they were before the store was read.
@@ -31,7 +34,10 @@ const OPENINGS_MAX: usize = 1024;
 /// One task with its references.
 pub(super) const TASK: &str =
     "SELECT t.*, o.spec AS spec, a.uid AS app_uid, a.spec AS app_spec, p.missing_since, p.tree_digest, p.tree_seen_at,
-         z.spec AS analyzer_spec
+         z.spec AS analyzer_spec,
+         EXISTS (SELECT 1 FROM object d JOIN app q ON q.uid = d.uid
+                 WHERE d.kind = 'App' AND d.name = t.app AND q.deleted_at IS NOT NULL) AS app_deleted,
+         EXISTS (SELECT 1 FROM object q WHERE q.kind = 'Pool' AND q.name = t.pool AND q.removed_at IS NULL) AS pool_known
      FROM task t
      JOIN object o ON o.uid = t.uid
      LEFT JOIN object a ON a.kind = 'App' AND a.name = t.app AND a.removed_at IS NULL
@@ -50,15 +56,17 @@ pub(super) const OPEN: &str =
 pub(super) const DRAINING: &str =
     "SELECT replica, slot_until FROM attempt INDEXED BY attempt_draining WHERE analyzer = ?1 AND slot_until > ?2";
 
-/// The head of an analyzer's queue.
+/// The head of an analyzer's queue, without the tasks of pools that have nothing left. The queue's index alone decides who that is.
 pub(super) const CANDIDATES: &str = "SELECT t.*, o.spec AS spec, a.uid AS app_uid, a.spec AS app_spec, p.missing_since,
          p.tree_digest, p.tree_seen_at
-     FROM (SELECT * FROM task WHERE analyzer = ?1 AND phase = 'Pending' AND reason = 'Queued'
-           ORDER BY priority DESC, created_at, uid LIMIT ?2) t
+     FROM (SELECT uid FROM task INDEXED BY task_queue WHERE analyzer = ?1 AND phase = 'Pending' AND reason = 'Queued'
+               AND (pool IS NULL OR pool NOT IN (SELECT value FROM json_each(?3)))
+           ORDER BY priority DESC, turn, created_at, uid LIMIT ?2) head
+     JOIN task t ON t.uid = head.uid
      JOIN object o ON o.uid = t.uid
      LEFT JOIN object a ON a.kind = 'App' AND a.name = t.app AND a.removed_at IS NULL
      LEFT JOIN app p ON p.uid = a.uid
-     ORDER BY t.priority DESC, t.created_at, t.uid";
+     ORDER BY t.priority DESC, t.turn, t.created_at, t.uid";
 
 /// The latest openings of an analyzer, for its rate. Where a result was reused, nothing was started.
 pub(super) const OPENED: &str = "SELECT opened_at FROM attempt WHERE analyzer = ?1 AND opened_at > ?2 AND reason IS NOT 'Reused' ORDER BY opened_at DESC LIMIT ?3";
@@ -80,19 +88,26 @@ impl Store {
             let Some(row) = rows.next()? else { return Ok(None) };
             let status = task_status(row)?;
             let analyzer: Option<String> = row.get("analyzer_spec")?;
+            let spec: TaskSpec = json_column(row, "spec")?;
+            let attempts = attempts(connection, &uid, status.round, &held)?;
+            let known = if unreached(&attempts) { replicas(connection, &spec.analyzer)? } else { Vec::new() };
             Ok(Some(ObservedTask {
                 name: row.get("name")?,
                 generation: row.get("generation")?,
                 removed: row.get("removed")?,
-                spec: json_column(row, "spec")?,
+                spec,
                 version: row.get("version")?,
                 cancel_round: row.get("cancel_round")?,
                 cancel_generation: row.get("cancel_generation")?,
                 retry_round: row.get("retry_round")?,
-                hurry_attempt: row.get("hurry_attempt")?,
-                attempts: attempts(connection, &uid, status.round, &held)?,
+                hurry_version: row.get("hurry_version")?,
+                replicas: known,
+                attempts,
                 app: app_facts(row)?,
+                app_deleted: row.get("app_deleted")?,
                 analyzer: analyzer.map(|spec| super::rows::json(&spec)).transpose()?,
+                pool: row.get("pool")?,
+                pool_known: row.get("pool_known")?,
                 since: time(row, "since")?,
                 status,
                 uid,
@@ -122,14 +137,32 @@ impl Store {
             let total = spec.as_ref().map_or(0, |spec| spec.replicas().len() * spec.capacity as usize);
             let used: usize = occupied.iter().map(|(_, used)| *used as usize).sum();
             let limit = total.saturating_sub(used).min(OPENINGS_MAX) + CANDIDATES_EXTRA;
-            let mut candidates = candidates(connection, &analyzer, limit + 1)?;
+            let pools = super::pool::of_lane(connection, &analyzer, now)?;
+            let closed = pools.iter().filter(|pool| pool.left(now) == 0).map(|pool| pool.name.as_str()).collect();
+            let mut candidates = candidates(connection, &analyzer, limit + 1, closed)?;
             let more = candidates.len() > limit;
             candidates.truncate(limit);
             let opened = match spec.as_ref().and_then(|spec| spec.rate) {
                 Some(rate) => opened(connection, &analyzer, now.minus(rate.per), rate.limit)?,
                 None => Vec::new(),
             };
-            Ok(ObservedLane { analyzer, spec, occupied, slot_free_at, opened, candidates, more, budgets })
+            let (replicas, waiting) = match spec.as_ref().and_then(|spec| spec.websocket.as_ref()) {
+                Some(_) => (replicas(connection, &analyzer)?, waiting_count(connection, &analyzer)?),
+                None => (Vec::new(), 0),
+            };
+            Ok(ObservedLane {
+                analyzer,
+                spec,
+                occupied,
+                slot_free_at,
+                replicas,
+                waiting,
+                opened,
+                pools,
+                candidates,
+                more,
+                budgets,
+            })
         })
         .await
     }
@@ -141,6 +174,12 @@ impl Store {
     pub async fn observe_apps(&self) -> Result<(Vec<(ObservedSet, AppSetSpec)>, Vec<KnownApp>), StoreError> {
         self.read(|connection| Ok((app_sets(connection)?, known_apps(connection)?))).await
     }
+}
+
+/// Whether the latest attempt reached nobody, so that it matters where else the task can go.
+fn unreached(attempts: &[AttemptFacts]) -> bool {
+    let last = attempts.last().and_then(|attempt| attempt.ended.as_ref());
+    last.is_some_and(|ended| ended.outcome == Outcome::Unavailable)
 }
 
 fn attempts(connection: &Connection, uid: &Uid, round: i64, held: &Held) -> Result<Vec<AttemptFacts>, StoreError> {
@@ -169,7 +208,9 @@ fn attempt(row: &Row<'_>, uid: &Uid, held: &Held) -> Result<AttemptFacts, StoreE
     };
     Ok(AttemptFacts {
         generation: row.get("generation")?,
+        analyzer: row.get("analyzer")?,
         replica: row.get("replica")?,
+        opened_at: time(row, "opened_at")?,
         deadline_at: time(row, "deadline_at")?,
         resumable: row.get("resumable")?,
         process: pid.zip(pid_start.map(i64::unsigned_abs)),
@@ -197,9 +238,15 @@ fn occupied(connection: &Connection, analyzer: &str, now: Timestamp) -> Result<O
     Ok((used, free_at))
 }
 
-fn candidates(connection: &Connection, analyzer: &str, limit: usize) -> Result<Vec<Candidate>, StoreError> {
+fn candidates(
+    connection: &Connection,
+    analyzer: &str,
+    limit: usize,
+    closed_pools: Vec<&str>,
+) -> Result<Vec<Candidate>, StoreError> {
     let mut statement = connection.prepare_cached(CANDIDATES)?;
-    let mut rows = statement.query(params![analyzer, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let closed = serde_json::Value::from(closed_pools).to_string();
+    let mut rows = statement.query(params![analyzer, i64::try_from(limit).unwrap_or(i64::MAX), closed])?;
     let mut candidates = Vec::new();
     while let Some(row) = rows.next()? {
         let status = task_status(row)?;
@@ -210,6 +257,7 @@ fn candidates(connection: &Connection, analyzer: &str, limit: usize) -> Result<V
             generation: row.get("generation")?,
             unwanted: row.get::<_, bool>("removed")? || cancel_round >= status.round,
             spec: json_column(row, "spec")?,
+            pool: row.get("pool")?,
             version: row.get("version")?,
             app: app_facts(row)?,
             since: time(row, "since")?,

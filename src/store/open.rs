@@ -189,6 +189,11 @@ mod tests {
                 "INSERT INTO object VALUES ('t', 'Task', 'lint', '{}', '{}', '{}', 1, 5, 5, NULL, 'a.yaml', 1, '', NULL);
                  INSERT INTO object VALUES ('a', 'App', 'demo', '{}', '{}', '{}', 1, 5, 5, 7, 'a.yaml', 9, '', NULL);
                  INSERT INTO task (uid, name, app, analyzer, priority, created_at, generation) VALUES ('t', 'lint', 'demo', 'l', 1, 5, 1);
+                 INSERT INTO object VALUES ('u', 'Task', 'one', '{}', '{}', '{}', 1, 5, 5, NULL, 'x/b.yaml', 1, '', NULL);
+                 INSERT INTO object VALUES ('v', 'Task', 'two', '{}', '{}', '{}', 1, 5, 5, NULL, 'x/b.yaml', 9, '', NULL);
+                 INSERT INTO object VALUES ('w', 'Task', 'set', '{\"manifestd.dev/owner\": \"web\"}', '{}', '{}', 1, 5, 5, NULL, 'x/b.yaml', 20, '', NULL);
+                 INSERT INTO task (uid, name, app, analyzer, priority, created_at, generation)
+                     SELECT uid, name, 'demo', 'l', 1, 6, 1 FROM object WHERE file = 'x/b.yaml';
                  INSERT INTO app (uid) VALUES ('a');
                  INSERT INTO attempt (task_uid, number, round, generation, analyzer, replica, opened_at, deadline_at)
                      VALUES ('t', 1, 1, 1, 'l', '', 6, 9);",
@@ -198,12 +203,19 @@ mod tests {
         let (connection, _) = open(&path).unwrap();
         let kept: (i64, i64, i64, i64) = connection
             .query_row(
-                "SELECT (SELECT count(*) FROM object), (SELECT count(*) FROM app), (SELECT since FROM task), (SELECT count(*) FROM attempt)",
+                "SELECT (SELECT count(*) FROM object), (SELECT count(*) FROM app), (SELECT min(since) FROM task), (SELECT count(*) FROM attempt)",
                 [],
                 |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
             )
             .unwrap();
-        assert_eq!(kept, (2, 1, 5, 1));
+        assert_eq!(kept, (5, 1, 5, 1));
+        let line =
+            "SELECT group_concat(name || ' of ' || owner || ' ' || turn, ', ') FROM (SELECT * FROM task ORDER BY name)";
+        let line: String = connection.query_row(line, [], |row| row.get(0)).unwrap();
+        assert_eq!(
+            line, "lint of ./ 1, one of x/b.yaml 1, set of web 1, two of x/b.yaml 2",
+            "what the mirror would write"
+        );
         assert!(connection.execute("UPDATE object SET kind = 'Pod'", []).is_err(), "kinds are a closed list");
         assert_eq!(connection.execute("DELETE FROM object WHERE uid = 't'", []).unwrap(), 1);
         let left: i64 = connection.query_row("SELECT count(*) FROM attempt", [], |row| row.get(0)).unwrap();

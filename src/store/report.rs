@@ -3,17 +3,28 @@
 use rusqlite::params;
 
 use super::commit::close_attempt;
+use super::replica::unreached;
 use super::{Store, StoreError};
+use crate::plan::Key;
 use crate::plan::write::CloseAttempt;
 use crate::resource::attempt::{AttemptId, Sign};
+use crate::resource::outcome::Outcome;
 
 impl Store {
-    /// Writes the ending of an attempt. Says whether it was accepted: a late ending of an attempt that was closed already is not.
+    /// Writes the ending of an attempt, and that its replica is not healthy when it reached nobody there. Gives the lanes that wait for a slot
+    /// of its pool when it was accepted, and `None` for a late ending of an attempt that was closed already.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn report_ending(&self, ending: CloseAttempt) -> Result<bool, StoreError> {
-        self.write(move |connection| close_attempt(connection, &ending)).await
+    pub async fn report_ending(&self, ending: CloseAttempt) -> Result<Option<Vec<Key>>, StoreError> {
+        self.write(move |connection| {
+            let accepted = close_attempt(connection, &ending)?;
+            if accepted.is_some() && ending.verdict.outcome == Outcome::Unavailable {
+                unreached(connection, &ending.id, &ending.verdict.message, ending.at)?;
+            }
+            Ok(accepted)
+        })
+        .await
     }
 
     /// Writes what a running attempt says of itself; nothing once it has ended.

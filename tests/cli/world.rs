@@ -7,15 +7,19 @@ use assert_cmd::Command;
 use manifestd::manifest::parse;
 use manifestd::plan::Write;
 use manifestd::plan::mirror::{Change, Declared};
+use manifestd::plan::owner::owner;
 use manifestd::plan::write::{CloseAttempt, OpenAttempt, TaskStatus, TaskWrite};
 use manifestd::resource::attempt::{AttemptId, StoredResult};
 use manifestd::resource::findings::Findings;
+use manifestd::resource::health::Health;
+use manifestd::resource::kind::Kind;
 use manifestd::resource::name::Uid;
 use manifestd::resource::outcome::{Outcome, ToolReport, ToolStatus, Verdict};
 use manifestd::resource::phase::Phase;
 use manifestd::resource::provenance::Provenance;
 use manifestd::resource::reason::Reason;
 use manifestd::resource::time::{Span, Timestamp};
+use manifestd::store::replica::ProbeReport;
 use manifestd::store::{Committed, MirrorCommit, StateLock, Store};
 
 /// 2026-11-23T10:00:00Z, when everything in these tests was created.
@@ -80,7 +84,17 @@ impl World {
         world.write("manifests/all.yaml", MANIFESTS);
         fs::create_dir_all(world.path("generated/demo")).unwrap();
         world.mirror("all.yaml");
+        world.probed("ws://127.0.0.1:2001", Ok(()));
         world
+    }
+
+    /// A probe of the analyzer `static` has told so.
+    pub(crate) fn probed(&self, url: &str, answer: Result<(), &str>) {
+        let health = || Health { version: "static-analyzer 1.0.0".into(), ..Health::default() };
+        let answer = answer.map(|()| health()).map_err(str::to_owned);
+        let report =
+            ProbeReport { analyzer: "static".into(), url: url.into(), answer, failure_threshold: 1, at: START };
+        self.store(async |store| store.report_probe(report).await.unwrap());
     }
 
     /// A path in the workspace.
@@ -130,10 +144,12 @@ impl World {
         let text = self.read(&format!("manifests/{file}"));
         let parsed = parse(file, text.as_bytes(), &[".".into()]);
         assert!(!parsed.has_errors(), "{:?}", parsed.problems);
+        let tasks = parsed.documents.iter().filter(|document| document.object.kind() == Kind::Task).count();
         let declared = parsed.documents.into_iter().map(|document| {
             let provenance =
                 Provenance { file: file.into(), line: document.line, digest: "d".repeat(64), commit: None };
-            Change::Create(Declared { object: document.object, provenance })
+            let owner = owner(&document.object.metadata.labels, file, tasks);
+            Change::Create(Declared { object: document.object, provenance, owner })
         });
         let batch = MirrorCommit { changes: declared.collect(), ..MirrorCommit::default() };
         self.store(async |store| store.commit_mirror(batch, START).await.unwrap());
@@ -154,6 +170,7 @@ impl World {
     /// Opens attempt 1 of a fresh task.
     pub(crate) fn start(&self, task: &str, analyzer: &str, replica: &str, deadline_at: Timestamp) {
         let id = AttemptId { task: self.uid(task), number: 1 };
+        let item = self.run(&["get", "task", task, "-o", "json"]).ok().json();
         let open = OpenAttempt {
             id: id.clone(),
             round: 1,
@@ -164,6 +181,7 @@ impl World {
             deadline_at,
             resumable: false,
             app_digest: None,
+            pool: item["status"]["pool"].as_str().map(str::to_owned),
         };
         let status = TaskStatus {
             phase: Phase::Running,

@@ -194,3 +194,18 @@ fn a_program_that_writes_into_its_app_leaves_nothing_to_take_and_once_comes_to_i
     home.run(&["reconcile", "--once"]).ok();
     assert_eq!((home.task("two").status.reason, runs(&home)), (Reason::AllToolsRan, 2));
 }
+
+#[test]
+fn a_service_that_says_its_version_is_known_by_it() {
+    let home = Home::new("embeddedAnalyzer: true");
+    home.drop_in("base.yaml", &format!("{}{}", home.app(1), crate::support::daemon::embedded(1)));
+    home.drop_in("one.yaml", &task("one", "app1", "embedded", "tools: [patterns], cache: Content,"));
+    let daemon = home.serve();
+    home.until_reason("one", Phase::Completed, Reason::AllToolsRan);
+    home.drop_in("two.yaml", &task("two", "app1", "embedded", "tools: [patterns], cache: Content,"));
+    home.until_reason("two", Phase::Completed, Reason::Reused);
+    home.drop_in("three.yaml", &task("three", "app1", "embedded", "tools: [secrets], cache: Content,"));
+    home.until_reason("three", Phase::Completed, Reason::AllToolsRan);
+    assert!(home.run(&["results", "two"]).ok().contains("patterns"));
+    daemon.stop();
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use manifestd::plan::analyzer::{Asked, ObservedAnalyzer, SeenCondition};
 use manifestd::plan::apps::{GONE_ACCEPTED, KnownApp, NAME_TAKEN, ObservedApps, SOURCE_SUSPECT};
 use manifestd::plan::lane::ObservedLane;
 use manifestd::plan::mirror::{Change, Existing, Identity, MirrorPlan, ObservedMirror};
@@ -9,6 +10,8 @@ use manifestd::plan::task::{Carried, EndedAttempt, ObservedTask};
 use manifestd::plan::write::{CloseAttempt, ConditionWrite, TaskWrite};
 use manifestd::plan::{Effect, Plan, Write};
 use manifestd::resource::name::Uid;
+use manifestd::resource::phase::Phase;
+use manifestd::resource::reason::Reason;
 use manifestd::resource::time::Timestamp;
 
 /// Writes and effects of a task's plan.
@@ -17,19 +20,29 @@ pub(crate) fn on_task(task: &mut ObservedTask, plan: &Plan, now: Timestamp) {
         match write {
             Write::Task(write) => set_task(task, write),
             Write::CloseAttempt(close) => close_attempt(task, close),
+            Write::TakeUp(id) => {
+                let seen = task.attempts.iter().find(|attempt| attempt.id == *id).expect("a seen attempt is taken up");
+                assert!(seen.ended.is_none() && seen.carried.is_none(), "what is open and nobody's is taken up");
+            }
             Write::Event(_) => {}
             other => panic!("a task's plan never writes {other:?}"),
         }
     }
     for effect in &plan.effects {
-        let (Effect::Stop { id, .. } | Effect::Reap { id, .. }) = effect else {
-            panic!("a task's plan starts nothing")
+        let (id, stopping) = match effect {
+            Effect::Stop { id, .. } | Effect::Reap { id, .. } => (id, true),
+            Effect::Resume { assignment, stop } => (&assignment.id, stop.is_some()),
+            Effect::Start(_) | Effect::Probe(_) => panic!("a task's plan starts nothing and asks nobody"),
         };
         let attempt = task.attempts.iter_mut().find(|attempt| attempt.id == *id).expect("an effect on a seen attempt");
         let stops = matches!(effect, Effect::Stop { .. });
-        assert_eq!(stops, attempt.carried.is_some(), "what is carried is stopped, what nobody carries is reaped");
+        assert_eq!(
+            stops,
+            attempt.carried.is_some(),
+            "what is carried is stopped, what nobody carries is reaped or taken up"
+        );
         let alive_at = attempt.carried.map_or(now, |carried| carried.alive_at);
-        attempt.carried = Some(Carried { alive_at, stopping: true });
+        attempt.carried = Some(Carried { alive_at, stopping });
     }
 }
 
@@ -81,13 +94,26 @@ pub(crate) fn on_lane(lane: &mut ObservedLane, plan: &Plan, _: Timestamp) {
                 let at = lane.candidates.iter().position(|candidate| candidate.uid == write.uid);
                 let candidate = lane.candidates.remove(at.expect("only candidates are moved, and once"));
                 assert_eq!(candidate.version, write.version);
+                let waits = matches!(write.status.reason, Reason::AnalyzerUnavailable | Reason::BreakerOpen);
+                lane.waiting += usize::from(waits && write.status.phase == Phase::Pending);
             }
             Write::OpenAttempt(open) => {
+                for replica in lane.replicas.iter_mut().filter(|replica| replica.health.url == open.replica) {
+                    replica.open += 1;
+                }
                 match lane.occupied.iter_mut().find(|(replica, _)| *replica == open.replica) {
                     Some((_, used)) => *used += 1,
                     None => lane.occupied.push((open.replica.clone(), 1)),
                 }
                 lane.opened.insert(0, open.opened_at);
+                if let Some(name) = &open.pool {
+                    let pool = lane.pools.iter_mut().find(|pool| pool.name == *name).expect("a seen pool");
+                    pool.used += 1;
+                    if let Some(rate) = pool.spec.rate {
+                        pool.opened.insert(0, open.opened_at);
+                        pool.opened.truncate(rate.limit as usize);
+                    }
+                }
             }
             Write::Event(_) => {}
             other => panic!("a lane's plan never writes {other:?}"),
@@ -95,6 +121,40 @@ pub(crate) fn on_lane(lane: &mut ObservedLane, plan: &Plan, _: Timestamp) {
     }
     if let Some(rate) = lane.spec.as_ref().and_then(|spec| spec.rate) {
         lane.opened.truncate(rate.limit as usize);
+    }
+}
+
+/// Writes and effects of an analyzer's plan: what was let go is not waiting any more, what was asked is being asked.
+pub(crate) fn on_analyzer(analyzer: &mut ObservedAnalyzer, plan: &Plan, now: Timestamp) {
+    for write in &plan.writes {
+        match write {
+            Write::Task(write) => {
+                let at = analyzer.waiting.iter().position(|task| task.uid == write.uid);
+                let task = analyzer.waiting.remove(at.expect("only what waits is let go, and once"));
+                assert_eq!(task.version, write.version);
+                assert_eq!((write.status.phase, write.status.waits), (Phase::Pending, 0));
+            }
+            Write::ForgetReplica { url, .. } => analyzer.replicas.retain(|replica| replica.health.url != *url),
+            Write::Condition(write) => {
+                analyzer.conditions.retain(|known| known.condition != write.condition);
+                analyzer.conditions.push(SeenCondition {
+                    condition: write.condition.into(),
+                    holds: write.holds,
+                    reason: write.reason.into(),
+                    message: write.message.clone(),
+                });
+            }
+            Write::Event(_) => {}
+            other => panic!("an analyzer's plan never writes {other:?}"),
+        }
+    }
+    for effect in &plan.effects {
+        let Effect::Probe(probe) = effect else { panic!("an analyzer's plan only asks") };
+        let before = analyzer.asked.iter().position(|(url, _)| *url == probe.url);
+        let before = before.map(|at| analyzer.asked.remove(at).1);
+        assert!(before.is_none_or(|asked| !asked.under_way), "one question at a time");
+        let answered = before.and_then(|asked| asked.answered);
+        analyzer.asked.push((probe.url.clone(), Asked { at: now, under_way: true, answered }));
     }
 }
 

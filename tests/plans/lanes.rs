@@ -1,6 +1,7 @@
 //! Golden plans for an analyzer's queue: order, capacity, slots that drain, rates, and what is held back.
 
 use manifestd::plan::lane::{Candidate, LaneReconciler, ObservedLane};
+use manifestd::plan::replica::{ReplicaFacts, ReplicaHealth};
 use manifestd::plan::write::TaskStatus;
 use manifestd::plan::{Effect, Reconciler, Write};
 use manifestd::resource::analyzer::{AnalyzerSpec, Rate};
@@ -22,6 +23,7 @@ pub(crate) fn queued(name: &str, priority: i32) -> Candidate {
         generation: 1,
         unwanted: false,
         spec,
+        pool: None,
         version: 1,
         status: TaskStatus::fresh(1, 0, 0),
         app: Some(app()),
@@ -32,9 +34,18 @@ pub(crate) fn queued(name: &str, priority: i32) -> Candidate {
     }
 }
 
-/// A queue of these tasks, which the store gives in order.
+/// A queue of these tasks, which the store gives in order, on replicas that are all well.
 pub(crate) fn lane(spec: AnalyzerSpec, candidates: Vec<Candidate>) -> ObservedLane {
-    ObservedLane { analyzer: "lint".into(), spec: Some(spec), candidates, ..ObservedLane::default() }
+    let replicas = spec.websocket.iter().flat_map(|ws| &ws.urls).map(|url| healthy(url)).collect();
+    ObservedLane { analyzer: "lint".into(), spec: Some(spec), candidates, replicas, ..ObservedLane::default() }
+}
+
+/// A replica that answered a minute ago.
+pub(crate) fn healthy(url: &str) -> ReplicaFacts {
+    let ago = NOW.minus(Span::minutes(1));
+    let health =
+        ReplicaHealth { url: url.into(), healthy: true, changed_at: ago, answered_at: Some(ago), ..Default::default() };
+    ReplicaFacts { health, asked: true, ..ReplicaFacts::default() }
 }
 
 fn abc() -> Vec<Candidate> {

@@ -45,12 +45,12 @@ fn last() -> impl Strategy<Value = Last> {
 fn any_task() -> impl Strategy<Value = ObservedTask> {
     let past = prop::collection::vec((select(Outcome::ALL), 1usize..4), 0..5);
     let phase = prop_oneof![Just(Phase::Running), select(Phase::ALL)];
-    let wishes = (any::<bool>(), 0i64..2, 0i64..3, 0i64..2, 0u32..5, any::<bool>(), any::<bool>());
+    let wishes = (any::<bool>(), 0i64..2, 0i64..3, 0i64..2, 0i64..3, any::<bool>(), any::<bool>());
     let world = (0u8..5, 0i64..3, 0u32..4, select(Reason::ALL), prop::option::of(0u64..3));
     let files = (prop::option::of((0u8..2, any::<bool>())), prop::option::of(0u8..2), any::<bool>(), any::<bool>());
     (past, phase, last(), wishes, world, files).prop_map(|(past, phase, last, wishes, world, files)| {
         let (tree, seen, on_app_change, cache) = files;
-        let (removed, cancel_round, cancel_generation, retry_round, hurry_attempt, suspend, once) = wishes;
+        let (removed, cancel_round, cancel_generation, retry_round, hurry_version, suspend, once) = wishes;
         let (admission, newer, backoff_limit, reason, minutes) = world;
         let mut case = task();
         for (outcome, times) in past {
@@ -58,9 +58,12 @@ fn any_task() -> impl Strategy<Value = ObservedTask> {
         }
         case = match phase {
             Phase::Pending => {
-                // A wait belongs to an attempt.
-                let minutes = minutes.filter(|_| case.status.attempt > 0);
-                let reason = if minutes.is_some() { Reason::BackOff } else { reason };
+                // A wait belongs to an attempt, or to an analyzer that cannot be used.
+                let reason = match minutes {
+                    Some(_) if case.status.attempt > 0 => Reason::BackOff,
+                    Some(_) => Reason::AnalyzerUnavailable,
+                    None => reason,
+                };
                 case.waiting(reason, minutes)
             }
             Phase::Running => match last {
@@ -79,7 +82,7 @@ fn any_task() -> impl Strategy<Value = ObservedTask> {
         case.generation += newer;
         case.removed = removed;
         (case.cancel_round, case.cancel_generation) = (cancel_round, cancel_generation.min(case.generation));
-        (case.retry_round, case.hurry_attempt) = (retry_round, hurry_attempt);
+        (case.retry_round, case.hurry_version) = (retry_round, hurry_version);
         case.spec.suspend = suspend;
         case.spec.backoff_limit = backoff_limit;
         case.spec.run_policy = match (once, on_app_change) {
@@ -216,6 +219,7 @@ fn any_lane() -> impl Strategy<Value = ObservedLane> {
                 opened: ages.into_iter().map(|age| NOW.minus(Span(age))).collect(),
                 candidates,
                 more,
+                replicas: ["ws://one", "ws://two", "ws://three"].map(crate::lanes::healthy).into(),
                 ..ObservedLane::default()
             }
         },

@@ -55,15 +55,18 @@ pub(crate) fn task() -> ObservedTask {
         spec: task_spec(),
         version: 1,
         status: TaskStatus::fresh(1, 0, 0),
-
         since: manifestd::resource::time::Timestamp(0),
         cancel_round: 0,
         cancel_generation: 0,
         retry_round: 0,
-        hurry_attempt: 0,
+        hurry_version: 0,
         attempts: vec![],
         app: Some(app()),
+        app_deleted: false,
         analyzer: Some(websocket()),
+        pool: None,
+        pool_known: false,
+        replicas: vec![],
         budgets: Budgets::default(),
     }
 }
@@ -95,6 +98,8 @@ pub(crate) trait TaskCase: Sized {
             task.attempts.push(AttemptFacts {
                 id: AttemptId { task: task.uid.clone(), number },
                 generation: task.generation,
+                analyzer: task.spec.analyzer.clone(),
+                opened_at: deadline_at.minus(Span::minutes(30)),
                 replica: if task.analyzer == Some(command()) { String::new() } else { REPLICA.into() },
                 deadline_at,
                 resumable: false,
@@ -122,6 +127,11 @@ pub(crate) trait TaskCase: Sized {
     /// Nobody carries the running attempt any more.
     fn orphaned(self) -> Self {
         self.attempt(|attempt| attempt.carried = None)
+    }
+
+    /// The same, where its analyzer knows it by its token.
+    fn resumable(self) -> Self {
+        self.orphaned().attempt(|attempt| attempt.resumable = true)
     }
 
     /// The running attempt has been told to stop.

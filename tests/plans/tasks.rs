@@ -41,7 +41,7 @@ fn every_outcome_leads_where_the_budgets_say() {
         settle(&mut golden, &format!("{what} {limit} times: at its limit"), task().ended(limit, outcome));
         settle(&mut golden, &format!("{what} {} times: past its limit", limit + 1), task().ended(limit + 1, outcome));
     }
-    for times in 2..=4 {
+    for times in 2..=5 {
         settle(&mut golden, &format!("Unavailable {times} times"), task().ended(times, Outcome::Unavailable));
     }
     let without_retries = task().with(|task| task.spec.backoff_limit = 0).ended(1, Outcome::Failed);
@@ -152,13 +152,14 @@ fn what_people_and_manifests_wish() {
             }),
             ("retry: it waits for its next try", {
                 let waits = task().ended(1, Outcome::Failed).waiting(Reason::BackOff, Some(1));
-                waits.with(|task| task.hurry_attempt = 1)
+                waits.with(|task| task.hurry_version = 1)
             }),
             ("retry: the try that was asked for has failed too, and is waited after", {
-                task().ended(2, Outcome::Failed).with(|task| task.hurry_attempt = 1)
+                task().ended(2, Outcome::Failed).with(|task| (task.version, task.hurry_version) = (3, 1))
             }),
             ("retry: the try that was asked for has completed, and that is all", {
-                completes(task().ended(1, Outcome::Failed).running().with(|task| task.hurry_attempt = 1))
+                let asked = task().ended(1, Outcome::Failed).running();
+                completes(asked.with(|task| (task.version, task.hurry_version) = (3, 1)))
             }),
         ],
     );
@@ -216,6 +217,30 @@ fn attempts_that_are_gone_or_silent() {
                 local().running().orphaned().attempt(|attempt| attempt.process = Some((4711, 99)))
             }),
             ("nobody carries it: a command whose process was not recorded yet", local().running().orphaned()),
+            ("nobody carries it: its analyzer knows it by its token", task().running().resumable()),
+            ("nobody carries it: its analyzer knows it, after ten that were interrupted", {
+                task().ended(10, Outcome::Interrupted).running().resumable()
+            }),
+            ("nobody carries it: its analyzer knows it, and it was cancelled", task().running().resumable().cancel()),
+            ("nobody carries it: its analyzer knows it, and its manifest and its app were removed", {
+                task().running().resumable().removed().with(|task| task.app = None)
+            }),
+            ("nobody carries it: its analyzer knows it, and its spec changed", {
+                task().running().resumable().spec_changed()
+            }),
+            ("nobody carries it: its analyzer knows it, and its spec changed under runPolicy Once", {
+                task().running().resumable().spec_changed().with(|task| task.spec.run_policy = RunPolicy::Once)
+            }),
+            ("nobody carries it: its analyzer knows it, and it is suspended", task().running().resumable().suspended()),
+            ("nobody carries it: its analyzer knows it, and its deadline has passed", {
+                task().running().resumable().attempt(|attempt| attempt.deadline_at = NOW.minus(Span::minutes(1)))
+            }),
+            ("nobody carries it: its analyzer knows it, and its manifest is gone", {
+                task().running().resumable().with(|task| task.analyzer = None)
+            }),
+            ("nobody carries it: the embedded analyzer, whatever it said", {
+                task().running().resumable().attempt(|attempt| attempt.replica = "embedded:".into())
+            }),
             ("nobody carries it: for the eleventh time", task().ended(10, Outcome::Interrupted).running().orphaned()),
             ("nobody carries it: and it was cancelled", task().running().orphaned().cancel()),
             ("nobody carries it: and its manifest was removed", task().running().orphaned().removed()),

@@ -157,3 +157,55 @@ async fn what_a_person_accepts_is_every_source_that_is_suspect() {
         "|one"
     );
 }
+
+#[tokio::test]
+async fn the_tasks_of_a_deleted_app_are_cancelled_at_once_and_run_again_when_it_comes_back() {
+    let fixture = with_a_held_task().await;
+    fixture.store.commit(vec![found("m-app1", "g/m/app1")], NOW).await.unwrap();
+    fixture.settle("held").await;
+    let app = fixture.uid(Kind::App, "m-app1");
+    let missing = Write::AppMissing { uid: app.clone(), since: Some(NOW) };
+    fixture.store.commit(vec![missing], NOW).await.unwrap();
+    fixture.dispatch().await;
+    assert_eq!(fixture.seen("held").await.status.reason.as_str(), "AppMissing");
+
+    let key = Key::Task(fixture.uid(Kind::Task, "held"));
+    let delete = |since| vec![Write::DeleteApp { uid: app.clone(), missing_since: since }];
+    let restored_meanwhile = fixture.store.commit(delete(NOW.plus(Span::seconds(1))), NOW).await.unwrap();
+    assert_eq!(restored_meanwhile, Committed::Conflict);
+    assert_eq!(fixture.store.commit(delete(NOW), NOW).await.unwrap(), Committed::Applied(vec![key.clone()]));
+    fixture.settle("held").await;
+    assert_eq!(fixture.seen("held").await.status.reason.as_str(), "AppDeleted");
+    assert!(fixture.settle("held").await.is_empty());
+    assert!(fixture.unsettled().await.is_empty());
+
+    let committed = fixture.store.commit(vec![found("m-app1", "g/m/app1")], NOW).await.unwrap();
+    assert_eq!(committed, Committed::Applied(vec![key.clone()]));
+    assert_eq!(fixture.unsettled().await, [(key, None)], "a lost wake-up is made good");
+    fixture.settle("held").await;
+    assert_eq!(fixture.dispatch().await.effects.len(), 1);
+}
+
+#[tokio::test]
+async fn a_task_that_is_set_aside_is_not_listed_until_it_runs_again() {
+    let fixture = Fixture::with_tasks(1, &["old"]).await;
+    fixture
+        .finish(
+            "old",
+            manifestd::resource::outcome::Outcome::Completed,
+            manifestd::resource::reason::Reason::AllToolsRan,
+        )
+        .await;
+    let old = fixture.seen("old").await;
+    let aside = |version| vec![Write::SetAside { uid: old.uid.clone(), version }];
+    assert_eq!(fixture.store.commit(aside(old.version - 1), NOW).await.unwrap(), Committed::Conflict);
+    fixture.store.commit(aside(old.version), NOW).await.unwrap();
+    let listed = |removed| {
+        let filter = view::Filter { name: None, removed };
+        view::objects(&fixture.sql(), Kind::Task, &filter).unwrap().len()
+    };
+    assert_eq!((listed(false), listed(true)), (0, 1));
+    fixture.store.request_retry("old".into(), false).await.unwrap();
+    fixture.settle("old").await;
+    assert_eq!(listed(false), 1);
+}

@@ -25,6 +25,7 @@ fn open(id: AttemptId) -> Write {
         deadline_at: NOW.plus(Span::minutes(30)),
         resumable: false,
         app_digest: None,
+        pool: None,
     }))
 }
 
@@ -99,7 +100,9 @@ async fn an_ending_is_accepted_once_and_a_late_one_is_rejected() {
     // Not even by hand, and not for an attempt that never was.
     assert!(fixture.sql().execute("UPDATE attempt SET outcome = 'Failed'", []).is_err());
     let nobody = AttemptId { task: fixture.uid(Kind::Task, "a"), number: 9 };
-    assert!(!fixture.store.report_ending(ending(nobody, Outcome::Completed, Reason::AllToolsRan)).await.unwrap());
+    assert!(
+        fixture.store.report_ending(ending(nobody, Outcome::Completed, Reason::AllToolsRan)).await.unwrap().is_none()
+    );
 }
 
 #[tokio::test]
@@ -122,7 +125,7 @@ async fn the_result_of_an_older_attempt_is_rejected() {
     fixture.settle("a").await;
     fixture.dispatch().await;
     assert_eq!(fixture.seen("a").await.status.attempt, 2);
-    assert!(!fixture.store.report_ending(ending(old, Outcome::Completed, Reason::AllToolsRan)).await.unwrap());
+    assert!(fixture.store.report_ending(ending(old, Outcome::Completed, Reason::AllToolsRan)).await.unwrap().is_none());
     fixture
         .store
         .report_ending(ending(

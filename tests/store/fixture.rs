@@ -7,6 +7,7 @@ use manifestd::plan::write::{CloseAttempt, EventWrite};
 use manifestd::plan::{Budgets, Plan, Reconciler, Write};
 use manifestd::resource::attempt::AttemptId;
 use manifestd::resource::event::EventType;
+use manifestd::resource::health::Health;
 use manifestd::resource::kind::Kind;
 use manifestd::resource::metadata::Metadata;
 use manifestd::resource::name::Uid;
@@ -15,6 +16,7 @@ use manifestd::resource::outcome::{Outcome, Verdict};
 use manifestd::resource::provenance::Provenance;
 use manifestd::resource::reason::Reason;
 use manifestd::resource::time::Timestamp;
+use manifestd::store::replica::ProbeReport;
 use manifestd::store::{Committed, Held, MirrorCommit, MirrorOutcome, StateLock, Store, Wake};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -45,7 +47,15 @@ impl Fixture {
         ];
         objects.extend(names.iter().map(|name| task(name)));
         fixture.create(objects).await;
+        assert!(fixture.probe("ws://one", Ok(Health::default()), NOW).await, "the first answer is always news");
         fixture
+    }
+
+    /// Reports what a probe of a replica of `lint` told; says whether that changed anything.
+    pub(crate) async fn probe(&self, url: &str, answer: Result<Health, &str>, at: Timestamp) -> bool {
+        let (analyzer, url, answer) = ("lint".into(), url.into(), answer.map_err(str::to_owned));
+        let report = ProbeReport { analyzer, url, answer, failure_threshold: 3, at };
+        self.store.report_probe(report).await.unwrap()
     }
 
     pub(crate) async fn create(&self, objects: Vec<Declared>) -> MirrorOutcome {
@@ -124,7 +134,7 @@ impl Fixture {
     pub(crate) async fn end(&self, name: &str, outcome: Outcome, reason: Reason) -> bool {
         let task = self.seen(name).await;
         let id = AttemptId { task: task.uid, number: task.status.attempt };
-        self.store.report_ending(ending(id, outcome, reason)).await.unwrap()
+        self.store.report_ending(ending(id, outcome, reason)).await.unwrap().is_some()
     }
 
     /// Runs a task to its end.
@@ -142,7 +152,7 @@ impl Fixture {
     pub(crate) fn dump(&self) -> Vec<String> {
         let connection = self.sql();
         let mut lines = Vec::new();
-        for table in ["object", "task", "attempt", "app", "condition", "event", "file", "problem"] {
+        for table in ["object", "task", "attempt", "app", "replica", "condition", "event", "file", "problem"] {
             let mut statement = connection.prepare(&format!("SELECT * FROM {table}")).unwrap();
             let columns = statement.column_count();
             let rows = statement.query_map([], |row| {
@@ -167,7 +177,7 @@ pub(crate) fn place() -> Provenance {
 pub(crate) fn declare(kind: Kind, name: &str, spec: Value) -> Declared {
     let spec = Spec::from_value(kind, spec).expect("a spec");
     let metadata = Metadata { name: name.into(), ..Metadata::default() };
-    Declared { object: Object { metadata, spec }, provenance: place() }
+    Declared { object: Object { metadata, spec }, provenance: place(), owner: place().file }
 }
 
 pub(crate) fn task(name: &str) -> Declared {

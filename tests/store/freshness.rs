@@ -131,7 +131,7 @@ async fn finish_with_key(fixture: &Fixture, name: &str, at: Timestamp) {
         at,
         ..ending(id, Outcome::Completed, Reason::AllToolsRan)
     };
-    assert!(fixture.store.report_ending(close).await.unwrap());
+    assert!(fixture.store.report_ending(close).await.unwrap().is_some());
     fixture.settle(name).await;
 }
 
@@ -155,7 +155,7 @@ async fn the_latest_attempt_with_the_key_is_the_one_to_take() {
 #[tokio::test]
 async fn the_versions_of_replicas_are_those_that_they_said() {
     let fixture = Fixture::with_tasks(1, &[]).await;
-    let insert = "INSERT INTO replica (analyzer, url, healthy, failures, changed_at, message, version)
+    let insert = "INSERT OR REPLACE INTO replica (analyzer, url, healthy, failures, changed_at, message, version)
          VALUES ('lint', 'ws://one', 1, 0, 0, '', '1.2'), ('lint', 'ws://two', 1, 0, 0, '', ''), ('other', 'ws://one', 1, 0, 0, '', '3')";
     fixture.sql().execute(insert, []).unwrap();
     let versions = fixture.store.replica_versions("lint".into()).await.unwrap();

@@ -80,7 +80,7 @@ async fn what_tasks_wait_for_wakes_them() {
     let held = Key::Task(fixture.uid(Kind::Task, "a"));
     let analyzer = declare(Kind::Analyzer, "lint", json!({"websocket": {"urls": ["ws://one"], "request": "r"}}));
     let woken = fixture.create(vec![analyzer]).await.woken;
-    assert_eq!(woken, [Key::Lane("lint".into()), held.clone()]);
+    assert_eq!(woken, [Key::Analyzer("lint".into()), Key::Lane("lint".into()), held.clone()]);
     fixture.settle("a").await;
     assert_eq!(fixture.seen("a").await.status.reason, Reason::AppNotFound);
     let app = declare(Kind::App, "demo", json!({"path": "apps/demo"}));
@@ -90,8 +90,11 @@ async fn what_tasks_wait_for_wakes_them() {
     let whole = declare(Kind::App, "demo", json!({"path": "apps/demo", "model": "m", "number": 1}));
     assert!(fixture.respecify(whole, 2).await.woken.contains(&held));
     fixture.settle("a").await;
+    assert!(fixture.dispatch().await.wakes.contains(&Key::Analyzer("lint".into())), "nobody has asked its replica yet");
+    fixture.probe("ws://one", Ok(Default::default()), NOW).await;
     assert_eq!(fixture.dispatch().await.effects.len(), 1);
-    assert_eq!(fixture.remove(Kind::Analyzer, "lint").await.woken, [Key::Lane("lint".into())]);
+    let gone = [Key::Analyzer("lint".into()), Key::Lane("lint".into())];
+    assert_eq!(fixture.remove(Kind::Analyzer, "lint").await.woken, gone);
     assert_eq!(fixture.remove(Kind::App, "demo").await.woken, [Key::Apps]);
 }
 

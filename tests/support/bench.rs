@@ -11,8 +11,9 @@ use manifestd::resource::reason::Reason;
 use serde_json::json;
 use tokio::sync::Notify;
 
+use super::extended::{Extended, Script};
 use super::misbehaving::{Behaviour, Misbehaving, static_result};
-use super::stage::{LIMIT, Stage, sh, websocket};
+use super::stage::{LIMIT, Stage, extended, sh, websocket};
 
 /// A SARIF document with one finding.
 pub(crate) const SARIF: &str = r#"{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"ruff"}},"results":[{"level":"error","message":{"text":"m"}}]}]}"#;
@@ -43,7 +44,7 @@ pub(crate) const CASES: [Case; 9] = [
 ];
 
 /// What a peer needs to go on.
-pub(crate) type Held = Option<Misbehaving>;
+pub(crate) type Held = Option<Box<dyn Send>>;
 
 /// The other side of an executor, playing a case.
 pub(crate) struct Peer {
@@ -59,10 +60,14 @@ pub(crate) trait Bench {
     fn peer<'a>(&'a self, case: Case, stage: &'a Stage) -> BoxFuture<'a, Peer>;
     /// The documented ending of a case, where executors differ.
     fn ending(&self, case: Case) -> (Outcome, Reason);
+    /// Whether the other side may still be working after a case.
+    fn goes_on(&self, _: Case) -> bool {
+        false
+    }
 }
 
 /// Every executor, one line each.
-pub(crate) const BENCHES: [&(dyn Bench + Sync); 2] = [&WebSocketBench, &CommandBench];
+pub(crate) const BENCHES: [&(dyn Bench + Sync); 3] = [&WebSocketBench, &ExtendedBench, &CommandBench];
 
 pub(crate) struct WebSocketBench;
 
@@ -91,7 +96,7 @@ impl Bench for WebSocketBench {
             let begun = async move {
                 let request = analyzer.request().await;
                 assert_eq!(request["config"], json!({}));
-                Some(analyzer)
+                Some(Box::new(analyzer) as Box<dyn Send>)
             };
             Peer { target, begun: Some(Box::pin(begun)), release: Box::new(move || gate.notify_one()) }
         })
@@ -108,6 +113,54 @@ impl Bench for WebSocketBench {
             Case::Garbage => (Outcome::ProtocolError, Reason::ProtocolError),
             Case::CannotStart => (Outcome::Unavailable, Reason::AnalyzerUnavailable),
         }
+    }
+
+    fn goes_on(&self, case: Case) -> bool {
+        // This side left, and nobody can be told; in the other cases the connection was gone, or the result was there.
+        matches!(case, Case::Cancelled | Case::Deadline | Case::Garbage)
+    }
+}
+
+/// The same service, when it speaks the extension: what is left is cancelled, which it confirms.
+pub(crate) struct ExtendedBench;
+
+impl Bench for ExtendedBench {
+    fn name(&self) -> &'static str {
+        "extended"
+    }
+
+    fn peer<'a>(&'a self, case: Case, stage: &'a Stage) -> BoxFuture<'a, Peer> {
+        Box::pin(async move {
+            let token = stage.token();
+            let failed = json!({"type": "static_analysis_result", "status": "success", "analysis": {
+                "results": {"python": {"ruff": {"executed": true, "status": "error", "error": "boom"}}}}});
+            let mut big = static_result("ruff", 0);
+            big["padding"] = "x".repeat(2 * LIMIT).into();
+            let mut analyzer = Extended::start(match case {
+                Case::Ok => Script::Answers(static_result("ruff", 1)),
+                Case::ToolFailed => Script::Answers(failed),
+                Case::SlowButInTime | Case::Cancelled | Case::Deadline | Case::CannotStart => Script::Keeps,
+                Case::HugeOutput => Script::Answers(big),
+                Case::PeerVanishes => Script::Resets,
+                Case::Garbage => Script::Garbage,
+            })
+            .await;
+            if case == Case::CannotStart {
+                analyzer.kill().await;
+            }
+            let target = extended(analyzer.url());
+            let finish = analyzer.finisher();
+            let begun = async move {
+                analyzer.hears().await;
+                Some(Box::new(analyzer) as Box<dyn Send>)
+            };
+            let release = move || finish(&token, static_result("ruff", 1));
+            Peer { target, begun: Some(Box::pin(begun)), release: Box::new(release) }
+        })
+    }
+
+    fn ending(&self, case: Case) -> (Outcome, Reason) {
+        WebSocketBench.ending(case)
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Home {
     pub(crate) log: Arc<Log>,
     /// What programs are looked for in, in front of the tests' own PATH.
     pub(crate) bin: Option<PathBuf>,
+    /// Variables of every program that is started here, besides HOME and PATH.
+    pub(crate) more_environment: Vec<(&'static str, std::ffi::OsString)>,
 }
 
 /// What a command said.
@@ -67,7 +69,7 @@ impl Home {
         // Everything in here may only be late by its own fault: the slow timers are out of the way.
         let always = "taskPollInterval: 1h\nrescanInterval: 1h\nlog: manifestd=debug\n";
         std::fs::write(dir.path().join("manifestd.yaml"), format!("{always}{settings}\n")).expect("settings");
-        Self { dir, log: Arc::default(), bin: None }
+        Self { dir, log: Arc::default(), bin: None, more_environment: Vec::new() }
     }
 
     pub(crate) fn path(&self, below: &str) -> PathBuf {
@@ -115,7 +117,9 @@ impl Home {
     fn environment(&self) -> Vec<(&'static str, std::ffi::OsString)> {
         let own = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths(self.bin.clone().into_iter().chain(std::env::split_paths(&own)));
-        vec![("HOME", self.path("home").into()), ("PATH", path.expect("a PATH"))]
+        let mut all = vec![("HOME", self.path("home").into()), ("PATH", path.expect("a PATH"))];
+        all.extend(self.more_environment.iter().cloned());
+        all
     }
 
     /// Runs a command to its end.

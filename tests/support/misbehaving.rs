@@ -53,13 +53,22 @@ pub(crate) struct Misbehaving {
     pub(crate) address: SocketAddr,
     requests: mpsc::Receiver<Value>,
     left: mpsc::Receiver<()>,
-    _server: JoinSet<()>,
+    server: JoinSet<()>,
 }
 
 impl Misbehaving {
-    /// Starts an analyzer on a free local port.
+    /// Starts an analyzer on a free local port. Health checks are requests like any other to it.
     pub(crate) async fn start(behaviour: Behaviour) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a local port");
+        Self::listen(SocketAddr::from(([127, 0, 0, 1], 0)), behaviour, false).await
+    }
+
+    /// Starts an analyzer that answers health checks as it should, whatever it does with other requests.
+    pub(crate) async fn start_healthy(address: SocketAddr, behaviour: Behaviour) -> Self {
+        Self::listen(address, behaviour, true).await
+    }
+
+    async fn listen(address: SocketAddr, behaviour: Behaviour, healthy: bool) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a local port");
         let address = listener.local_addr().expect("its address");
         let (heard, requests) = mpsc::channel(64);
         let (leaving, left) = mpsc::channel(64);
@@ -68,11 +77,16 @@ impl Misbehaving {
             server.spawn(async move {
                 let mut connections = JoinSet::new();
                 while let Ok((stream, _)) = listener.accept().await {
-                    connections.spawn(serve(stream, behaviour.clone(), heard.clone(), leaving.clone()));
+                    connections.spawn(serve(stream, behaviour.clone(), healthy, heard.clone(), leaving.clone()));
                 }
             });
         }
-        Self { address, requests, left, _server: server }
+        Self { address, requests, left, server }
+    }
+
+    /// Ends it; its port is free afterwards.
+    pub(crate) async fn stop(mut self) {
+        self.server.shutdown().await;
     }
 
     /// Its address as an Analyzer names it.
@@ -101,13 +115,27 @@ pub(crate) fn static_result(tool: &str, issues: u64) -> Value {
 
 type Socket = WebSocketStream<TcpStream>;
 
-async fn serve(stream: TcpStream, behaviour: Behaviour, heard: mpsc::Sender<Value>, leaving: mpsc::Sender<()>) {
+async fn serve(
+    stream: TcpStream,
+    behaviour: Behaviour,
+    healthy: bool,
+    heard: mpsc::Sender<Value>,
+    leaving: mpsc::Sender<()>,
+) {
     if matches!(behaviour, Behaviour::NeverShakesHands) {
         return std::future::pending().await;
     }
     let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else { return };
     let Some(Ok(Message::Text(text))) = socket.next().await else { return };
-    let _ = heard.send(serde_json::from_str(&text).unwrap_or(Value::Null)).await;
+    let request: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+    if healthy && request["type"] == "health_check" {
+        let answer =
+            json!({"type": "health_response", "status": "healthy", "service": "static-analyzer", "version": "1.0.0"});
+        // The client may be gone, which is its right.
+        let _ = socket.send(Message::text(answer.to_string())).await;
+        return listen(&mut socket).await;
+    }
+    let _ = heard.send(request).await;
     // An error only says that the client is gone, which is its right.
     let _ = act(&mut socket, behaviour).await;
     let _ = leaving.send(()).await;

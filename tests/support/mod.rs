@@ -3,6 +3,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod daemon;
+pub(crate) mod extended;
 pub(crate) mod misbehaving;
 pub(crate) mod process;
 pub(crate) mod stage;

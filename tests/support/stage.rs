@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use manifestd::executor::{Executors, Limits, Surroundings, leftover};
+use manifestd::executor::{Executors, Limits, Stop, Surroundings, leftover};
 use manifestd::resource::analyzer::{CommandSpec, Output};
 use manifestd::resource::attempt::{AppTarget, Assignment, AttemptId, Ending, Sign, Target};
 use manifestd::resource::name::Uid;
@@ -14,10 +14,10 @@ use manifestd::resource::time::{Span, Timestamp};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 pub(crate) const NOW: Timestamp = Timestamp(1_767_600_000_000);
 pub(crate) const LIMIT: usize = 256 << 10;
+const TASK: &str = "0190-task";
 /// A deadline that no test reaches, though a failing one should end some day.
 pub(crate) const FAR: Span = Span::minutes(5);
 /// A deadline that a test waits for.
@@ -31,6 +31,21 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With other limits than the tests' usual ones.
+    pub(crate) fn with(change: impl FnOnce(&mut Limits)) -> Self {
+        let mut limits = Limits {
+            message_bytes_max: LIMIT,
+            output_bytes_max: LIMIT,
+            log_bytes_max: 64 << 10,
+            ping_interval: Duration::from_millis(20),
+            silence_max: Duration::from_secs(60),
+            reconnect_pause: Duration::from_millis(1),
+            cancel_wait: Duration::from_secs(20),
+        };
+        change(&mut limits);
         let dir = tempfile::tempdir().expect("a temporary directory");
         std::fs::create_dir_all(dir.path().join("workspace/apps/one")).expect("a workspace");
         std::fs::create_dir_all(dir.path().join("state")).expect("a state directory");
@@ -42,12 +57,7 @@ impl Stage {
             embedded: None,
             attempt_token_prefix: prefix,
             environment: BTreeMap::from([("SECRET".into(), "x".into()), ("TZ".into(), "Asia/Tokyo".into())]),
-            limits: Limits {
-                message_bytes_max: LIMIT,
-                output_bytes_max: LIMIT,
-                log_bytes_max: 64 << 10,
-                ping_interval: Duration::from_millis(20),
-            },
+            limits,
         });
         Self { dir, executors }
     }
@@ -60,9 +70,14 @@ impl Stage {
         self.dir.path().join("state")
     }
 
+    /// The token of the attempt that [`assignment`] gives.
+    pub(crate) fn token(&self) -> String {
+        self.executors.surroundings().token(&AttemptId { task: Uid(TASK.into()), number: 1 })
+    }
+
     pub(crate) fn start(&self, assignment: Assignment) -> Carried {
         let (sender, signs) = mpsc::channel(1024);
-        let stop = CancellationToken::new();
+        let stop = Stop::new();
         let token = self.executors.surroundings().token(&assignment.id);
         let (executors, inner) = (self.executors.clone(), stop.clone());
         let mut run = tokio::task::JoinSet::new();
@@ -107,9 +122,9 @@ pub(crate) fn group_lives(group: i32) -> bool {
 
 /// An attempt that is being carried.
 pub(crate) struct Carried {
-    pub(crate) run: tokio::task::JoinSet<Ending>,
+    pub(crate) run: tokio::task::JoinSet<Option<Ending>>,
     pub(crate) signs: mpsc::Receiver<Sign>,
-    pub(crate) stop: CancellationToken,
+    pub(crate) stop: Stop,
     pub(crate) token: String,
     pub(crate) heard: Vec<Sign>,
 }
@@ -134,6 +149,11 @@ impl Carried {
     }
 
     pub(crate) async fn end(&mut self) -> Ending {
+        self.end_or_leave().await.expect("an ending")
+    }
+
+    /// Waits until the executor lets go; `None` when the attempt was left running.
+    pub(crate) async fn end_or_leave(&mut self) -> Option<Ending> {
         let ending = self.run.join_next().await.expect("one run").expect("executors do not panic");
         while let Some(sign) = self.signs.recv().await {
             self.heard.push(sign);
@@ -144,7 +164,7 @@ impl Carried {
 
 pub(crate) fn assignment(target: Target, deadline: Span) -> Assignment {
     Assignment {
-        id: AttemptId { task: Uid("0190-task".into()), number: 1 },
+        id: AttemptId { task: Uid(TASK.into()), number: 1 },
         task: "lint".into(),
         analyzer: "ruff".into(),
         app: AppTarget {
@@ -161,11 +181,22 @@ pub(crate) fn assignment(target: Target, deadline: Span) -> Assignment {
         stamp: None,
         opened_at: NOW,
         deadline_at: NOW.plus(deadline),
+        resumed: false,
     }
 }
 
 pub(crate) fn websocket(url: String) -> Target {
     Target::WebSocket { url, request: "static_analyze".into(), connect_timeout: Span::seconds(20), extended: false }
+}
+
+/// The same for a service that speaks `manifestd/v1`.
+pub(crate) fn extended(url: String) -> Target {
+    match websocket(url) {
+        Target::WebSocket { url, request, connect_timeout, .. } => {
+            Target::WebSocket { url, request, connect_timeout, extended: true }
+        }
+        Target::Command(_) => unreachable!("it is a service"),
+    }
 }
 
 pub(crate) fn sh(script: &str, output: Output) -> Target {

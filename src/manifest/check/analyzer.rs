@@ -9,7 +9,7 @@ use crate::manifest::tree::Node;
 use crate::manifest::validate::to_json;
 use crate::resource::analyzer::{Breaker, Probe};
 
-use super::{duration, longer_than_nothing, no_repeats, text, tool_fits};
+use super::{duration, longer_than_nothing, name_fits, no_repeats, text, tool_fits};
 
 /// What `${...}` in an argument may name, besides `config.KEY`. Source: the documentation of `CommandSpec::argv`.
 const PLACEHOLDERS: [&str; 6] = ["app.path", "app.name", "app.model", "app.number", "task.name", "tools"];
@@ -37,6 +37,9 @@ pub(super) fn check(spec: &Node<'_>, owner: Span, faults: &mut Faults) {
         check_command(command, faults);
         without_effect::<Probe>(spec, "probe", faults);
         without_effect::<Breaker>(spec, "breaker", faults);
+    }
+    if let Some((node, pool)) = text(spec, "pool") {
+        name_fits(node.span, "spec.pool", pool, faults);
     }
     if let Some(rate) = spec.get("rate") {
         longer_than_nothing(rate, "per", "spec.rate", faults);

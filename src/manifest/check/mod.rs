@@ -6,6 +6,7 @@
 mod analyzer;
 mod app;
 mod path;
+mod pool;
 mod task;
 
 use crate::resource::kind::Kind;
@@ -35,6 +36,7 @@ pub(crate) fn check(root: &Node<'_>, kind: Option<Kind>, roots: &[String], fault
         }
         Kind::App => app::check_app(spec, roots, faults),
         Kind::AppSet => app::check_app_set(spec, roots, faults),
+        Kind::Pool => pool::check(spec, faults),
         Kind::Task => task::check(spec, faults),
     }
 }

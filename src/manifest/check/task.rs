@@ -5,9 +5,9 @@ use crate::manifest::tree::Node;
 
 use super::{duration, name_fits, no_repeats, text, tool_fits};
 
-/// Rules of a Task that need no other object; whether app and analyzer exist is asked in `references`.
+/// Rules of a Task that need no other object; whether app, analyzer and pool exist is asked in `references`.
 pub(super) fn check(spec: &Node<'_>, faults: &mut Faults) {
-    for field in ["app", "analyzer"] {
+    for field in ["app", "analyzer", "pool"] {
         if let Some((node, name)) = text(spec, field) {
             name_fits(node.span, &format!("spec.{field}"), name, faults);
         }

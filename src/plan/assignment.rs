@@ -1,0 +1,81 @@
+//! Puts together what an executor is handed: the same for an attempt that is opened and for one that is taken up again.
+
+use super::admission::AppFacts;
+use crate::resource::analyzer::AnalyzerSpec;
+use crate::resource::attempt::{AppTarget, Assignment, AttemptId, Stamp, Target};
+use crate::resource::task::TaskSpec;
+use crate::resource::time::{Span, Timestamp};
+
+/// Time to connect when the analyzer's spec is not known any more; the default of that spec.
+const CONNECT_TIMEOUT: Span = Span::seconds(5);
+
+/// What an assignment is made of.
+pub(super) struct Order<'a> {
+    /// Which attempt.
+    pub(super) id: AttemptId,
+    /// Name of the task.
+    pub(super) task: &'a str,
+    /// What the task wants.
+    pub(super) spec: &'a TaskSpec,
+    /// The app, if it is known.
+    pub(super) app: Option<&'a AppFacts>,
+    /// Name of the analyzer.
+    pub(super) analyzer: &'a str,
+    /// What the analyzer is, if it is known.
+    pub(super) analyzer_spec: Option<&'a AnalyzerSpec>,
+    /// Address of the replica; empty for a command.
+    pub(super) replica: &'a str,
+    /// Whether the replica speaks `manifestd/v1`.
+    pub(super) extended: bool,
+    /// When the attempt was opened.
+    pub(super) opened_at: Timestamp,
+    /// When it ends at the latest.
+    pub(super) deadline_at: Timestamp,
+    /// What makes its result fit for other attempts.
+    pub(super) stamp: Option<Stamp>,
+    /// Whether a controller that is gone has begun it.
+    pub(super) resumed: bool,
+}
+
+impl Order<'_> {
+    /// The assignment. Without the app or the analyzer it is good for nothing but stopping.
+    pub(super) fn assignment(self) -> Box<Assignment> {
+        let target = self.target();
+        Box::new(Assignment {
+            id: self.id,
+            task: self.task.to_owned(),
+            analyzer: self.analyzer.to_owned(),
+            app: AppTarget {
+                name: self.spec.app.clone(),
+                path: self.app.map_or_else(String::new, |app| app.path.clone()),
+                model: self.app.and_then(|app| app.model.clone()),
+                number: self.app.and_then(|app| app.number),
+                target_urls: self.app.map_or_else(Vec::new, |app| app.target_urls.clone()),
+            },
+            target,
+            rate: self.analyzer_spec.and_then(|spec| spec.rate),
+            tools: self.spec.tools.clone(),
+            config: self.spec.config.clone(),
+            stamp: self.stamp,
+            opened_at: self.opened_at,
+            deadline_at: self.deadline_at,
+            resumed: self.resumed,
+        })
+    }
+
+    fn target(&self) -> Target {
+        // What was opened on a replica stays there, whatever its analyzer has become.
+        if self.replica.is_empty()
+            && let Some(command) = self.analyzer_spec.and_then(|spec| spec.command.as_ref())
+        {
+            return Target::Command(Box::new(command.clone()));
+        }
+        let websocket = self.analyzer_spec.and_then(|spec| spec.websocket.as_ref());
+        Target::WebSocket {
+            url: self.replica.to_owned(),
+            request: websocket.map(|websocket| websocket.request.clone()).unwrap_or_default(),
+            connect_timeout: websocket.map_or(CONNECT_TIMEOUT, |websocket| websocket.connect_timeout),
+            extended: self.extended,
+        }
+    }
+}

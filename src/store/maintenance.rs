@@ -1,0 +1,179 @@
+//! What maintenance looks at and writes: apps that stay away, and tasks that have been in their phase for long. Every query is bounded and
+//! stands on an index, so that a long history neither slows it down nor holds anybody up.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::commit::wake_waiting_for_app;
+use super::rows::{task_status, time, time_or_none};
+use super::{Held, Store, StoreError};
+use crate::plan::Key;
+use crate::plan::apps::SOURCE_SUSPECT;
+use crate::plan::maintenance::{AgedTask, MissingApp, ObservedMaintenance, Rules};
+use crate::resource::attempt::AttemptId;
+use crate::resource::name::Uid;
+use crate::resource::time::Timestamp;
+
+/// Rows of each rule that one pass looks at; a pass is one transaction, and dispatch goes on between two.
+const BATCH: usize = 500;
+
+/// Apps that an AppSet found and that are missing for long.
+pub(super) const MISSING: &str =
+    "SELECT o.uid, o.name, o.spec ->> 'path' AS path, o.created_at, p.missing_since, c.uid IS NOT NULL AS suspect
+     FROM app p JOIN object o ON o.uid = p.uid
+     LEFT JOIN object s ON s.kind = 'AppSet' AND s.name = p.app_set
+     LEFT JOIN condition c ON c.uid = s.uid AND c.type = ?3 AND c.holds = 1
+     WHERE p.missing_since IS NOT NULL AND p.deleted_at IS NULL AND p.missing_since < ?1
+       AND p.app_set IS NOT NULL AND o.removed_at IS NULL
+     ORDER BY p.missing_since LIMIT ?2";
+
+/// Tasks that have not ended and are in their phase for long, with the open attempt of each.
+pub(super) const AGED: &str = "SELECT t.*, a.number, a.deadline_at,
+         (SELECT max(l.opened_at) FROM attempt l WHERE l.analyzer = t.analyzer) AS lane_moved_at
+     FROM task t LEFT JOIN attempt a ON a.task_uid = t.uid AND a.outcome IS NULL
+     WHERE t.phase = ?1 AND t.aside_at IS NULL AND t.finished_at IS NULL AND t.since < ?2
+     ORDER BY t.since LIMIT ?3";
+
+/// Tasks that ended long ago.
+pub(super) const FINISHED: &str = "SELECT t.*, NULL AS number, NULL AS deadline_at, NULL AS lane_moved_at FROM task t
+     WHERE t.aside_at IS NULL AND t.finished_at IS NOT NULL AND t.finished_at < ?1 ORDER BY t.finished_at LIMIT ?2";
+
+/// Tasks that run on an app.
+pub(super) const RUNNING_ON: &str = "SELECT uid FROM task WHERE phase = 'Running' AND app = ?1";
+
+/// Tasks that were cancelled with their app, which is there again.
+pub(super) const REVIVED: &str = "SELECT t.uid, NULL FROM task t INDEXED BY task_of_deleted_app
+     JOIN object o ON o.kind = 'App' AND o.name = t.app AND o.removed_at IS NULL
+     WHERE t.phase = 'Cancelled' AND t.reason = 'AppDeleted' AND t.removed = 0";
+
+/// Tasks that were cancelled with their app.
+pub(super) const CANCELLED_WITH: &str = "SELECT uid FROM task INDEXED BY task_of_deleted_app WHERE app = ?1 AND phase = 'Cancelled' AND reason = 'AppDeleted' AND removed = 0";
+
+impl Store {
+    /// What a maintenance plan looks at. Whether an app's directory is there is for the caller to add.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn observe_maintenance(
+        &self,
+        rules: Rules,
+        held: Held,
+        now: Timestamp,
+    ) -> Result<ObservedMaintenance, StoreError> {
+        self.read(move |connection| {
+            let mut apps = Vec::new();
+            if let Some(before) = rules.before(rules.missing_app, now) {
+                apps = missing(connection, before)?;
+            }
+            let mut tasks = Vec::new();
+            let mut more = apps.len() == BATCH;
+            for (phase, threshold) in [("Running", rules.stuck), ("Pending", rules.pending)] {
+                if let Some(before) = rules.before(threshold, now) {
+                    let mut statement = connection.prepare_cached(AGED)?;
+                    more |= read_tasks(&mut statement.query(params![phase, before.0, BATCH])?, &held, &mut tasks)?;
+                }
+            }
+            if let Some(before) = rules.before(rules.finished, now) {
+                let mut statement = connection.prepare_cached(FINISHED)?;
+                more |= read_tasks(&mut statement.query(params![before.0, BATCH])?, &held, &mut tasks)?;
+            }
+            Ok(ObservedMaintenance { rules, apps, tasks, more })
+        })
+        .await
+    }
+}
+
+fn missing(connection: &Connection, before: Timestamp) -> Result<Vec<MissingApp>, StoreError> {
+    let mut statement = connection.prepare_cached(MISSING)?;
+    let mut rows = statement.query(params![before.0, BATCH, SOURCE_SUSPECT])?;
+    let mut apps = Vec::new();
+    while let Some(row) = rows.next()? {
+        apps.push(MissingApp {
+            uid: Uid(row.get("uid")?),
+            name: row.get("name")?,
+            path: row.get("path")?,
+            created_at: time(row, "created_at")?,
+            missing_since: time(row, "missing_since")?,
+            suspect: row.get("suspect")?,
+            present: None,
+        });
+    }
+    Ok(apps)
+}
+
+/// Reads a batch; says whether it was a full one.
+fn read_tasks(rows: &mut rusqlite::Rows<'_>, held: &Held, tasks: &mut Vec<AgedTask>) -> Result<bool, StoreError> {
+    let before = tasks.len();
+    while let Some(row) = rows.next()? {
+        tasks.push(aged(row, held)?);
+    }
+    Ok(tasks.len() - before == BATCH)
+}
+
+fn aged(row: &Row<'_>, held: &Held) -> Result<AgedTask, StoreError> {
+    let uid = Uid(row.get("uid")?);
+    let number: Option<u32> = row.get("number")?;
+    let open = number.map(|number| {
+        let id = AttemptId { task: uid.clone(), number };
+        let carried = held.contains_key(&id);
+        (id, carried)
+    });
+    Ok(AgedTask {
+        name: row.get("name")?,
+        analyzer: row.get("analyzer")?,
+        version: row.get("version")?,
+        status: task_status(row)?,
+        since: time(row, "since")?,
+        open,
+        deadline_at: time_or_none(row, "deadline_at")?,
+        lane_moved_at: time_or_none(row, "lane_moved_at")?,
+        uid,
+    })
+}
+
+/// Deletes the record of an app that is missing since the same moment, and wakes the tasks that are not over.
+pub(super) fn delete_app(
+    connection: &Connection,
+    uid: &Uid,
+    missing_since: Timestamp,
+    now: Timestamp,
+    woken: &mut Vec<Key>,
+) -> Result<(), StoreError> {
+    let changed = connection
+        .prepare_cached("UPDATE app SET deleted_at = ?3 WHERE uid = ?1 AND missing_since = ?2 AND deleted_at IS NULL")?
+        .execute(params![uid.0, missing_since.0, now.0])?;
+    if changed == 0 {
+        return Err(StoreError::Conflict);
+    }
+    connection
+        .prepare_cached("UPDATE object SET removed_at = ?2 WHERE uid = ?1 AND removed_at IS NULL")?
+        .execute(params![uid.0, now.0])?;
+    let name: Option<String> = connection
+        .prepare_cached("SELECT name FROM object WHERE uid = ?1")?
+        .query_row([&uid.0], |row| row.get(0))
+        .optional()?;
+    let Some(name) = name else { return Ok(()) };
+    // Queued ones are told by their lane, which finds no app.
+    wake_waiting_for_app(connection, &name, woken)?;
+    let mut statement = connection.prepare_cached(RUNNING_ON)?;
+    for uid in statement.query_map([&name], |row| row.get(0))? {
+        woken.push(Key::Task(Uid(uid?)));
+    }
+    Ok(())
+}
+
+/// Sets a finished task aside.
+pub(super) fn set_aside(connection: &Connection, uid: &Uid, version: i64, now: Timestamp) -> Result<(), StoreError> {
+    let changed = connection
+        .prepare_cached("UPDATE task SET aside_at = ?3 WHERE uid = ?1 AND version = ?2 AND finished_at IS NOT NULL")?
+        .execute(params![uid.0, version, now.0])?;
+    if changed == 1 { Ok(()) } else { Err(StoreError::Conflict) }
+}
+
+/// Adds the tasks that were cancelled with an app of this name: it is there again.
+pub(super) fn wake_cancelled_with(connection: &Connection, app: &str, woken: &mut Vec<Key>) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(CANCELLED_WITH)?;
+    for uid in statement.query_map([app], |row| row.get(0))? {
+        woken.push(Key::Task(Uid(uid?)));
+    }
+    Ok(())
+}
