@@ -19,5 +19,7 @@ mod stopping;
 mod support;
 #[path = "daemon/systemd.rs"]
 mod systemd;
+#[path = "daemon/taking_up.rs"]
+mod taking_up;
 #[path = "daemon/tasks.rs"]
 mod tasks;

@@ -1,5 +1,6 @@
 //! The causal chain behind a task's phase, as sentences. Pure: what is known goes in, what to say comes out.
 
+use super::advice::advice;
 use super::chain_pool::{self, PoolFacts};
 use super::merged;
 use super::replicas::Replica;
@@ -177,6 +178,7 @@ fn pending(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String 
     if let Some(last) = facts.attempts.last() {
         because.push(last_attempt(facts, last));
     }
+    because.push(format!("what helps: {}", advice(status.reason)));
     match status.next_at {
         Some(at) => format!("it is tried again {}; to try it now: manifestd retry {name}", when(at, facts.now)),
         None => format!("it waits for something to change; to try it now: manifestd retry {name}"),
@@ -328,6 +330,9 @@ fn ended(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String {
             let permanent = if *permanent { "; trying again cannot help until a person mends that" } else { "" };
             because.push(format!("tool {name} is {status} in attempt {}{message}{permanent}", tool.attempt));
         }
+    }
+    if matches!(status.phase, Phase::Failed | Phase::PartialSuccess) {
+        because.push(format!("what helps: {}", advice(status.reason)));
     }
     if task.retry_requested {
         return "another run was requested and starts at the controller's next look".into();

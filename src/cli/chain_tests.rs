@@ -1,13 +1,19 @@
 //! What `why` says in situations that only a running controller brings about.
 
+use std::collections::HashMap;
+
 use serde_json::json;
 
 use super::{Controller, Facts, explain};
+use crate::cli::advice::advice;
 use crate::cli::replicas::Replica;
+use crate::cli::stuck::{Carriers, judge};
 use crate::plan::replica::{ReplicaFacts, ReplicaHealth, Standing};
 use crate::plan::write::TaskStatus;
+use crate::resource::attempt::AttemptId;
 use crate::resource::findings::Findings;
 use crate::resource::kind::Kind;
+use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
 use crate::resource::provenance::Provenance;
 use crate::resource::reason::Reason;
@@ -39,6 +45,7 @@ fn facts(status: TaskStatus) -> Facts {
     let mut task = object(Kind::Task, "t", spec.clone());
     task.task = Some(TaskView {
         status,
+        since: NOW,
         attempts: Vec::new(),
         cancel_requested: false,
         retry_requested: false,
@@ -219,4 +226,58 @@ fn an_ended_task_says_whether_it_runs_again() {
     says(&facts, &["runPolicy is Once"], "nothing; see");
     let removed = self::facts(fresh().ended(Phase::Cancelled, Reason::ManifestRemoved, "", Findings::default(), NOW));
     says(&removed, &["its manifest is there again"], "runs again at the controller's next look");
+}
+
+#[test]
+fn there_is_an_answer_for_every_reason_in_every_phase() {
+    for &reason in Reason::ALL {
+        assert!(advice(reason).len() > 10, "{reason}");
+        for &phase in Phase::ALL {
+            let mut status = TaskStatus { phase, reason, message: "because of this".into(), ..fresh() };
+            status.finished_at = phase.is_terminal().then_some(NOW);
+            let why = explain(&facts(status));
+            assert!(!why.because.is_empty() && !why.next.is_empty(), "{phase} {reason}: {why:?}");
+            if phase == Phase::Failed {
+                assert!(why.because.iter().any(|sentence| sentence.contains(advice(reason))), "{reason}: {why:?}");
+            }
+        }
+    }
+}
+
+fn stuck(status: TaskStatus, minutes: u64, carriers: &Carriers) -> Option<String> {
+    let now = NOW.plus(Span::minutes(minutes));
+    let mut facts = facts(status);
+    let running = AttemptView { deadline_at: NOW.plus(Span::minutes(30)), ..attempt() };
+    let state = facts.task.task.as_mut().unwrap();
+    state.attempts = vec![running];
+    judge(&facts.task, carriers, Span::minutes(15), now).map(|stuck| stuck.hint)
+}
+
+#[test]
+fn stuck_is_what_waits_for_a_person_or_too_long_or_is_carried_by_nobody() {
+    let held = |minutes| {
+        let id = AttemptId { task: Uid("u".into()), number: 2 };
+        Carriers::Held(HashMap::from([(id, NOW.plus(Span::minutes(minutes)))]))
+    };
+    let waits = |reason| fresh().waiting(reason, "", None);
+    let runs = || TaskStatus { phase: Phase::Running, reason: Reason::AttemptStarted, attempt: 2, ..fresh() };
+    let hint = |hint: Option<String>, word: &str| {
+        assert!(hint.as_deref().is_some_and(|hint| hint.contains(word)), "{hint:?} has no {word:?}");
+    };
+    assert_eq!(stuck(waits(Reason::Queued), 59, &held(0)), None);
+    hint(stuck(waits(Reason::Queued), 61, &held(0)), "pending for");
+    for reason in
+        [Reason::AppNotFound, Reason::AnalyzerNotFound, Reason::AppMissing, Reason::Suspended, Reason::DiskFull]
+    {
+        hint(stuck(waits(reason), 0, &held(0)), advice(reason));
+    }
+    assert_eq!(stuck(runs(), 10, &held(9)), None);
+    hint(stuck(runs(), 10, &held(1)), "silent for 9m");
+    hint(stuck(runs(), 31, &held(31)), "past its deadline");
+    hint(stuck(runs(), 1, &Carriers::Held(HashMap::new())), "does not carry it");
+    hint(stuck(runs(), 1, &Carriers::Absent), "no controller");
+    assert_eq!(stuck(runs(), 1, &Carriers::Unknown), None);
+    let ended = |reason| fresh().ended(Phase::Failed, reason, "", Findings::default(), NOW);
+    hint(stuck(ended(Reason::Stuck), 0, &held(0)), "restart the analyzer");
+    assert_eq!(stuck(ended(Reason::ToolFailed), 90, &held(0)), None);
 }

@@ -198,6 +198,7 @@ fn task_status(object: &ObjectView, task: &TaskView) -> Map<String, Value> {
     map.insert("observedGeneration".into(), json!(status.observed_generation));
     map.insert("round".into(), json!(status.round));
     map.insert("attempts".into(), json!(status.attempt));
+    put_time(&mut map, "phaseTime", Some(task.since));
     put_time(&mut map, "nextTime", status.next_at);
     put_time(&mut map, "startTime", status.started_at);
     put_time(&mut map, "completionTime", status.finished_at);

@@ -33,7 +33,7 @@ impl Stopping {
         tokio::select! {
             () = controller.shut_down(grace) => {}
             _ = self.0.next() => {
-                tracing::warn!("stopped at once; what still ran is found as interrupted by the next start");
+                tracing::warn!("stopped at once; what still ran is found by the next start");
                 // Blocking work must not be waited for: everything durable has been committed already.
                 leave_at_once();
             }

@@ -160,7 +160,8 @@ fn ask(
         (Some(health), Some(answered)) => !health.healthy && health.changed_at > answered,
         _ => true,
     };
-    let interval = if seen.demand { spec.probe.interval } else { IDLE_INTERVAL };
+    // What failed for want of it is looked at as often as what is idle, however rarely probes are wanted.
+    let interval = if seen.demand { spec.probe.interval.min(IDLE_INTERVAL) } else { IDLE_INTERVAL };
     let (due, urgent) = match asked {
         // A clock that was turned back must not keep a replica from being asked.
         None => (now, true),

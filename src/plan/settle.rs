@@ -77,9 +77,10 @@ fn unreached(task: &ObservedTask, ended: &EndedAttempt, now: Timestamp) -> TaskS
     if urls.iter().any(|url| !tried.contains(&url.as_str()) && can_be_used(url)) {
         return task.status.waiting(Reason::Queued, format!("{}; another replica can be used", ended.message), None);
     }
-    // A replica that answers probes and refuses requests lets go of what waits for it again and again: the attempts themselves are the limit.
+    // A replica that answers probes and refuses requests lets go of what waits for it again and again: the attempts themselves are the limit,
+    // one on each replica and one more after each wait.
     let limit = urls.len().saturating_add(task.budgets.preflight_retries_max as usize);
-    if tried.len() > limit {
+    if tried.len() >= limit {
         let message = format!("{} attempts in a row reached nobody: {}", tried.len(), ended.message);
         return end(task, ended, Phase::Failed, Reason::AnalyzerUnavailable, message);
     }

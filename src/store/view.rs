@@ -67,6 +67,8 @@ pub struct ObjectView {
 pub struct TaskView {
     /// Its status.
     pub status: TaskStatus,
+    /// When it came into its phase.
+    pub since: Timestamp,
     /// The attempts of its current round, oldest first; before the first of a round, the latest one there is.
     pub attempts: Vec<AttemptView>,
     /// Whether a person asked to cancel this round.
@@ -235,8 +237,8 @@ fn task(connection: &Connection, uid: &str) -> Result<Option<TaskView>, StoreErr
         attempts = attempts_where(connection, uid, None, Some(status.attempt))?;
     }
     let (cancel_requested, retry_requested) = (cancel_round >= status.round, retry_round >= status.round);
-    let (owner, pool) = (row.get("owner")?, row.get("pool")?);
-    Ok(Some(TaskView { status, attempts, cancel_requested, retry_requested, owner, pool }))
+    let (since, owner, pool) = (time(row, "since")?, row.get("owner")?, row.get("pool")?);
+    Ok(Some(TaskView { status, since, attempts, cancel_requested, retry_requested, owner, pool }))
 }
 
 /// The attempts of a task, oldest first.

@@ -327,5 +327,33 @@ fn status_says_that_nobody_runs_and_how_things_stand() {
     world.run(&["status"]).with(1).says(&["Controller:  not running", "Tasks:       4: 4 Pending", "Problems:    0"]);
     let status = world.run(&["status", "-o", "json"]).with(1).json();
     assert_eq!((&status["running"], &status["phases"]["Pending"]), (&json!(false), &json!(4)));
+    assert_eq!((&status["pending"]["Queued"], &status["analyzers"][0]["capacity"]), (&json!(4), &json!(1)));
+    assert!(status["disk"]["databaseBytes"].as_u64() > Some(0) && status["disk"]["freeBytes"].as_u64() > Some(0));
+    assert!(status["oldestQueued"]["since"].as_str().unwrap().starts_with("2026-11-23"), "{status}");
+    let ran =
+        world.run(&["status"]).with(1).says(&["Pending:     4 Queued", "Queue:       the oldest is", "Database:"]);
+    assert!(ran.lines().iter().any(|line| line == "lint 0 0 1"), "{}", ran.out);
     World::empty().run(&["status"]).with(1).says(&["no database yet"]);
+}
+
+#[test]
+fn stuck_tasks_are_listed_with_what_to_do() {
+    let world = World::new();
+    world.start("static-demo", "static", "ws://127.0.0.1:2001", far_ahead());
+    let status = TaskStatus::fresh(1, 1, 0).waiting(Reason::AppNotFound, "", None);
+    world.commit(vec![Write::Task(Box::new(TaskWrite { uid: world.uid("lost"), version: 1, status }))], START);
+    let lines = world.run(&["get", "tasks", "--stuck", "-l", "team=blue"]).ok().lines();
+    assert_eq!(lines[0], "NAME PHASE REASON SINCE NEXT HINT");
+    assert!(
+        lines[1].starts_with("lost Pending AppNotFound ") && lines[1].ends_with("declare the App, or correct spec.app")
+    );
+    let one = world.run(&["get", "tasks", "static-demo", "--stuck", "-o", "json"]).ok().json();
+    assert_eq!(
+        (&one["items"][0]["stuck"]["hint"], one["items"].as_array().unwrap().len()),
+        (&json!("no controller runs: manifestd serve"), 1)
+    );
+    world.finish_lint_demo();
+    let none = world.run(&["get", "tasks", "lint-demo", "--stuck"]).ok();
+    assert!(none.out.is_empty() && none.err.contains("No task is stuck"), "{}", none.err);
+    world.run(&["get", "apps", "--stuck"]).with(2).says(&["--stuck is about tasks"]);
 }

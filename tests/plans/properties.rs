@@ -29,14 +29,14 @@ const PASSES_MAX: usize = 4;
 #[derive(Debug, Clone, Copy)]
 enum Last {
     Carried { silent_minutes: u64, stopping: bool },
-    Orphaned { local: bool },
+    Orphaned { local: bool, resumable: bool },
     Ended(Outcome, Reason),
 }
 
 fn last() -> impl Strategy<Value = Last> {
     prop_oneof![
         (0u64..20, any::<bool>()).prop_map(|(silent_minutes, stopping)| Last::Carried { silent_minutes, stopping }),
-        any::<bool>().prop_map(|local| Last::Orphaned { local }),
+        any::<(bool, bool)>().prop_map(|(local, resumable)| Last::Orphaned { local, resumable }),
         (select(Outcome::ALL), select(Reason::ALL)).prop_map(|(outcome, reason)| Last::Ended(outcome, reason)),
     ]
 }
@@ -69,10 +69,11 @@ fn any_task() -> impl Strategy<Value = ObservedTask> {
                     let alive_at = NOW.minus(Span::minutes(silent_minutes));
                     case.running().attempt(|attempt| attempt.carried = Some(Carried { alive_at, stopping }))
                 }
-                Last::Orphaned { local: true } => {
+                Last::Orphaned { local: true, .. } => {
                     case.with(|task| task.analyzer = Some(command())).running().orphaned()
                 }
-                Last::Orphaned { local: false } => case.running().orphaned(),
+                Last::Orphaned { resumable: true, .. } => case.running().resumable(),
+                Last::Orphaned { .. } => case.running().orphaned(),
                 Last::Ended(outcome, reason) => case.running().ends(outcome, reason),
             },
             terminal => case.finished(terminal, reason),

@@ -90,6 +90,11 @@ impl Stage {
         self.start(assignment).end().await
     }
 
+    /// The same state directory under another controller, which shares nothing with the first but what lies on disk.
+    pub(crate) fn another_controller(&self) -> Another {
+        Another(Executors::new(self.executors.surroundings().clone()))
+    }
+
     /// Nothing runs any more, and nothing half-done lies about.
     pub(crate) async fn assert_clean(&self, what: &str, carried: &Carried) {
         for sign in &carried.heard {
@@ -107,6 +112,16 @@ impl Stage {
         assert_eq!(leftover::reap(&carried.token, None).await, leftover::Reaped::default(), "{what}");
         let staged = std::fs::read_dir(self.state().join("staging")).map_or(0, Iterator::count);
         assert_eq!(staged, 0, "{what}: staging is not empty");
+    }
+}
+
+/// Another controller's executors.
+pub(crate) struct Another(Executors);
+
+impl Another {
+    pub(crate) async fn run(&self, assignment: &Assignment) -> Option<Ending> {
+        let (sender, _signs) = mpsc::channel(1024);
+        self.0.run(assignment, NOW, sender, Stop::new()).await
     }
 }
 
