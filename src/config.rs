@@ -371,4 +371,17 @@ mod tests {
         let layer = env(&[("MANIFESTD_PRUNE_PERCENT", "101"), ("MANIFESTD_EMBEDDED_PARALLEL", "0")]);
         assert_eq!(resolve(&[layer.unwrap()]).unwrap_err().len(), 2);
     }
+
+    #[test]
+    fn addresses_in_the_settings_belong_to_the_analyzers_of_one_request() {
+        let requests = ["static_analyze", "dynamic_analyze", "performance_test", "ai_analyze"];
+        let names = ["STATIC_ANALYZER_URLS", "DYNAMIC_ANALYZER_URLS", "PERF_TESTER_URLS", "AI_ANALYZER_URLS"];
+        for (name, own) in names.into_iter().zip(requests) {
+            let (settings, _) = resolve(&[env(&[(name, "ws://a:1, ws://b:2")]).unwrap()]).unwrap();
+            for request in requests.into_iter().chain(["another"]) {
+                let wanted: &[&str] = if request == own { &["ws://a:1", "ws://b:2"] } else { &[] };
+                assert_eq!(settings.replicas_of(request), wanted, "{name}: {request}");
+            }
+        }
+    }
 }

@@ -23,6 +23,8 @@ mod mirroring;
 mod pools;
 #[path = "store/reads.rs"]
 mod reads;
+#[path = "store/schema.rs"]
+mod schema;
 #[path = "store/shares.rs"]
 mod shares;
 #[path = "store/turns.rs"]

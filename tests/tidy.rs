@@ -6,6 +6,8 @@ mod documents;
 mod floors;
 #[path = "tidy/habits.rs"]
 mod habits;
+#[path = "tidy/promises.rs"]
+mod promises;
 #[path = "tidy/shipped.rs"]
 mod shipped;
 #[path = "tidy/source.rs"]
@@ -201,6 +203,18 @@ fn the_architecture_knows_every_outcome_every_folder_and_every_suite() {
     assert_none(
         suites.map(name).filter(|name| !listed.contains(name)).map(|name| format!("Tests: no row for `{name}`")),
     );
+}
+
+#[test]
+fn what_can_no_longer_happen_has_thirty_six_rows_and_every_test_they_name_is_there() {
+    let architecture = file("ARCHITECTURE.md");
+    assert_none(promises::numbering(&architecture, 36));
+    assert_none(promises::unproven(&architecture, &sources(&OURS)));
+}
+
+#[test]
+fn every_setting_is_read_where_it_acts() {
+    assert_none(promises::unread_settings(&file("src/config.rs"), &sources(&["src/"])));
 }
 
 #[test]

@@ -63,4 +63,27 @@ mod tests {
             assert_eq!(fold(children.clone()), whole, "{children:?}");
         }
     }
+
+    /// Every list of so many endings.
+    fn lists(length: usize) -> Vec<Vec<Ended>> {
+        (0..length).fold(vec![vec![]], |shorter, _| {
+            let longer = |list: Vec<Ended>| {
+                [Completed, Partial, Failed, Cancelled].map(|last| [list.as_slice(), &[last]].concat())
+            };
+            shorter.into_iter().flat_map(longer).collect()
+        })
+    }
+
+    #[test]
+    fn a_parent_is_as_good_as_all_of_its_children_and_never_better() {
+        for children in (0..=4).flat_map(lists) {
+            let whole = fold(children.clone());
+            let all = |wanted| !children.is_empty() && children.iter().all(|child| *child == wanted);
+            assert_eq!(whole == Some(Completed), all(Completed), "{children:?}");
+            assert_eq!(whole == Some(Cancelled), all(Cancelled), "{children:?}");
+            let some_good = children.iter().any(|child| matches!(child, Completed | Partial));
+            assert_eq!(matches!(whole, Some(Completed | Partial)), some_good, "{children:?}");
+            assert_eq!(whole, fold(children.iter().rev().copied()), "{children:?}: their order says nothing");
+        }
+    }
 }

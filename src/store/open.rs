@@ -262,6 +262,23 @@ mod tests {
     }
 
     #[test]
+    fn readers_never_block_the_writer_and_every_connection_waits_for_a_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = database_path(directory.path());
+        let (writer, _) = open(&path).unwrap();
+        let reader = open_read_only(&path).unwrap();
+        for connection in [&writer, &reader] {
+            let text = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, String>(0)).unwrap();
+            let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, u64>(0)).unwrap();
+            assert_eq!(text("PRAGMA journal_mode"), "wal");
+            assert_eq!((number("PRAGMA busy_timeout"), number("PRAGMA foreign_keys")), (BUSY_TIMEOUT_MS, 1));
+        }
+        reader.execute_batch("BEGIN; SELECT * FROM meta").unwrap();
+        writer.busy_timeout(std::time::Duration::ZERO).unwrap();
+        assert_eq!(writer.execute("INSERT INTO meta VALUES ('a', 'b')", []).unwrap(), 1, "while somebody reads");
+    }
+
+    #[test]
     fn a_database_that_is_not_there_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let error = open_read_only(&database_path(directory.path())).unwrap_err();
