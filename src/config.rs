@@ -1,8 +1,12 @@
 //! Settings: one table of names, old environment variables, defaults and meanings; resolved from layers of text, each value with its
 //! origin. Pure: whoever calls hands in the file, the environment and the flags.
 
+mod contradictions;
+
 use std::collections::BTreeMap;
 use std::str::FromStr;
+
+use contradictions::contradictions;
 
 use crate::plan::Budgets;
 use crate::plan::maintenance::Rules;
@@ -259,7 +263,7 @@ pub fn resolve(layers: &[Layer]) -> Result<(Settings, Vec<Effective>), Vec<Strin
     let settings = read(&chosen);
     problems.extend(settings.as_ref().err().into_iter().flatten().cloned());
     if let Ok(settings) = &settings {
-        problems.extend(contradictions(settings));
+        problems.extend(contradictions(settings, &chosen));
     }
     let effective = TABLE
         .iter()
@@ -274,23 +278,6 @@ pub fn resolve(layers: &[Layer]) -> Result<(Settings, Vec<Effective>), Vec<Strin
         Ok(settings) if problems.is_empty() => Ok((settings, effective)),
         _ => Err(problems),
     }
-}
-
-fn contradictions(settings: &Settings) -> Vec<String> {
-    let mut problems = Vec::new();
-    if settings.prune_percent > 100 {
-        problems.push(format!("prunePercent = {} is more than 100", settings.prune_percent));
-    }
-    if Span::minutes(u64::from(settings.stuck_task_timeout_minutes)) < settings.task_timeout {
-        problems.push(format!(
-            "stuckTaskTimeoutMinutes = {} is shorter than taskTimeout = {}: what may still run would be called stuck",
-            settings.stuck_task_timeout_minutes, settings.task_timeout
-        ));
-    }
-    if settings.embedded_parallel == 0 {
-        problems.push("embeddedParallel = 0 would run nothing; it must be at least 1".into());
-    }
-    problems
 }
 
 impl Settings {

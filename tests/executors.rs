@@ -350,3 +350,33 @@ async fn a_probe_tells_the_healthy_from_the_rest() {
     let nobody = stage.executors.probe("embedded:", SOON.std(), SOON.std()).await;
     assert_eq!(nobody, Err("the analyzer inside the daemon does not run".into()));
 }
+
+#[tokio::test]
+async fn a_result_without_room_is_tried_again_and_is_no_failure_of_the_tools() {
+    // Whatever is written to /dev/full finds the disk full.
+    for (what, script, file) in
+        [("a success", "echo '[]'", "result.json"), ("a failure", "echo too much >&2; exit 3", "log.txt")]
+    {
+        let stage = Stage::new();
+        let assignment = assignment(sh(script, Output::Json), FAR);
+        let staging = results::Staging::of(&stage.state(), &assignment.id);
+        std::fs::create_dir_all(staging.path()).unwrap();
+        std::os::unix::fs::symlink("/dev/full", staging.path().join(file)).unwrap();
+        let ending = stage.run(assignment).await;
+        assert_eq!(
+            (ending.verdict.outcome, ending.verdict.reason),
+            (Outcome::Failed, Reason::DiskFull),
+            "{what}: {ending:?}"
+        );
+        assert!(ending.result.is_none() && !staging.path().exists(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_begun_where_a_result_would_find_no_room() {
+    let stage = Stage::with(|limits| limits.room_bytes_min = u64::MAX);
+    let ending = stage.run(assignment(sh("touch began", Output::ExitCode), FAR)).await;
+    assert_eq!((ending.verdict.outcome, ending.verdict.reason), (Outcome::Failed, Reason::DiskFull));
+    assert!(ending.verdict.message.contains("make room"), "{}", ending.verdict.message);
+    assert!(ending.verdict.tools.is_empty() && ending.result.is_none());
+}

@@ -22,6 +22,8 @@ mod mirrors;
 mod pools;
 #[path = "plans/properties.rs"]
 mod properties;
+#[path = "plans/rounds.rs"]
+mod rounds;
 #[path = "plans/task_case.rs"]
 mod task_case;
 #[path = "plans/tasks.rs"]

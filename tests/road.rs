@@ -70,7 +70,7 @@ fn sarif(state: &Path, status: &TaskView) -> Vec<PathBuf> {
     let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/schemas/sarif-2.1.0.json");
     let read = |path: &Path| -> Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
     let validator = jsonschema::options().build(&read(Path::new(schema))).unwrap();
-    let attempt = status.attempt.as_ref().unwrap();
+    let attempt = status.attempt().unwrap();
     let directory = state.join("results").join(attempt.result_dir.as_ref().unwrap()).join("sarif");
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
@@ -107,7 +107,7 @@ fn ruff_and_bandit_find_the_flaws_of_a_flask_app_and_none_in_a_clean_one() {
     assert!(home.task("flawed").status.findings.high > 0, "shell=True is of high severity to bandit");
     let clean = home.until_phase("clean", Phase::Completed).task.unwrap();
     assert_eq!(clean.status.findings.total(), 0, "{clean:?}");
-    let tools = &clean.attempt.as_ref().unwrap().tools;
+    let tools = &clean.attempt().unwrap().tools;
     assert_eq!(tools.len(), 2, "both tools are known to have run: {tools:?}");
     sarif(&home.state(), &clean);
     daemon.stop();
@@ -159,7 +159,7 @@ fn the_demo_completes_and_a_second_run_starts_nothing() {
     for task in &tasks {
         let status = task.task.as_ref().unwrap();
         assert_eq!(status.status.phase, Phase::Completed, "{}: {status:?}", task.name);
-        let attempt = status.attempt.as_ref().unwrap();
+        let attempt = status.attempt().unwrap();
         let Some(directory) = &attempt.result_dir else {
             // It is an exit code and nothing else: there is nothing to keep.
             assert_eq!(attempt.analyzer, "readme-check", "{}: {attempt:?}", task.name);

@@ -40,7 +40,22 @@ impl Bench {
         assert!(serving.is_some(), "the controller did not start");
         // Read to its end by a thread, so that the controller never waits for a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { directory, controller }
+        let bench = Self { directory, controller };
+        bench.until_ready();
+        bench
+    }
+
+    /// Waits until the analyzer has answered its first probe: what is measured is a controller that knows its analyzers.
+    fn until_ready(&self) {
+        let database = self.database();
+        let began = std::time::Instant::now();
+        while !database
+            .query_row("SELECT EXISTS (SELECT 1 FROM replica WHERE healthy = 1)", [], |row| row.get::<_, bool>(0))
+            .expect("an answer")
+        {
+            assert!(began.elapsed().as_secs() < 60, "the embedded analyzer does not answer");
+            std::thread::yield_now();
+        }
     }
 
     /// The text of a no-op task.

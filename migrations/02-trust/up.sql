@@ -81,14 +81,15 @@ CREATE INDEX task_unsettled ON task (uid) WHERE
     OR (phase = 'Pending'
         AND (removed = 1 OR cancel_round >= round
             OR (next_at IS NOT NULL AND (generation > observed_generation OR hurry_version >= version))));
--- Who waits for an analyzer outside of its queue, and whom its return starts over.
+-- Who waits for an analyzer outside of its queue.
 CREATE INDEX task_waiting ON task (analyzer, reason) WHERE phase = 'Pending' AND reason IN ('AnalyzerUnavailable', 'BackOff', 'BreakerOpen');
-CREATE INDEX task_recoverable ON task (analyzer, recoveries) WHERE phase = 'Failed' AND reason = 'AnalyzerUnavailable' AND removed = 0;
 
 UPDATE task SET since = coalesce(finished_at, started_at, created_at);
 
 -- Attempts ----------------------------------------------------------------------------------------------------------------------------
 ALTER TABLE attempt ADD COLUMN pool TEXT;
+-- the tools that it was asked for; none for all that the analyzer has
+ALTER TABLE attempt ADD COLUMN asked TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(asked));
 -- whether it can be taken up again by its token after a restart of the controller
 ALTER TABLE attempt ADD COLUMN resumable INTEGER NOT NULL DEFAULT 0 CHECK (resumable IN (0, 1));
 ALTER TABLE attempt ADD COLUMN app_digest TEXT;
@@ -107,6 +108,8 @@ ALTER TABLE app ADD COLUMN deleted_at INTEGER;
 -- when it was set aside since it had ended long ago; it keeps everything, and is not listed any more
 ALTER TABLE task ADD COLUMN aside_at INTEGER;
 
+-- whom the return of an analyzer starts over
+CREATE INDEX task_recoverable ON task (analyzer, recoveries) WHERE phase = 'Failed' AND reason = 'AnalyzerUnavailable' AND removed = 0 AND aside_at IS NULL;
 CREATE INDEX app_missing ON app (missing_since) WHERE missing_since IS NOT NULL AND deleted_at IS NULL;
 CREATE INDEX task_since ON task (phase, since) WHERE aside_at IS NULL AND finished_at IS NULL;
 CREATE INDEX task_finished ON task (finished_at) WHERE aside_at IS NULL AND finished_at IS NOT NULL;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::declaration::ToolDeclaration;
 use crate::resource::time::Timestamp;
 
-/// How long a tool may run when its declaration does not say.
+/// How long a tool may run when its declaration does not say. An attempt with a shorter deadline is no contradiction: its client leaves at the
+/// deadline, which ends the analysis with all of its tools.
 const TOOL_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What the embedded analyzer works with.

@@ -1,10 +1,12 @@
 //! The causal chain behind a task's phase, as sentences. Pure: what is known goes in, what to say comes out.
 
+use super::advice::advice;
 use super::chain_pool::{self, PoolFacts};
+use super::merged;
 use super::replicas::Replica;
 use super::rows::place;
 use super::{table, unwell};
-use crate::resource::outcome::ToolStatus;
+use crate::resource::outcome::ToolReport;
 use crate::resource::phase::Phase;
 use crate::resource::reason::Reason;
 use crate::resource::task::{RunPolicy, TaskSpec};
@@ -176,6 +178,7 @@ fn pending(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String 
     if let Some(last) = facts.attempts.last() {
         because.push(last_attempt(facts, last));
     }
+    because.push(format!("what helps: {}", advice(status.reason)));
     match status.next_at {
         Some(at) => format!("it is tried again {}; to try it now: manifestd retry {name}", when(at, facts.now)),
         None => format!("it waits for something to change; to try it now: manifestd retry {name}"),
@@ -320,11 +323,16 @@ fn ended(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String {
         because.push(status.message.clone());
     }
     let last = facts.attempts.last();
-    for tool in last.map(|attempt| attempt.tools.as_slice()).unwrap_or_default() {
-        if !matches!(tool.status, ToolStatus::Completed | ToolStatus::NotApplicable) {
-            let message = if tool.message.is_empty() { String::new() } else { format!(": {}", tool.message) };
-            because.push(format!("tool {} is {}{message}", tool.name, tool.status));
+    for tool in merged::latest(&facts.task, &facts.attempts).map(|of| of.merged.tools).unwrap_or_default() {
+        let ToolReport { name, status, message, permanent, .. } = &tool.report;
+        if !tool.report.is_good() {
+            let message = if message.is_empty() { String::new() } else { format!(": {message}") };
+            let permanent = if *permanent { "; trying again cannot help until a person mends that" } else { "" };
+            because.push(format!("tool {name} is {status} in attempt {}{message}{permanent}", tool.attempt));
         }
+    }
+    if matches!(status.phase, Phase::Failed | Phase::PartialSuccess) {
+        because.push(format!("what helps: {}", advice(status.reason)));
     }
     if task.retry_requested {
         return "another run was requested and starts at the controller's next look".into();

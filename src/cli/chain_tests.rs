@@ -1,11 +1,19 @@
 //! What `why` says in situations that only a running controller brings about.
 
+use std::collections::HashMap;
+
 use serde_json::json;
 
 use super::{Controller, Facts, explain};
+use crate::cli::advice::advice;
+use crate::cli::replicas::Replica;
+use crate::cli::stuck::{Carriers, judge};
+use crate::plan::replica::{ReplicaFacts, ReplicaHealth, Standing};
 use crate::plan::write::TaskStatus;
+use crate::resource::attempt::AttemptId;
 use crate::resource::findings::Findings;
 use crate::resource::kind::Kind;
+use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
 use crate::resource::provenance::Provenance;
 use crate::resource::reason::Reason;
@@ -37,7 +45,8 @@ fn facts(status: TaskStatus) -> Facts {
     let mut task = object(Kind::Task, "t", spec.clone());
     task.task = Some(TaskView {
         status,
-        attempt: None,
+        since: NOW,
+        attempts: Vec::new(),
         cancel_requested: false,
         retry_requested: false,
         owner: "web".into(),
@@ -86,6 +95,7 @@ fn attempt() -> AttemptView {
         outcome: None,
         reason: None,
         message: None,
+        asked: Vec::new(),
         tools: Vec::new(),
         findings: Default::default(),
         result_dir: None,
@@ -123,6 +133,50 @@ fn a_delay_says_when_it_is_over() {
     says(&facts, &["no controller is running"], "nothing will happen until a controller runs: manifestd serve");
     facts.controller = Controller::Silent("slow".into());
     says(&facts, &["does not answer: slow"], "(in 43s)");
+}
+
+/// A replica as it is known.
+fn replica(healthy: bool, standing: Standing) -> Replica {
+    let message = if healthy { "" } else { "connection refused" }.to_owned();
+    let health = ReplicaHealth { url: "ws://h:1".into(), healthy, changed_at: NOW, message, ..Default::default() };
+    Replica { url: "ws://h:1".into(), standing, facts: Some(ReplicaFacts { health, ..Default::default() }) }
+}
+
+#[test]
+fn an_analyzer_that_cannot_be_used_is_told_with_its_replicas() {
+    let dead = || replica(false, Standing::Unhealthy);
+    let open = || replica(true, Standing::Open { until: NOW.plus(Span::seconds(50)) });
+    let mut facts = facts(fresh());
+    facts.replicas = vec![dead()];
+    says(&facts, &["no replica of analyzer \"lint\" can be used", "connection refused"], "when a replica can be used");
+    facts.replicas.push(replica(true, Standing::Usable));
+    says(&facts, &["waits for a free slot", "replica ws://h:1 does not answer"], "the rate allows it");
+
+    let until = Some(NOW.plus(Span::seconds(30)));
+    let mut facts = self::facts(fresh().waiting(Reason::AnalyzerUnavailable, "wait 1 of 3", until));
+    facts.replicas = vec![dead()];
+    says(&facts, &["wait 1 of 3", "connection refused"], "as soon as a replica answers; else it is looked at again at");
+    facts.replicas = vec![replica(true, Standing::Usable)];
+    says(&facts, &["by now one can be used"], "queued at the controller's next look");
+    let mut facts = self::facts(fresh().waiting(Reason::BreakerOpen, "broke", until));
+    facts.replicas = vec![open()];
+    says(&facts, &["broke too many requests in a row", "(in 50s)"], "or as soon as a replica can be used");
+}
+
+#[test]
+fn a_task_that_failed_for_want_of_its_analyzer_says_whether_it_starts_over() {
+    let failed = fresh().ended(Phase::Failed, Reason::AnalyzerUnavailable, "waited 3 times", Findings::default(), NOW);
+    let mut facts = facts(failed);
+    facts.replicas = vec![replica(false, Standing::Unhealthy)];
+    says(
+        &facts,
+        &["waited 3 times", "connection refused"],
+        "starts over by itself when its analyzer is back (up to 3 times",
+    );
+    facts.controller = Controller::Absent;
+    says(&facts, &["no controller is running"], "nothing will happen until a controller runs");
+    facts.recoveries_max = 0;
+    says(&facts, &[], "nothing by itself");
 }
 
 #[test]
@@ -172,4 +226,58 @@ fn an_ended_task_says_whether_it_runs_again() {
     says(&facts, &["runPolicy is Once"], "nothing; see");
     let removed = self::facts(fresh().ended(Phase::Cancelled, Reason::ManifestRemoved, "", Findings::default(), NOW));
     says(&removed, &["its manifest is there again"], "runs again at the controller's next look");
+}
+
+#[test]
+fn there_is_an_answer_for_every_reason_in_every_phase() {
+    for &reason in Reason::ALL {
+        assert!(advice(reason).len() > 10, "{reason}");
+        for &phase in Phase::ALL {
+            let mut status = TaskStatus { phase, reason, message: "because of this".into(), ..fresh() };
+            status.finished_at = phase.is_terminal().then_some(NOW);
+            let why = explain(&facts(status));
+            assert!(!why.because.is_empty() && !why.next.is_empty(), "{phase} {reason}: {why:?}");
+            if phase == Phase::Failed {
+                assert!(why.because.iter().any(|sentence| sentence.contains(advice(reason))), "{reason}: {why:?}");
+            }
+        }
+    }
+}
+
+fn stuck(status: TaskStatus, minutes: u64, carriers: &Carriers) -> Option<String> {
+    let now = NOW.plus(Span::minutes(minutes));
+    let mut facts = facts(status);
+    let running = AttemptView { deadline_at: NOW.plus(Span::minutes(30)), ..attempt() };
+    let state = facts.task.task.as_mut().unwrap();
+    state.attempts = vec![running];
+    judge(&facts.task, carriers, Span::minutes(15), now).map(|stuck| stuck.hint)
+}
+
+#[test]
+fn stuck_is_what_waits_for_a_person_or_too_long_or_is_carried_by_nobody() {
+    let held = |minutes| {
+        let id = AttemptId { task: Uid("u".into()), number: 2 };
+        Carriers::Held(HashMap::from([(id, NOW.plus(Span::minutes(minutes)))]))
+    };
+    let waits = |reason| fresh().waiting(reason, "", None);
+    let runs = || TaskStatus { phase: Phase::Running, reason: Reason::AttemptStarted, attempt: 2, ..fresh() };
+    let hint = |hint: Option<String>, word: &str| {
+        assert!(hint.as_deref().is_some_and(|hint| hint.contains(word)), "{hint:?} has no {word:?}");
+    };
+    assert_eq!(stuck(waits(Reason::Queued), 59, &held(0)), None);
+    hint(stuck(waits(Reason::Queued), 61, &held(0)), "pending for");
+    for reason in
+        [Reason::AppNotFound, Reason::AnalyzerNotFound, Reason::AppMissing, Reason::Suspended, Reason::DiskFull]
+    {
+        hint(stuck(waits(reason), 0, &held(0)), advice(reason));
+    }
+    assert_eq!(stuck(runs(), 10, &held(9)), None);
+    hint(stuck(runs(), 10, &held(1)), "silent for 9m");
+    hint(stuck(runs(), 31, &held(31)), "past its deadline");
+    hint(stuck(runs(), 1, &Carriers::Held(HashMap::new())), "does not carry it");
+    hint(stuck(runs(), 1, &Carriers::Absent), "no controller");
+    assert_eq!(stuck(runs(), 1, &Carriers::Unknown), None);
+    let ended = |reason| fresh().ended(Phase::Failed, reason, "", Findings::default(), NOW);
+    hint(stuck(ended(Reason::Stuck), 0, &held(0)), "restart the analyzer");
+    assert_eq!(stuck(ended(Reason::ToolFailed), 90, &held(0)), None);
 }

@@ -7,11 +7,13 @@ use rusqlite::Connection;
 use super::context::Context;
 use super::exit::Exit;
 use super::item::{self, Beside};
+use super::merged::{self, RoundResult};
 use super::out::{Out, clean};
 use super::replicas::{table_of, usable};
 use super::table::{self, Columns};
 use super::{events, names, rows};
 use crate::manifest::to_yaml;
+use crate::plan::merge::MergedTool;
 use crate::resource::kind::Kind;
 use crate::resource::time::Timestamp;
 use crate::store::pool::{PoolOccupant, pool_occupants};
@@ -65,7 +67,12 @@ fn describe(context: &Context, connection: &Connection, object: &ObjectView, out
             if let Some(task) = &object.task {
                 task_status(object, task, now, out)?;
             }
-            attempts(context, &view::attempts(connection, &object.uid)?, now, out)?;
+            let all = view::attempts(connection, &object.uid)?;
+            attempts(&all, now, out)?;
+            if let Some(of) = merged::latest(object, &all) {
+                tools(&of, out)?;
+            }
+            directories(context, &all, out)?;
         }
         Kind::App => app(connection, object, now, out)?,
         Kind::Analyzer => analyzer(connection, object, &beside, out)?,
@@ -142,7 +149,7 @@ fn task_status(object: &ObjectView, task: &TaskView, now: Timestamp, out: &mut O
     Ok(())
 }
 
-fn attempts(context: &Context, all: &[AttemptView], now: Timestamp, out: &mut Out) -> io::Result<()> {
+fn attempts(all: &[AttemptView], now: Timestamp, out: &mut Out) -> io::Result<()> {
     if all.is_empty() {
         return writeln!(out, "Attempts:  <none>");
     }
@@ -172,10 +179,11 @@ fn attempts(context: &Context, all: &[AttemptView], now: Timestamp, out: &mut Ou
     let header =
         ["NUMBER", "ROUND", "GENERATION", "REPLICA", "STARTED", "TOOK", "OUTCOME", "REASON", "FINDINGS", "MESSAGE"];
     indented(out, &header, &rows)?;
-    for attempt in shown {
-        tools(attempt, out)?;
-    }
-    for attempt in shown {
+    Ok(())
+}
+
+fn directories(context: &Context, all: &[AttemptView], out: &mut Out) -> io::Result<()> {
+    for attempt in &all[all.len().saturating_sub(ATTEMPTS_MAX)..] {
         if let (Some(directory), Some(sha256)) = (&attempt.result_dir, &attempt.result_sha256) {
             let path = context.state.join("results").join(directory);
             writeln!(out, "Result of attempt {}:", attempt.number)?;
@@ -185,19 +193,22 @@ fn attempts(context: &Context, all: &[AttemptView], now: Timestamp, out: &mut Ou
     Ok(())
 }
 
-fn tools(attempt: &AttemptView, out: &mut Out) -> io::Result<()> {
-    if attempt.tools.is_empty() {
+/// The tools of the latest round with a result: what counts of each, and where it comes from.
+fn tools(of: &RoundResult, out: &mut Out) -> io::Result<()> {
+    if of.merged.tools.is_empty() {
         return Ok(());
     }
-    writeln!(out, "Tools of attempt {}:", attempt.number)?;
-    let rows: Vec<Vec<String>> = attempt
-        .tools
-        .iter()
-        .map(|tool| {
-            vec![tool.name.clone(), tool.status.to_string(), table::findings(tool.findings), tool.message.clone()]
-        })
-        .collect();
-    indented(out, &["TOOL", "STATUS", "FINDINGS", "MESSAGE"], &rows)
+    let round = of.attempts.first().map_or(0, |attempt| attempt.round);
+    writeln!(out, "Tools of round {round}:")?;
+    let row = |tool: &MergedTool| {
+        let report = &tool.report;
+        let (status, found) = (report.status.to_string(), table::findings(report.findings));
+        let permanent = if report.permanent { "yes" } else { "-" };
+        let message = report.message.clone();
+        vec![report.name.clone(), status, found, tool.attempt.to_string(), permanent.to_owned(), message]
+    };
+    let rows: Vec<Vec<String>> = of.merged.tools.iter().map(row).collect();
+    indented(out, &["TOOL", "STATUS", "FINDINGS", "ATTEMPT", "PERMANENT", "MESSAGE"], &rows)
 }
 
 fn app(connection: &Connection, object: &ObjectView, now: Timestamp, out: &mut Out) -> anyhow::Result<()> {

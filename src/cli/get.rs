@@ -17,6 +17,8 @@ use super::names;
 use super::out::{Out, note};
 use super::rows;
 use super::selector::Selector;
+use super::sort::sort;
+use super::stuck;
 use super::table::Columns;
 use crate::manifest::to_yaml;
 use crate::resource::kind::Kind;
@@ -28,6 +30,7 @@ use crate::store::view::{self, Filter, ObjectView};
   manifestd get tasks -l model=gpt-4o -o wide
   manifestd get task/lint-demo -o yaml
   manifestd get tasks,apps --sort-by .spec.priority
+  manifestd get tasks --stuck
   manifestd get problems
 
 FINDINGS(H/M/L) counts high, medium and low findings; `+n` are those whose severity the tool did not say.")]
@@ -50,6 +53,9 @@ pub(crate) struct Args {
     /// Sort by a column (name, age, phase, ...) or a field (.spec.priority)
     #[arg(long, value_name = "FIELD")]
     sort_by: Option<String>,
+    /// Only tasks that will not move by themselves, or are suspiciously long where they are, with what to do about it
+    #[arg(long, conflicts_with_all = ["watch", "removed"])]
+    stuck: bool,
     /// Print no column titles
     #[arg(long)]
     no_headers: bool,
@@ -87,6 +93,9 @@ pub(crate) async fn run(context: &Context, args: Args) -> anyhow::Result<Exit> {
     let wanted = wanted(&args.what)?;
     let connection = context.open()?;
     let (objects, beside) = load(&connection, context, &args, &wanted)?;
+    if args.stuck {
+        return stuck(context, &args, &wanted, &objects, &beside, &mut out).await;
+    }
     if args.watch {
         return watch(context, &args, &wanted, connection, &mut out).await;
     }
@@ -107,6 +116,41 @@ pub(crate) async fn run(context: &Context, args: Args) -> anyhow::Result<Exit> {
     if objects.is_empty() && !matches!(args.output, Format::Json | Format::Yaml) {
         let kinds: Vec<_> = wanted.kinds.iter().map(|kind| kind.plural()).collect();
         note(format_args!("No {} found in {}.", kinds.join(", "), context.state.display()));
+    }
+    Ok(Exit::Ok)
+}
+
+/// Prints those of the tasks that are stuck.
+async fn stuck(
+    context: &Context,
+    args: &Args,
+    wanted: &Wanted,
+    objects: &[ObjectView],
+    beside: &Beside,
+    out: &mut Out,
+) -> anyhow::Result<Exit> {
+    if wanted.kinds != [Kind::Task] {
+        bail!("--stuck is about tasks: manifestd get tasks --stuck");
+    }
+    let carriers = stuck::carriers(&context.state).await;
+    let judge = |task| stuck::judge(task, &carriers, context.settings.stuck_after, beside.now);
+    let found: Vec<_> = objects.iter().filter_map(|task| Some((task, judge(task)?))).collect();
+    let wide = args.output == Format::Wide;
+    match args.output {
+        Format::Json | Format::Yaml => {
+            let whole = item::list(found.iter().map(|(task, of)| stuck::item(task, of, beside)).collect());
+            if args.output == Format::Json { out.json(&whole)? } else { out.write_all(to_yaml(&whole).as_bytes())? }
+        }
+        Format::Name => found.iter().try_for_each(|(task, _)| writeln!(out, "task/{}", task.name))?,
+        Format::Table | Format::Wide if found.is_empty() => {}
+        Format::Table | Format::Wide => {
+            let rows: Vec<_> = found.iter().map(|(task, of)| stuck::row(task, of, beside.now, wide)).collect();
+            Columns::new(&stuck::header(wide)).write(out, &rows, args.no_headers)?;
+        }
+    }
+    out.flush()?;
+    if found.is_empty() && !matches!(args.output, Format::Json | Format::Yaml) {
+        note(format_args!("No task is stuck, of {} in {}.", objects.len(), context.state.display()));
     }
     Ok(Exit::Ok)
 }
@@ -172,42 +216,6 @@ fn load(
         sort(&mut objects, &beside, field)?;
     }
     Ok((objects, beside))
-}
-
-/// Sorts by a field of the JSON; objects without it come last.
-fn sort(objects: &mut Vec<ObjectView>, beside: &Beside, field: &str) -> anyhow::Result<()> {
-    let path = match field.to_ascii_lowercase().as_str() {
-        "name" => "/metadata/name".into(),
-        "age" => "/metadata/creationTimestamp".into(),
-        "app" | "analyzer" | "priority" | "path" | "model" | "number" => format!("/spec/{}", field.to_lowercase()),
-        "phase" | "reason" | "attempts" | "message" => format!("/status/{}", field.to_lowercase()),
-        "next" => "/status/nextTime".into(),
-        _ if field.starts_with('.') || field.starts_with("{.") => field.trim_matches(['{', '}']).replace('.', "/"),
-        _ => bail!(
-            "cannot sort by {field:?}; write name, age, app, analyzer, phase, reason, priority, attempts, next, or a field such as .spec.priority"
-        ),
-    };
-    let mut keyed: Vec<(Option<Value>, ObjectView)> = std::mem::take(objects)
-        .into_iter()
-        .map(|object| (item::item(&object, beside).pointer(&path).cloned(), object))
-        .collect();
-    if !keyed.is_empty() && keyed.iter().all(|(key, _)| key.is_none()) {
-        bail!("cannot sort by {field:?}: no object has this field");
-    }
-    keyed.sort_by(|(a, _), (b, _)| match (a, b) {
-        (Some(a), Some(b)) => compare(a, b),
-        (a, b) => a.is_none().cmp(&b.is_none()),
-    });
-    objects.extend(keyed.into_iter().map(|(_, object)| object));
-    Ok(())
-}
-
-fn compare(a: &Value, b: &Value) -> std::cmp::Ordering {
-    match (a.as_f64(), b.as_f64(), a.as_str(), b.as_str()) {
-        (Some(a), Some(b), _, _) => a.total_cmp(&b),
-        (_, _, Some(a), Some(b)) => a.cmp(b),
-        _ => a.to_string().cmp(&b.to_string()),
-    }
 }
 
 fn tables(objects: &[ObjectView], beside: &Beside, args: &Args, wanted: &Wanted, out: &mut Out) -> std::io::Result<()> {

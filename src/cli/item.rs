@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::merged::{self, RoundResult};
 use super::replicas::{Replica, replicas, usable};
 use crate::config::Settings;
 use crate::plan::replica::ReplicaFacts;
@@ -141,7 +142,7 @@ pub(crate) fn item(object: &ObjectView, beside: &Beside) -> Value {
 
 fn status(object: &ObjectView, beside: &Beside) -> Value {
     let mut status = match object.kind {
-        Kind::Task => object.task.as_ref().map_or_else(Map::new, task_status),
+        Kind::Task => object.task.as_ref().map_or_else(Map::new, |task| task_status(object, task)),
         Kind::App => {
             let app = object.app.as_ref();
             let mut status = Map::new();
@@ -188,7 +189,7 @@ fn status(object: &ObjectView, beside: &Beside) -> Value {
     Value::Object(status)
 }
 
-fn task_status(task: &TaskView) -> Map<String, Value> {
+fn task_status(object: &ObjectView, task: &TaskView) -> Map<String, Value> {
     let status = &task.status;
     let mut map = Map::new();
     map.insert("phase".into(), json!(status.phase));
@@ -197,13 +198,26 @@ fn task_status(task: &TaskView) -> Map<String, Value> {
     map.insert("observedGeneration".into(), json!(status.observed_generation));
     map.insert("round".into(), json!(status.round));
     map.insert("attempts".into(), json!(status.attempt));
+    put_time(&mut map, "phaseTime", Some(task.since));
     put_time(&mut map, "nextTime", status.next_at);
     put_time(&mut map, "startTime", status.started_at);
     put_time(&mut map, "completionTime", status.finished_at);
     map.insert("findings".into(), json!(status.findings));
     map.insert("owner".into(), json!(task.owner));
     map.insert("pool".into(), json!(task.pool));
+    map.insert("tools".into(), json!(merged::latest(object, &task.attempts).map_or_else(Vec::new, |of| tools(&of))));
     map
+}
+
+/// The tools of a round, each with the attempt and the directory that it comes from.
+fn tools(of: &RoundResult) -> Vec<Value> {
+    let tools = of.merged.tools.iter().map(|tool| {
+        let mut item = json!(tool.report);
+        item["attempt"] = json!(tool.attempt);
+        item["directory"] = json!(of.attempt(tool.attempt).and_then(|attempt| attempt.result_dir.as_ref()));
+        item
+    });
+    tools.collect()
 }
 
 fn put_time(map: &mut Map<String, Value>, key: &str, time: Option<Timestamp>) {

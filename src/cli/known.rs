@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use super::files::ManifestFile;
 use super::out::{clean, note};
 use crate::manifest::{Document, Known, KnownAnalyzer, KnownApp, Problem, references};
+use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::app::AppSpec;
 use crate::resource::kind::Kind;
 use crate::resource::object::Spec;
@@ -71,7 +72,9 @@ pub(crate) fn stored(context: &super::context::Context) -> anyhow::Result<Known>
     }
     for analyzer in view::objects(&connection, Kind::Analyzer, &Filter::default())? {
         let websocket = analyzer.spec.get("websocket").is_some_and(|spec| !spec.is_null());
-        known.analyzers.insert(analyzer.name, KnownAnalyzer { websocket });
+        let spec = serde_json::from_value::<AnalyzerSpec>(analyzer.spec);
+        let found = spec.as_ref().map_or(KnownAnalyzer { websocket, needs: None }, KnownAnalyzer::from);
+        known.analyzers.insert(analyzer.name, found);
     }
     known.pools.extend(crate::store::glance::names(&connection, Kind::Pool)?);
     Ok(known)

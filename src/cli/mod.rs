@@ -3,6 +3,7 @@
 //! A command is one file here, one variant of `Command` and one arm in [`run`]. Reading commands open the database read-only and work
 //! with or without a running controller; changing ones go through [`request`].
 
+mod advice;
 mod analyzer;
 mod apply;
 mod ask;
@@ -15,6 +16,7 @@ pub mod context;
 mod delete;
 mod describe;
 mod diff;
+mod disk;
 mod edit;
 mod events;
 pub mod exit;
@@ -24,6 +26,7 @@ mod get;
 mod item;
 mod known;
 mod logs;
+mod merged;
 mod names;
 mod orphans;
 mod out;
@@ -36,8 +39,10 @@ mod rows;
 mod schema;
 pub mod selector;
 mod serve;
+mod sort;
 mod status;
 mod stop;
+mod stuck;
 mod systemd;
 mod table;
 mod unwell;

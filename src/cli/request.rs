@@ -30,7 +30,7 @@ pub async fn perform(context: &Context, request: Request) -> anyhow::Result<(Res
     }
     let needs_loops = match request {
         Request::Sync | Request::AcceptOrphans | Request::Reconcile { .. } => true,
-        Request::Cancel { .. } | Request::Retry { .. } | Request::Status => false,
+        Request::Cancel { .. } | Request::Retry { .. } | Request::Status | Request::Held => false,
     };
     let path = database_path(&context.state);
     if !path.exists() && !needs_loops {

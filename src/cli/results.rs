@@ -11,9 +11,11 @@ use serde_json::{Value, json};
 
 use super::context::Context;
 use super::exit::{Exit, refused};
+use super::merged::{self, RoundResult};
 use super::names;
 use super::out::{Out, note};
 use super::table::Columns;
+use crate::executor::results::file_name;
 use crate::resource::kind::Kind;
 use crate::store::view::{self, AttemptView, Filter, ObjectView};
 
@@ -29,7 +31,7 @@ pub(crate) struct Args {
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
-    /// Number of the attempt [default: the latest with a result]
+    /// Number of one attempt [default: what all attempts of the latest round with a result came to]
     #[arg(long, value_name = "N")]
     attempt: Option<u32>,
 }
@@ -42,7 +44,7 @@ enum Format {
     Table,
     /// One SARIF 2.1.0 document with the runs of all tools
     Sarif,
-    /// The result.json of the attempt as it is; with `all`, a List of them
+    /// The result.json of the attempt as it is; with `all`, or when several attempts have a part of it, a List of them
     Json,
 }
 
@@ -53,9 +55,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
     if all && args.attempt.is_some() {
         bail!("--attempt needs the name of one task");
     }
-    let chosen: Vec<(ObjectView, AttemptView)> = if all {
+    let chosen: Vec<(ObjectView, RoundResult)> = if all {
         let tasks = view::objects(&connection, Kind::Task, &Filter::default())?;
-        let latest = |task: ObjectView| Ok(latest(&connection, &task)?.map(|attempt| (task, attempt)));
+        let latest = |task: ObjectView| Ok(latest(&connection, &task)?.map(|of| (task, of)));
         tasks.into_iter().filter_map(|task| latest(task).transpose()).collect::<anyhow::Result<_>>()?
     } else {
         vec![one(&connection, args)?]
@@ -64,9 +66,10 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
     match args.output {
         Format::Table => table(&chosen, &mut out)?,
         Format::Sarif => sarif(context, &chosen, &mut out)?,
-        Format::Json if all => list(context, &chosen, &mut out)?,
+        // One result as it is; several attempts that each have a part of it as a list, like several tasks.
+        Format::Json if all || chosen.iter().any(|(_, of)| of.attempts.len() > 1) => list(context, &chosen, &mut out)?,
         Format::Json => {
-            for (task, attempt) in &chosen {
+            for (task, attempt) in each_attempt(&chosen) {
                 let path = directory(context, task, attempt)?.join("result.json");
                 let Some(mut file) = stored(&path)? else {
                     return Err(refused(format!(
@@ -87,8 +90,13 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// The named task with the attempt that is asked for.
-fn one(connection: &Connection, args: &Args) -> anyhow::Result<(ObjectView, AttemptView)> {
+/// Every attempt that a part of a result comes from.
+fn each_attempt(chosen: &[(ObjectView, RoundResult)]) -> impl Iterator<Item = (&ObjectView, &AttemptView)> {
+    chosen.iter().flat_map(|(task, of)| of.attempts.iter().map(move |attempt| (task, attempt)))
+}
+
+/// The named task with its result, or with the attempt that is asked for.
+fn one(connection: &Connection, args: &Args) -> anyhow::Result<(ObjectView, RoundResult)> {
     let name = names::of_kind(Kind::Task, &args.task)?;
     let task = names::find(connection, Kind::Task, name)?;
     let found = match args.attempt {
@@ -96,23 +104,22 @@ fn one(connection: &Connection, args: &Args) -> anyhow::Result<(ObjectView, Atte
         Some(number) => {
             let found = view::attempts(connection, &task.uid)?.into_iter().find(|attempt| attempt.number == number);
             let Some(attempt) = found else { return Err(refused(format!("task/{name} has no attempt {number}"))) };
-            Some(attempt)
+            Some(RoundResult::of_attempt(attempt))
         }
     };
     match found {
-        Some(attempt) => Ok((task, attempt)),
+        Some(of) => Ok((task, of)),
         None => Err(refused(format!("task/{name} has no result; manifestd why {name} says how it stands"))),
     }
 }
 
-/// The latest attempt that left a result, or at least said something of its tools.
-fn latest(connection: &Connection, task: &ObjectView) -> anyhow::Result<Option<AttemptView>> {
-    let has_result = |attempt: &AttemptView| attempt.result_dir.is_some() || !attempt.tools.is_empty();
-    let current = task.task.as_ref().and_then(|task| task.attempt.clone());
-    if let Some(attempt) = current.filter(has_result) {
-        return Ok(Some(attempt));
+/// The result of the latest round that has one.
+fn latest(connection: &Connection, task: &ObjectView) -> anyhow::Result<Option<RoundResult>> {
+    let current = task.task.as_ref().map(|task| task.attempts.as_slice()).unwrap_or_default();
+    if let Some(of) = merged::latest(task, current) {
+        return Ok(Some(of));
     }
-    Ok(view::attempts(connection, &task.uid)?.into_iter().rev().find(has_result))
+    Ok(merged::latest(task, &view::attempts(connection, &task.uid)?))
 }
 
 /// Where the files of a result lie.
@@ -131,15 +138,14 @@ pub(crate) fn result_directory(context: &Context, stored: &str) -> anyhow::Resul
     Ok(context.state.join("results").join(stored))
 }
 
-fn table(chosen: &[(ObjectView, AttemptView)], out: &mut Out) -> std::io::Result<()> {
+fn table(chosen: &[(ObjectView, RoundResult)], out: &mut Out) -> std::io::Result<()> {
     let rows: Vec<Vec<String>> = chosen
         .iter()
-        .flat_map(|(task, attempt)| attempt.tools.iter().map(move |tool| (task, attempt, tool)))
+        .flat_map(|(task, of)| of.merged.tools.iter().map(move |merged| (task, merged.attempt, &merged.report)))
         .map(|(task, attempt, tool)| {
             let found = tool.findings;
             let counts = [found.high, found.medium, found.low, found.unrated].map(|count| count.to_string());
-            let mut row =
-                vec![task.name.clone(), attempt.number.to_string(), tool.name.clone(), tool.status.to_string()];
+            let mut row = vec![task.name.clone(), attempt.to_string(), tool.name.clone(), tool.status.to_string()];
             row.extend(counts);
             row.push(tool.message.clone());
             row
@@ -150,15 +156,15 @@ fn table(chosen: &[(ObjectView, AttemptView)], out: &mut Out) -> std::io::Result
 }
 
 /// Writes one SARIF document, run by run, so that only one file is in memory at a time.
-fn sarif(context: &Context, chosen: &[(ObjectView, AttemptView)], out: &mut Out) -> anyhow::Result<()> {
+fn sarif(context: &Context, chosen: &[(ObjectView, RoundResult)], out: &mut Out) -> anyhow::Result<()> {
     write!(out, "{{\n  \"$schema\": {},\n  \"version\": \"2.1.0\",\n  \"runs\": [", json!(SARIF_SCHEMA))?;
     let mut first = true;
-    for (task, attempt) in chosen {
-        for path in sarif_files(context, task, attempt)? {
+    for (task, of) in chosen {
+        for (number, path) in sarif_files(context, task, of)? {
             for mut run in runs(&path)? {
                 // Tells the runs of one tool on several apps apart. Source: SARIF 2.1.0, section 3.14.3.
                 if let Some(run) = run.as_object_mut() {
-                    let id = format!("{}/{}", task.name, attempt.number);
+                    let id = format!("{}/{number}", task.name);
                     run.entry("automationDetails").or_insert_with(|| json!({ "id": id }));
                 }
                 write!(out, "{}\n    ", if std::mem::take(&mut first) { "" } else { "," })?;
@@ -170,7 +176,28 @@ fn sarif(context: &Context, chosen: &[(ObjectView, AttemptView)], out: &mut Out)
     Ok(())
 }
 
-fn sarif_files(context: &Context, task: &ObjectView, attempt: &AttemptView) -> anyhow::Result<Vec<PathBuf>> {
+/// The SARIF files of a result with the number of the attempt that left them: each tool's file from the attempt whose report counts.
+fn sarif_files(context: &Context, task: &ObjectView, of: &RoundResult) -> anyhow::Result<Vec<(u32, PathBuf)>> {
+    let mut files = Vec::new();
+    for attempt in &of.attempts {
+        let superseded: Vec<String> = of
+            .merged
+            .tools
+            .iter()
+            .filter(|tool| tool.attempt != attempt.number)
+            .map(|tool| format!("{}.sarif", file_name(&tool.report.name)))
+            .collect();
+        for path in sarif_of(context, task, attempt)? {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            if !superseded.iter().any(|other| other.eq_ignore_ascii_case(&name)) {
+                files.push((attempt.number, path));
+            }
+        }
+    }
+    Ok(files)
+}
+
+fn sarif_of(context: &Context, task: &ObjectView, attempt: &AttemptView) -> anyhow::Result<Vec<PathBuf>> {
     if attempt.result_dir.is_none() {
         return Ok(Vec::new());
     }
@@ -213,10 +240,10 @@ fn stored(path: &Path) -> anyhow::Result<Option<File>> {
 }
 
 /// All results as one List, item by item; the result is null where the analyzer sent none.
-fn list(context: &Context, chosen: &[(ObjectView, AttemptView)], out: &mut Out) -> anyhow::Result<()> {
+fn list(context: &Context, chosen: &[(ObjectView, RoundResult)], out: &mut Out) -> anyhow::Result<()> {
     write!(out, "{{\n  \"kind\": \"List\",\n  \"items\": [")?;
     let mut first = true;
-    for (task, attempt) in chosen.iter().filter(|(_, attempt)| attempt.result_dir.is_some()) {
+    for (task, attempt) in each_attempt(chosen).filter(|(_, attempt)| attempt.result_dir.is_some()) {
         let path = directory(context, task, attempt)?.join("result.json");
         let result: Value = match stored(&path)? {
             Some(file) => serde_json::from_reader(BufReader::new(file)).with_context(|| path.display().to_string())?,

@@ -83,6 +83,8 @@ pub struct Limits {
     pub reconnect_pause: Duration,
     /// How long a cancel may take to be confirmed. The embedded analyzer gives its programs five seconds.
     pub cancel_wait: Duration,
+    /// With less room than this in the state directory, in bytes, nothing is begun: its result could not be kept.
+    pub room_bytes_min: u64,
 }
 
 impl Default for Limits {
@@ -96,6 +98,7 @@ impl Default for Limits {
             silence_max: Duration::from_secs(60),
             reconnect_pause: Duration::from_millis(500),
             cancel_wait: Duration::from_secs(8),
+            room_bytes_min: 16 * MIB as u64,
         }
     }
 }
@@ -166,6 +169,12 @@ async fn dispatch(running: Running<'_>, hub: &Hub) -> Option<Ending> {
         && let Some(verdict) = running.fence.reached().now_or_never()
     {
         return Some(running.end(verdict, None, Vec::new()).await);
+    }
+    let (state, room) = (&running.surroundings.state, running.surroundings.limits.room_bytes_min);
+    if !running.assignment.resumed
+        && let Some(problem) = results::lacks_room(state, room).await
+    {
+        return Some(running.refuse(Outcome::Failed, Reason::DiskFull, problem).await);
     }
     match &running.assignment.target {
         Target::WebSocket { url, request, connect_timeout, extended: true } => {

@@ -123,8 +123,34 @@ pub fn clear_staging(state: &Path) -> io::Result<usize> {
     Ok(removed)
 }
 
+/// Whether an error says that there is no room, on the disk or within a quota.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// What is to be said when the state directory has less room than this; `None` also when that cannot be found out.
+pub(super) async fn lacks_room(state: &Path, bytes_min: u64) -> Option<String> {
+    let dir = state.to_owned();
+    let free = blocking(move || free_bytes(&dir)).await.ok()?;
+    let mib = |bytes: u64| bytes >> 20;
+    (free < bytes_min).then(|| {
+        let (dir, free, wanted) = (state.display(), mib(free), mib(bytes_min));
+        format!("nothing was begun: only {free} MiB are free in {dir}, and a result may need {wanted}; make room there")
+    })
+}
+
+/// Room that is left for this program where a directory lies, in bytes.
+///
+/// # Errors
+/// What the system says.
+pub fn free_bytes(dir: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(dir)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 /// A name that is safe as one path component, whatever a peer calls its tool. Different texts stay different: what had to be changed gets a digest.
-fn file_name(text: &str) -> String {
+#[must_use]
+pub fn file_name(text: &str) -> String {
     const BYTES_MAX: usize = 100;
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let safe = !text.is_empty()

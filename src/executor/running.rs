@@ -129,7 +129,8 @@ impl<'a> Running<'a> {
         self.end(Verdict::without_tools(outcome, reason, message), None, Vec::new()).await
     }
 
-    /// Stores what there is and gives the ending. A success whose result cannot be stored is none; any other ending keeps its reason.
+    /// Stores what there is and gives the ending. A success whose result cannot be stored is none, nor is a failure when
+    /// the disk is full; any other ending keeps its reason.
     pub(super) async fn end(
         self,
         mut verdict: Verdict,
@@ -153,9 +154,13 @@ impl<'a> Running<'a> {
             Err(error) => {
                 results::discard(self.staging).await;
                 let problem = format!("the result could not be stored: {error}");
-                if matches!(verdict.outcome, Outcome::Completed | Outcome::PartialSuccess) {
+                let full = results::is_full(&error);
+                // On a full disk a failure is no more to be believed than a success: the tools had no room either.
+                let lost = matches!(verdict.outcome, Outcome::Completed | Outcome::PartialSuccess)
+                    || full && verdict.outcome == Outcome::Failed;
+                if lost {
                     verdict.outcome = Outcome::Failed;
-                    verdict.reason = Reason::ResultNotStored;
+                    verdict.reason = if full { Reason::DiskFull } else { Reason::ResultNotStored };
                     verdict.message = one_line(&problem);
                 } else {
                     verdict.message = one_line(&format!("{}; {problem}", verdict.message));

@@ -63,6 +63,8 @@ pub struct Document {
     pub name_place: Place,
     /// The objects it names.
     pub references: Vec<Reference>,
+    /// Where a Task gives its deadline.
+    pub deadline_place: Option<Place>,
     /// The bytes of the file from its `---` line, if it has one, to the next document: cutting them out leaves a valid file.
     pub whole: Range<usize>,
     /// The bytes of the document itself: replacing them leaves a valid file.
@@ -194,7 +196,10 @@ fn accept(raw: RawDocument<'_>, source: &Source<'_>, roots: &[String], faults: &
             let node = root.get("metadata").and_then(|metadata| metadata.get("name"));
             let name_place = source.place(node.map_or(root.span, |node| node.span));
             let references = references(&object, &root, source);
-            parsed.documents.push(Document { object, line, name_place, references, whole: raw.whole, body: raw.body });
+            let deadline = root.get("spec").and_then(|spec| spec.get("activeDeadlineSeconds"));
+            let deadline_place = deadline.map(|node| source.place(node.span));
+            let (whole, body) = (raw.whole, raw.body);
+            parsed.documents.push(Document { object, line, name_place, references, deadline_place, whole, body });
         }
         None => {
             let name = root.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Node::text);

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::kind::Kind;
 use crate::resource::object::Spec;
+use crate::resource::time::Span;
 
 use super::parse::{Broken, Document, Reference};
 use super::problem::{Place, Problem, Severity};
@@ -35,6 +37,20 @@ pub struct KnownApp {
 pub struct KnownAnalyzer {
     /// Whether it is driven over WebSocket.
     pub websocket: bool,
+    /// A time that its manifest gives and that fits into every attempt, with its field; the usual one contradicts nobody.
+    pub needs: Option<(&'static str, Span)>,
+}
+
+impl From<&AnalyzerSpec> for KnownAnalyzer {
+    fn from(spec: &AnalyzerSpec) -> Self {
+        let times = [
+            spec.websocket.as_ref().map(|websocket| ("spec.websocket.connectTimeout", websocket.connect_timeout)),
+            spec.command.as_ref().map(|command| ("spec.command.terminationGrace", command.termination_grace)),
+        ];
+        // What nobody wrote is the default, which gives way.
+        let needs = times.into_iter().flatten().find(|(_, time)| *time != Span::seconds(5));
+        Self { websocket: spec.websocket.is_some(), needs }
+    }
 }
 
 impl Known {
@@ -45,7 +61,7 @@ impl Known {
                 self.apps.entry(name.clone()).or_insert(KnownApp { addressable: true });
             }
             (Some(Kind::Analyzer), Some(name)) => {
-                self.analyzers.entry(name.clone()).or_insert(KnownAnalyzer { websocket: false });
+                self.analyzers.entry(name.clone()).or_insert(KnownAnalyzer { websocket: false, needs: None });
             }
             (Some(Kind::Pool), Some(name)) => {
                 self.pools.insert(name.clone());
@@ -79,6 +95,7 @@ pub fn check(documents: &[(&str, &Document)], known: &Known) -> Vec<Problem> {
             }
         }
         problems.extend(not_addressable(file, document, &names));
+        problems.extend(deadline_too_short(file, document, &names));
     }
     problems
 }
@@ -104,7 +121,7 @@ impl<'d> Names<'d> {
                     apps.insert(name, KnownApp { addressable: app.model.is_some() && app.number.is_some() });
                 }
                 Spec::Analyzer(analyzer) => {
-                    analyzers.insert(name, KnownAnalyzer { websocket: analyzer.websocket.is_some() });
+                    analyzers.insert(name, KnownAnalyzer::from(&**analyzer));
                 }
                 Spec::AppSet(_) | Spec::Pool(_) | Spec::Task(_) => {}
             }
@@ -183,6 +200,23 @@ fn not_addressable(file: &str, document: &Document, names: &Names<'_>) -> Option
     Some(error(file, place, "app-not-addressable", message, Some("give the App `spec.model` and `spec.number`".into())))
 }
 
+/// A deadline within which the analyzer cannot even be reached, or a program not be stopped.
+fn deadline_too_short(file: &str, document: &Document, names: &Names<'_>) -> Option<Problem> {
+    let Spec::Task(task) = &document.object.spec else { return None };
+    let (field, time) = names.analyzers.get(task.analyzer.as_str())?.needs?;
+    let deadline = Span::seconds(task.active_deadline_seconds?);
+    if deadline > time {
+        return None;
+    }
+    let place = document.deadline_place.clone()?;
+    let message = format!(
+        "`spec.activeDeadlineSeconds` is {deadline}, which is not longer than `{field}` of Analyzer {}, {time}",
+        quoted(&task.analyzer)
+    );
+    let help = Some("give the attempt more time, or the analyzer less".into());
+    Some(error(file, place, "contradiction", message, help))
+}
+
 fn error(file: &str, place: Place, code: &'static str, message: String, help: Option<String>) -> Problem {
     Problem { file: file.to_owned(), place, severity: Severity::Error, code: code.into(), message, help }
 }
@@ -254,6 +288,23 @@ mod tests {
         assert_eq!(codes(&problems), [("f", "unknown-pool", 15), ("f", "unknown-pool", 30)]);
         assert_eq!(problems[0].help.as_deref(), Some("did you mean `gpu`?"));
         assert!(problems[1].message.contains("no Pool is called"), "{problems:?}");
+    }
+
+    #[test]
+    fn a_deadline_that_leaves_no_time_is_reported_where_it_stands() {
+        let text = head("App", "a", "{path: a, model: m, number: 1}")
+            + &head("Analyzer", "slow", "{websocket: {urls: ['ws://h:1'], request: r, connectTimeout: 1m}}")
+            + &head("Analyzer", "stubborn", "{command: {argv: [x], terminationGrace: 30s}}")
+            + &head("Analyzer", "usual", "{command: {argv: [x]}}")
+            + &head("Task", "t", "\n  app: a\n  analyzer: slow\n  activeDeadlineSeconds: 60")
+            + &head("Task", "u", "\n  app: a\n  analyzer: stubborn\n  activeDeadlineSeconds: 31")
+            + &head("Task", "v", "\n  app: a\n  analyzer: usual\n  activeDeadlineSeconds: 1");
+        let documents = documents(&text);
+        let labelled: Vec<_> = documents.iter().map(|document| ("f", document)).collect();
+        let problems = check(&labelled, &Known::default());
+        assert_eq!(codes(&problems), [("f", "contradiction", 28)]);
+        assert_eq!(problems[0].place.column, 26);
+        assert!(problems[0].message.contains("spec.websocket.connectTimeout"), "{}", problems[0].message);
     }
 
     #[test]

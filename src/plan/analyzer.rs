@@ -1,5 +1,6 @@
 //! Plans for one analyzer: which replicas are asked how they are, what its conditions say, and which tasks need wait for it no longer.
 
+use super::backoff::UNAVAILABLE_BASE;
 use super::budgets::Budgets;
 use super::replica::{ReplicaFacts, Standing, of, standing};
 use super::transition::{TaskRef, transition};
@@ -89,6 +90,8 @@ pub struct Waiting {
     pub version: i64,
     /// Its status.
     pub status: TaskStatus,
+    /// When its latest attempt ended because nobody was reached; `None` when it ended otherwise, or there was none in this round.
+    pub unreached_at: Option<Timestamp>,
 }
 
 /// Reconciles one analyzer.
@@ -157,7 +160,8 @@ fn ask(
         (Some(health), Some(answered)) => !health.healthy && health.changed_at > answered,
         _ => true,
     };
-    let interval = if seen.demand { spec.probe.interval } else { IDLE_INTERVAL };
+    // What failed for want of it is looked at as often as what is idle, however rarely probes are wanted.
+    let interval = if seen.demand { spec.probe.interval.min(IDLE_INTERVAL) } else { IDLE_INTERVAL };
     let (due, urgent) = match asked {
         // A clock that was turned back must not keep a replica from being asked.
         None => (now, true),
@@ -271,14 +275,31 @@ fn set(seen: &ObservedAnalyzer, wanted: Wanted, plan: &mut Plan) {
     })));
 }
 
+/// The waits that a task keeps which goes on now; `None` when it sits out its wait.
+///
+/// After a real outage all is forgotten. A replica that is well again within moments of refusing an attempt is busy, or well only to
+/// probes: then a task goes on at once for the first time, and keeps to the schedule from then on.
+fn waits_kept(seen: &ObservedAnalyzer, task: &Waiting) -> Option<u32> {
+    let Some(refused) = task.unreached_at else { return Some(0) };
+    let well_since =
+        seen.replicas.iter().filter(|replica| replica.health.healthy).map(|replica| replica.health.changed_at);
+    match well_since.max() {
+        Some(since) if since.since(refused) >= UNAVAILABLE_BASE => Some(0),
+        _ if task.status.waits <= 1 => Some(task.status.waits),
+        _ => None,
+    }
+}
+
 /// Queues what waits for the analyzer, and starts over what failed for want of it.
 fn let_go(seen: &ObservedAnalyzer, now: Timestamp, plan: &mut Plan) {
+    let before = plan.writes.len();
     for task in &seen.waiting {
         let status = &task.status;
         let next = match status.phase {
             Phase::Pending => {
+                let Some(waits) = waits_kept(seen, task) else { continue };
                 let message = format!("analyzer {:?} can be used again", seen.name);
-                TaskStatus { waits: 0, ..status.waiting(Reason::Queued, message, None) }
+                TaskStatus { waits, ..status.waiting(Reason::Queued, message, None) }
             }
             Phase::Failed if status.recoveries < seen.budgets.recoveries_max => {
                 let recoveries = status.recoveries + 1;
@@ -293,10 +314,10 @@ fn let_go(seen: &ObservedAnalyzer, now: Timestamp, plan: &mut Plan) {
         };
         plan.writes.extend(transition(TaskRef { uid: &task.uid, name: &task.name, version: task.version }, next));
     }
-    if !seen.waiting.is_empty() {
+    if plan.writes.len() > before {
         plan.wakes.push(Key::Lane(seen.name.clone()));
-    }
-    if seen.more {
-        plan.look_again(now);
+        if seen.more {
+            plan.look_again(now);
+        }
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Order<'a> {
     pub(super) task: &'a str,
     /// What the task wants.
     pub(super) spec: &'a TaskSpec,
+    /// The tools to ask for.
+    pub(super) tools: Vec<String>,
     /// The app, if it is known.
     pub(super) app: Option<&'a AppFacts>,
     /// Name of the analyzer.
@@ -52,7 +54,7 @@ impl Order<'_> {
             },
             target,
             rate: self.analyzer_spec.and_then(|spec| spec.rate),
-            tools: self.spec.tools.clone(),
+            tools: self.tools,
             config: self.spec.config.clone(),
             opened_at: self.opened_at,
             deadline_at: self.deadline_at,

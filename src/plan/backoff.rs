@@ -7,6 +7,10 @@ use crate::resource::time::Span;
 /// Wait before the first retry when an analyzer is unavailable; it doubles: 30 s, 60 s, 120 s.
 pub const UNAVAILABLE_BASE: Span = Span::seconds(30);
 
+/// Wait before an attempt whose result found no room on the disk is tried again. It burns no budget, since a person may need days to make
+/// room; it is long enough that an analyzer is not kept busy in vain.
+pub const DISK_FULL_PAUSE: Span = Span::minutes(5);
+
 /// The delay before retry number `retry` (from 1) of a task.
 #[must_use]
 pub fn delay(policy: Retry, uid: &Uid, retry: u32) -> Span {

@@ -8,8 +8,10 @@ use super::Key;
 use super::admission::{AppFacts, admit, admit_pool};
 use super::assignment::Order;
 use super::budgets::Budgets;
+use super::merge::{Merged, Told, merge};
 use super::pool::{Answer, Claims, ObservedPool};
 use super::replica::{ReplicaFacts, Standing, of, standing};
+use super::settle::keep_what_succeeded;
 use super::task::EMBEDDED;
 use super::transition::{TaskRef, transition};
 use super::unavailable::{Readiness, readiness, wait_or_fail};
@@ -71,6 +73,21 @@ pub struct Candidate {
     pub status: TaskStatus,
     /// The app it names.
     pub app: Option<AppFacts>,
+    /// What earlier attempts of this round told of its tools.
+    pub told: Vec<Told>,
+}
+
+impl Candidate {
+    /// What earlier attempts of the round, on the same spec, came to.
+    fn merged(&self) -> Merged {
+        let told: Vec<Told> = self.told.iter().filter(|told| told.generation == self.generation).cloned().collect();
+        merge(&self.spec.tools, &told)
+    }
+
+    /// The tools to ask for: those that no earlier attempt of the round has run well.
+    fn asks(&self) -> Vec<String> {
+        self.merged().remaining(&self.spec.tools).unwrap_or_else(|| self.spec.tools.clone())
+    }
 }
 
 /// Reconciles one analyzer's queue.
@@ -105,15 +122,18 @@ impl Reconciler for LaneReconciler {
                     _ => continue,
                 },
             };
-            if queue.keeps(candidate, &mut plan) {
-                ready = true;
-                continue;
-            }
             match claims.ask(pool, now) {
                 // It stays in the queue, and whoever is behind it may go first.
                 Answer::Nothing => continue,
-                Answer::NextPass => ready = true,
+                Answer::NextPass => {
+                    ready = true;
+                    continue;
+                }
                 Answer::Free => {}
+            }
+            if queue.keeps(candidate, &mut plan) {
+                ready = true;
+                continue;
             }
             // Those behind the first that finds no slot are still told when they could not run anyway.
             let slot = (allowance > 0 && !ready).then(|| slots.take()).flatten();
@@ -131,8 +151,8 @@ impl Reconciler for LaneReconciler {
         if lane.more && !ready {
             plan.look_again(now);
         }
-        claims.look_again(now, &mut plan);
         queue.ask(!plan.effects.is_empty(), ready, &mut plan);
+        claims.look_again(now, &mut plan);
         plan
     }
 }
@@ -162,7 +182,10 @@ impl<'l> Queue<'l> {
             Readiness::Usable => return false,
             Readiness::Asking => return true,
             _ if self.left == 0 => return true,
-            Readiness::Unreachable { message } => wait_or_fail(&status, message, &self.lane.budgets, self.now),
+            Readiness::Unreachable { message } => {
+                let next = wait_or_fail(&status, message, &self.lane.budgets, self.now);
+                keep_what_succeeded(next, &candidate.merged())
+            }
             Readiness::BreakerOpen { until, message } => {
                 status.waiting(Reason::BreakerOpen, message.clone(), Some(*until))
             }
@@ -264,10 +287,12 @@ fn open(
     let limit = candidate.spec.active_deadline_seconds.map_or(lane.budgets.task_timeout, Span::seconds);
     let deadline_at = now.plus(limit);
     let extended = of(&lane.replicas, replica).is_some_and(|known| known.health.said.is_extended());
+    let asked = candidate.asks();
     plan.writes.push(Write::OpenAttempt(Box::new(OpenAttempt {
         id: id.clone(),
         round: candidate.status.round,
         generation: candidate.generation,
+        asked: asked.clone(),
         analyzer: lane.analyzer.clone(),
         replica: replica.to_owned(),
         opened_at: now,
@@ -295,6 +320,7 @@ fn open(
         id,
         task: &candidate.name,
         spec: &candidate.spec,
+        tools: asked,
         app: Some(app),
         analyzer: &lane.analyzer,
         analyzer_spec: Some(spec),

@@ -12,6 +12,7 @@ pub mod budgets;
 pub mod key;
 pub mod lane;
 pub mod maintenance;
+pub mod merge;
 pub mod mirror;
 pub mod owner;
 pub mod pool;

@@ -3,6 +3,7 @@
 use super::admission::{AppFacts, admit, admit_pool};
 use super::assignment::Order;
 use super::budgets::Budgets;
+use super::merge::Told;
 use super::replica::ReplicaFacts;
 use super::settle::settle;
 use super::transition::{TaskRef, transition};
@@ -14,7 +15,7 @@ use crate::resource::event::EventType;
 use crate::resource::findings::Findings;
 use crate::resource::kind::Kind;
 use crate::resource::name::Uid;
-use crate::resource::outcome::{Outcome, Verdict};
+use crate::resource::outcome::{Outcome, ToolReport, Verdict};
 use crate::resource::phase::Phase;
 use crate::resource::reason::Reason;
 use crate::resource::task::{RunPolicy, TaskSpec};
@@ -74,6 +75,8 @@ pub struct AttemptFacts {
     pub generation: i64,
     /// Name of the analyzer that it was opened on.
     pub analyzer: String,
+    /// The tools that it was asked for; empty for all that the analyzer has.
+    pub asked: Vec<String>,
     /// Address of the replica; empty for a command.
     pub replica: String,
     /// When it was opened.
@@ -112,6 +115,8 @@ pub struct EndedAttempt {
     pub at: Timestamp,
     /// What was found.
     pub findings: Findings,
+    /// What is known of each tool.
+    pub tools: Vec<ToolReport>,
 }
 
 /// Reconciles one task.
@@ -166,6 +171,23 @@ impl ObservedTask {
 
     pub(super) fn spec_changed_since(&self, generation: i64) -> bool {
         self.generation > generation && self.spec.run_policy != RunPolicy::Once
+    }
+
+    /// What the attempts of this round told that ran this generation of the spec.
+    pub(super) fn told(&self, generation: i64) -> Vec<Told> {
+        let of_generation = self.attempts.iter().filter(|attempt| attempt.generation == generation);
+        let told = of_generation.filter_map(|attempt| {
+            let ended = attempt.ended.as_ref()?;
+            Some(Told {
+                number: attempt.id.number,
+                generation,
+                asked: attempt.asked.clone(),
+                outcome: ended.outcome,
+                message: ended.message.clone(),
+                tools: ended.tools.clone(),
+            })
+        });
+        told.collect()
     }
 
     /// How many attempts of this round ended so.
@@ -261,6 +283,7 @@ fn orphaned(task: &ObservedTask, attempt: &AttemptFacts, now: Timestamp, plan: &
         message: verdict.message.clone(),
         at: now,
         findings: verdict.findings,
+        tools: Vec::new(),
     };
     plan.writes.push(Write::CloseAttempt(Box::new(CloseAttempt {
         id: attempt.id.clone(),
@@ -289,6 +312,8 @@ fn take_up(task: &ObservedTask, attempt: &AttemptFacts, now: Timestamp, plan: &m
         id: attempt.id.clone(),
         task: &task.name,
         spec: &task.spec,
+        // As it was asked: the token stands for this very request.
+        tools: attempt.asked.clone(),
         app: task.app.as_ref(),
         analyzer: &attempt.analyzer,
         analyzer_spec: service,

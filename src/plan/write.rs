@@ -150,6 +150,8 @@ pub struct OpenAttempt {
     pub round: i64,
     /// The generation of the spec that it runs.
     pub generation: i64,
+    /// The tools that it is asked for; empty for all that the analyzer has.
+    pub asked: Vec<String>,
     /// The analyzer's name.
     pub analyzer: String,
     /// Address of the replica; empty for a command.

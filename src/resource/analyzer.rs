@@ -27,11 +27,10 @@ pub struct AnalyzerSpec {
     /// Name of the Pool of which each attempt on this analyzer takes a slot, unless its task names another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
-    /// How the health of a WebSocket replica is asked for. Checked and kept; this version sends no probes yet.
+    /// How the health of a WebSocket replica is asked for. Without tasks that need it, it is asked every 5 minutes only.
     #[serde(default)]
     pub probe: Probe,
-    /// When a replica that keeps failing is left alone for a while. Only transport errors count, never an app's own fault. Checked and
-    /// kept; in this version an unavailable analyzer is waited for by `preflightMaxRetries` alone.
+    /// When a replica that keeps failing is left alone for a while. Only transport errors count, never an app's own fault.
     #[serde(default)]
     pub breaker: Breaker,
 }
@@ -114,11 +113,11 @@ pub struct Rate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Probe {
-    /// Time between two probes.
+    /// Time between two probes while some task needs the analyzer.
     pub interval: Span,
-    /// How long one probe may take.
+    /// How long an answer may take; `connectTimeout` of the replica is apart from it.
     pub timeout: Span,
-    /// Failed probes in a row before the replica counts as unhealthy.
+    /// Failed probes in a row before the replica counts as unhealthy. One that never answered does so at once, and one answer makes it healthy.
     #[schemars(range(min = 1, max = 100))]
     pub failure_threshold: u32,
 }
@@ -136,7 +135,7 @@ pub struct Breaker {
     /// Transport errors in a row before nothing more is sent.
     #[schemars(range(min = 1, max = 1000))]
     pub open_after_failures: u32,
-    /// After how long one trial is allowed.
+    /// After how long one trial is allowed: when it works, the replica is used as before.
     pub half_open_after: Span,
 }
 

@@ -55,6 +55,31 @@ pub struct ToolReport {
     pub message: String,
     /// What it found.
     pub findings: Findings,
+    /// Whether it is known that trying again cannot help: it is not installed, it is no tool of this analyzer, its key is missing. A tool
+    /// that is silently absent from a result is not permanent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub permanent: bool,
+}
+
+impl ToolReport {
+    /// Whether the tool did what it should.
+    #[must_use]
+    pub const fn is_good(&self) -> bool {
+        match self.status {
+            ToolStatus::Completed | ToolStatus::NotApplicable => true,
+            ToolStatus::Failed | ToolStatus::NotRun => false,
+        }
+    }
+}
+
+/// A tool's name as it is kept: one line of at most 100 characters, whoever gave it.
+#[must_use]
+pub fn tool_name(text: &str) -> String {
+    let mut name = one_line(text);
+    if let Some((end, _)) = name.char_indices().nth(100) {
+        name.truncate(end);
+    }
+    name
 }
 
 /// What judging the evidence of one attempt came to.

@@ -47,6 +47,10 @@ crate::words! {
         DeadlineExceeded,
         /// There was no sign of life for too long.
         HeartbeatLost,
+        /// It hung: attempt after attempt went silent, or nobody carried it.
+        Stuck,
+        /// There was no room on the disk for the result, or not enough to begin; it is tried again and uses up no retry.
+        DiskFull,
         /// The result is larger than the limit.
         ResultTooLarge,
         /// The program ended with an exit code that does not mean success.
@@ -61,8 +65,6 @@ crate::words! {
         Interrupted,
         /// The controller was interrupted too often while this task ran.
         TooManyInterruptions,
-        /// It hung: again and again no sign of life, or nobody carried it.
-        Stuck,
         /// It waited for too long, and not for its turn.
         PendingTooLong,
         /// Its app was deleted after its directory had been gone for long.
@@ -81,11 +83,14 @@ crate::words! {
 }
 
 impl Reason {
-    /// Whether trying again can help: things that pass by themselves are retried, things a person must mend are not.
+    /// Whether trying again can help: things that pass by themselves are retried, things a person must mend are not. Where single tools
+    /// failed or did not run, each of them says besides whether that is permanent.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         match self {
             Self::ToolFailed
+            | Self::ToolNotRun
+            | Self::SomeToolsFailed
             | Self::TargetsUnreachable
             | Self::AnalyzerError
             | Self::AnalyzerUnavailable
@@ -96,6 +101,7 @@ impl Reason {
             | Self::ExitCode
             | Self::OutputInvalid
             | Self::ResultNotStored
+            | Self::DiskFull
             | Self::Interrupted => true,
             Self::Queued
             | Self::BackOff
@@ -108,13 +114,11 @@ impl Reason {
             | Self::BreakerOpen
             | Self::AttemptStarted
             | Self::AllToolsRan
-            | Self::SomeToolsFailed
-            | Self::ToolNotRun
             | Self::ApiKeyMissing
+            | Self::Stuck
             | Self::ResultTooLarge
             | Self::SpawnFailed
             | Self::TooManyInterruptions
-            | Self::Stuck
             | Self::PendingTooLong
             | Self::AppDeleted
             | Self::ManifestRemoved

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use tokio::task::JoinSet;
 
-use super::control::{AppsReport, Due, ReconcileReport, Request, Response, StatusReport, SyncReport, TaskAnswer};
+use super::control::{
+    AppsReport, Due, HeldReport, ReconcileReport, Request, Response, StatusReport, SyncReport, TaskAnswer,
+};
 use super::controller::{Controller, wake_unsettled};
 use super::core::Core;
 use super::mirror::Mirror;
@@ -12,6 +14,7 @@ use super::mirror_loop::MirrorHandle;
 use super::reconcile::{Verdict, carry_out, plan, run_loop};
 use super::wakes::Loop;
 use crate::plan::pool::YIELD;
+use crate::plan::task::Carried;
 use crate::plan::{Key, Write};
 use crate::resource::time::Timestamp;
 use crate::store::StoreError;
@@ -83,8 +86,20 @@ impl Answerer {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 started_at: self.started_at,
                 held: self.core.attempts.count() as u64,
+                in_flight: self.core.attempts.in_flight() as u64,
                 embedded: self.embedded.clone(),
+                loops: self.core.pulses.report(&self.core.settings, self.started_at, self.core.now()),
+                disk_full: self.core.room.report(),
             }),
+            Request::Held => {
+                let held = self.core.attempts.held().into_iter();
+                let report = |(id, carried): (_, Carried)| HeldReport {
+                    id,
+                    alive_at: carried.alive_at,
+                    stopping: carried.stopping,
+                };
+                Response::Held { attempts: held.map(report).collect() }
+            }
         })
     }
 

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::clock::Clock;
 use super::core::Fatal;
+use super::room::Room;
 use super::wakes::Wakes;
 use crate::executor::{Executors, Stop, leftover};
 use crate::plan::task::{Carried, interrupted};
@@ -43,6 +44,7 @@ pub struct Attempts {
     wakes: Arc<Wakes>,
     executors: Executors,
     fatal: Arc<Fatal>,
+    room: Arc<Room>,
     progress: Arc<Notify>,
     opened: AtomicU64,
     in_flight: AtomicUsize,
@@ -78,6 +80,7 @@ impl Attempts {
         wakes: Arc<Wakes>,
         executors: Executors,
         fatal: Arc<Fatal>,
+        room: Arc<Room>,
         progress: Arc<Notify>,
     ) -> Self {
         Self {
@@ -88,6 +91,7 @@ impl Attempts {
             wakes,
             executors,
             fatal,
+            room,
             progress,
             opened: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
@@ -111,6 +115,12 @@ impl Attempts {
     #[must_use]
     pub fn count(&self) -> usize {
         locked(&self.held).len()
+    }
+
+    /// How many attempts are worked on: carried or reaped, or just ended.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
     }
 
     /// Whether nothing is being carried or reaped, and everybody who waits for an ending was woken.
@@ -273,7 +283,9 @@ impl Attempts {
             };
             if worth_writing {
                 written = now;
-                if let Err(error) = self.store.report_sign(id.clone(), sign).await {
+                if let Err(error) = self.store.report_sign(id.clone(), sign).await
+                    && !self.room.lacks("a sign of life could not be written", &error, now)
+                {
                     tracing::warn!(attempt = %id, %error, "a sign of life could not be written");
                 }
             }
@@ -300,6 +312,11 @@ impl Attempts {
                     lanes.into_iter().for_each(|lane| self.wakes.add(lane));
                 }
                 Ok(None) => tracing::warn!(attempt = %id, outcome = %close.verdict.outcome, "late ending rejected"),
+                // Kept in memory until there is room: only then does the attempt leave the register.
+                Err(error) if self.room.lacks("an ending could not be written", &error, self.clock.now()) => {
+                    tokio::time::sleep(REPORT_PAUSE.std()).await;
+                    continue;
+                }
                 Err(error) if error.is_fatal() => {
                     self.fatal.raise(format!("writing the ending of attempt {id}: {error}"))
                 }
@@ -311,6 +328,7 @@ impl Attempts {
             }
             break;
         }
+        self.room.was_there(self.clock.now());
         locked(&self.held).remove(&id);
         self.wakes.add(Key::Task(id.task));
     }

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::resource::attempt::AttemptId;
 use crate::resource::phase::Phase;
 use crate::resource::time::Timestamp;
 
@@ -29,8 +30,10 @@ pub enum Request {
         /// `manifests`, `apps`, `tasks`; empty for all.
         only: Vec<String>,
     },
-    /// Say who is there.
+    /// Say who is there, and how its loops are.
     Status,
+    /// Say which attempts are carried.
+    Held,
 }
 
 /// What it came to.
@@ -53,6 +56,11 @@ pub enum Response {
     Reconciled(ReconcileReport),
     /// To Status.
     Status(StatusReport),
+    /// To Held.
+    Held {
+        /// The attempts that are carried now.
+        attempts: Vec<HeldReport>,
+    },
     /// The request could not be carried out.
     Failed {
         /// Why, for a person.
@@ -140,6 +148,54 @@ pub struct StatusReport {
     pub started_at: Timestamp,
     /// Attempts that it carries.
     pub held: u64,
+    /// Attempts that it works on: those it carries, and what it ends of an earlier controller's.
+    #[serde(default)]
+    pub in_flight: u64,
     /// Address of the embedded analyzer.
     pub embedded: Option<String>,
+    /// How each loop is.
+    #[serde(default)]
+    pub loops: Vec<LoopReport>,
+    /// When the database cannot be written for want of room.
+    #[serde(default)]
+    pub disk_full: Option<DiskReport>,
+}
+
+/// How a loop is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoopReport {
+    /// `tasks`, `apps`, `manifests` or `resync`.
+    pub name: String,
+    /// Passes that have ended since the process started.
+    pub passes: u64,
+    /// When the last of them began.
+    pub last_at: Option<Timestamp>,
+    /// How long it took, in milliseconds.
+    pub took_ms: Option<u64>,
+    /// Since when the oldest pass under way has been so.
+    pub busy_since: Option<Timestamp>,
+    /// The longest time between two passes when all is well, in milliseconds.
+    pub interval_ms: u64,
+    /// Whether it has made no pass for much longer than that.
+    pub stalled: bool,
+}
+
+/// That there is no room for the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskReport {
+    /// Since when.
+    pub since: Timestamp,
+    /// When writing was last tried.
+    pub tried_at: Timestamp,
+}
+
+/// An attempt that is carried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldReport {
+    /// Which one.
+    pub id: AttemptId,
+    /// Its last sign of life.
+    pub alive_at: Timestamp,
+    /// Whether it was told to stop.
+    pub stopping: bool,
 }

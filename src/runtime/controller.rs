@@ -13,6 +13,7 @@ use super::clock::{Clock, system_time};
 use super::core::Core;
 use super::mirror::Mirror;
 use super::mirror_loop::{self, MirrorHandle, MirrorInbox};
+use super::pulse::Beat;
 use super::reconcile::{Verdict, reconcile, run_loop};
 use super::wakes::Loop;
 use crate::analyzer;
@@ -255,7 +256,12 @@ async fn resync(core: Core) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = tick.tick() => wake_unsettled(&core).await,
+            _ = tick.tick() => {
+                let pass = core.pulses.begin(Beat::Resync, core.now());
+                wake_unsettled(&core).await;
+                core.pulses.end(pass, core.now());
+                core.wakes.turn(Loop::Tasks);
+            }
             () = core.stopping.cancelled() => break,
         }
     }

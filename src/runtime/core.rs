@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 use super::attempts::Attempts;
 use super::clock::Clock;
 use super::probes::Probes;
+use super::pulse::Pulses;
+use super::room::Room;
 use super::wakes::Wakes;
 use crate::config::Settings;
 use crate::executor::Executors;
@@ -37,6 +39,10 @@ pub struct Core {
     pub stopping: CancellationToken,
     /// Cancelled, with the reason kept, when going on could only make things worse.
     pub fatal: Arc<Fatal>,
+    /// When each loop made its last pass.
+    pub pulses: Arc<Pulses>,
+    /// Whether there is room on the disk for the database.
+    pub room: Arc<Room>,
     /// Told after every finished pass of any loop; for those who wait until things are quiet.
     pub progress: Arc<Notify>,
 }
@@ -76,12 +82,14 @@ impl Core {
         let told = (Arc::clone(&fatal), Arc::clone(&progress));
         let probes =
             Probes::new(store.clone(), clock.clone(), Arc::clone(&wakes), executors.clone(), told, stopping.clone());
+        let room = Arc::new(Room::default());
         let attempts = Attempts::new(
             store.clone(),
             clock.clone(),
             Arc::clone(&wakes),
             executors,
             Arc::clone(&fatal),
+            Arc::clone(&room),
             Arc::clone(&progress),
         );
         Self {
@@ -94,6 +102,8 @@ impl Core {
             probes: Arc::new(probes),
             stopping,
             fatal,
+            pulses: Arc::default(),
+            room,
             progress,
         }
     }
@@ -104,17 +114,25 @@ impl Core {
         self.clock.now()
     }
 
-    /// Whether the controller can do its work: the store answers.
+    /// Whether the controller can do its work: the store answers, and the task loop turns. The other loops may wait for a slow disk.
     ///
     /// # Errors
     /// Why it cannot.
     pub async fn alive(&self) -> Result<(), String> {
-        self.store.answers().await.map_err(|error| error.to_string())
+        self.store.answers().await.map_err(|error| error.to_string())?;
+        let now = self.now();
+        let loops = self.pulses.report(&self.settings, now, now);
+        match loops.iter().find(|pulse| pulse.stalled && ["tasks", "resync"].contains(&pulse.name.as_str())) {
+            Some(pulse) => Err(format!("the loop {} stands still", pulse.name)),
+            None => Ok(()),
+        }
     }
 
-    /// Looks at an error of the store: a fatal one ends the process.
+    /// Looks at an error of the store: a fatal one ends the process, a full disk does not.
     pub fn check(&self, what: &str, error: &StoreError) {
-        if error.is_fatal() {
+        if self.room.lacks(what, error, self.now()) {
+            // Whatever could not be written is tried again.
+        } else if error.is_fatal() {
             self.fatal.raise(format!("{what}: {error}"));
         } else {
             tracing::warn!(%error, "{what} failed; it will be tried again");

@@ -11,6 +11,7 @@ use super::control::SyncReport;
 use super::core::Core;
 use super::hints::Watch;
 use super::mirror::Mirror;
+use super::pulse::Beat;
 use crate::store::StoreError;
 
 /// Events must pause for so long before a scan begins.
@@ -123,7 +124,9 @@ async fn scan(core: &Core, mirror: &Mirror, watch: &mut Option<Arc<Watch>>) -> R
     if let Some(watch) = watch {
         watch.clear();
     }
+    let pass = core.pulses.begin(Beat::Manifests, core.now());
     let report = mirror.scan().await;
+    core.pulses.end(pass, core.now());
     match &report {
         Ok(report) if report.created + report.updated + report.removed > 0 => {
             tracing::info!(

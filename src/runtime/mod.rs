@@ -17,6 +17,8 @@ pub mod mirror;
 pub mod mirror_loop;
 pub mod preview;
 mod probes;
+pub mod pulse;
 pub mod reconcile;
+pub mod room;
 pub mod scan;
 pub mod wakes;

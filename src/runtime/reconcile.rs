@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 
 use super::apps::{observe_apps, observe_maintenance};
 use super::core::Core;
+use super::pulse::Beat;
 use super::wakes::Loop;
 use crate::plan::analyzer::AnalyzerReconciler;
 use crate::plan::apps::AppsReconciler;
@@ -48,9 +49,13 @@ pub async fn reconcile(core: &Core, key: &Key) -> Result<Verdict, StoreError> {
 /// What the store says.
 pub async fn carry_out(core: &Core, plan: Plan) -> Result<Verdict, StoreError> {
     let Plan { writes, effects, wakes, next } = plan;
+    let wrote = !writes.is_empty();
     core.attempts.reserve(&effects);
     match core.store.commit(writes, core.now()).await {
         Ok(Committed::Applied(woken)) => {
+            if wrote {
+                core.room.was_there(core.now());
+            }
             effects.into_iter().for_each(|effect| perform(core, effect));
             wakes.into_iter().chain(woken).for_each(|key| core.wakes.add(key));
             Ok(Verdict::Settled(next))
@@ -135,6 +140,14 @@ fn replace_replicas(core: &Core, spec: &mut AnalyzerSpec) {
     }
 }
 
+const fn beat(key: &Key) -> Beat {
+    match key {
+        Key::Lane(_) | Key::Analyzer(_) | Key::Task(_) => Beat::Tasks,
+        Key::Apps => Beat::Apps,
+        Key::Maintenance => Beat::Maintenance,
+    }
+}
+
 /// Works on the keys of one loop until the process stops opening things.
 pub async fn run_loop(core: Core, of: Loop) {
     let mut running = JoinSet::new();
@@ -142,6 +155,9 @@ pub async fn run_loop(core: Core, of: Loop) {
         while running.len() < PARALLEL && !core.stopping.is_cancelled() {
             let Some(key) = core.wakes.pop(of, core.now()) else { break };
             running.spawn(work(core.clone(), key));
+        }
+        if of == Loop::Tasks {
+            core.pulses.turned(Beat::Tasks, core.now());
         }
         let due = core.wakes.next_due(of);
         tokio::select! {
@@ -162,7 +178,10 @@ async fn sleep_until(core: &Core, due: Option<Timestamp>) {
 
 /// One pass with its consequences for the queue. A panic harms only this key.
 async fn work(core: Core, key: Key) {
-    match AssertUnwindSafe(reconcile(&core, &key)).catch_unwind().await {
+    let pass = core.pulses.begin(beat(&key), core.now());
+    let ended = AssertUnwindSafe(reconcile(&core, &key)).catch_unwind().await;
+    core.pulses.end(pass, core.now());
+    match ended {
         Ok(Ok(Verdict::Settled(next))) => {
             core.wakes.done(&key);
             if let Some(at) = next {

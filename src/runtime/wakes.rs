@@ -82,6 +82,11 @@ impl Wakes {
         self.lines(of).lock().next_due()
     }
 
+    /// Lets a loop look at its queue, though nothing was added: whether it still turns can then be seen.
+    pub fn turn(&self, of: Loop) {
+        self.lines(of).changed.notify_one();
+    }
+
     /// Whether a loop has nothing to do now.
     pub fn is_idle(&self, of: Loop, now: Timestamp) -> bool {
         self.lines(of).lock().is_idle(now)

@@ -45,7 +45,7 @@ pub enum CallError {
 /// How long an answer may take.
 const fn patience(request: &Request) -> Duration {
     match request {
-        Request::Status => Duration::from_secs(5),
+        Request::Status | Request::Held => Duration::from_secs(5),
         Request::Cancel { .. } | Request::Retry { .. } | Request::AcceptOrphans => Duration::from_secs(30),
         Request::Sync => Duration::from_secs(300),
         // It waits for attempts, each of which has a deadline of its own.

@@ -106,10 +106,11 @@ fn set_task(connection: &Connection, write: &TaskWrite, now: Timestamp) -> Resul
 
 fn open_attempt(connection: &Connection, open: &OpenAttempt, now: Timestamp) -> Result<(), StoreError> {
     pool::check_slot(connection, open, now)?;
+    let asked = serde_json::to_string(&open.asked).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     connection
         .prepare_cached(
-            "INSERT INTO attempt (task_uid, number, round, generation, analyzer, replica, opened_at, deadline_at, resumable, pool)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT INTO attempt (task_uid, number, round, generation, analyzer, replica, opened_at, deadline_at, resumable, pool, asked)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
             open.id.task.0,
@@ -122,6 +123,7 @@ fn open_attempt(connection: &Connection, open: &OpenAttempt, now: Timestamp) -> 
             open.deadline_at.0,
             open.resumable,
             open.pool,
+            asked,
         ])
         .map_err(|error| match error.sqlite_error_code() {
             // Another open attempt, or this number already: the plan was made on something older.

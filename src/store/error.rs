@@ -73,16 +73,27 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether going on could only make it worse: the disk is full or broken, or the database cannot be trusted.
+    /// Whether there was no room on the disk. It passes once there is some: nothing was written, and nothing is broken.
     #[must_use]
-    pub fn is_fatal(&self) -> bool {
-        use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, DiskFull, NotADatabase, ReadOnly, SystemIoFailure};
+    pub const fn is_full(&self) -> bool {
+        // The file that all connections share could not grow, or any other.
+        const SHARED: i32 = rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
         match self {
             Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => {
-                matches!(
-                    error.code,
-                    CannotOpen | DatabaseCorrupt | DiskFull | NotADatabase | ReadOnly | SystemIoFailure
-                )
+                matches!(error.code, rusqlite::ErrorCode::DiskFull) || error.extended_code == SHARED
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether going on could only make it worse: the disk is broken, or the database cannot be trusted.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, NotADatabase, ReadOnly, SystemIoFailure};
+        match self {
+            _ if self.is_full() => false,
+            Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => {
+                matches!(error.code, CannotOpen | DatabaseCorrupt | NotADatabase | ReadOnly | SystemIoFailure)
             }
             Self::Gone
             | Self::Newer { .. }

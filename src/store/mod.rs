@@ -21,6 +21,7 @@ pub mod replica;
 mod report;
 pub mod request;
 mod rows;
+pub mod standing;
 pub mod view;
 mod wakes;
 mod writer;

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::replica::{replicas, waiting_count};
-use super::rows::{app_facts, findings, json_column, task_status, time, word, word_or_none};
+use super::rows::{app_facts, findings, json_column, json_column_or_empty, task_status, time, word, word_or_none};
 use super::{Store, StoreError};
 use crate::plan::apps::{GONE_ACCEPTED, KnownApp, NAME_TAKEN, ObservedSet, SOURCE_SUSPECT};
 use crate::plan::budgets::Budgets;
 use crate::plan::lane::{Candidate, ObservedLane};
+use crate::plan::merge::Told;
 use crate::plan::task::{AttemptFacts, Carried, EndedAttempt, ObservedTask};
 use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::app_set::AppSetSpec;
@@ -46,6 +47,10 @@ pub(super) const TASK: &str =
 
 /// The attempts of one round of a task.
 pub(super) const ATTEMPTS: &str = "SELECT * FROM attempt WHERE task_uid = ?1 AND round = ?2 ORDER BY number";
+
+/// What the attempts of a round told of their tools.
+pub(super) const TOLD: &str = "SELECT number, generation, asked, outcome, coalesce(message, '') AS message, tools FROM attempt
+     WHERE task_uid = ?1 AND round = ?2 AND outcome IS NOT NULL AND tools IS NOT NULL AND tools <> '[]' ORDER BY number";
 
 /// Slots of an analyzer that open attempts occupy. Without the hint SQLite reads every attempt that the analyzer ever had.
 pub(super) const OPEN: &str =
@@ -203,11 +208,13 @@ fn attempt(row: &Row<'_>, uid: &Uid, held: &Held) -> Result<AttemptFacts, StoreE
             message: row.get("message")?,
             at: time(row, "ended_at")?,
             findings: findings(row)?,
+            tools: json_column_or_empty(row, "tools")?,
         }),
     };
     Ok(AttemptFacts {
         generation: row.get("generation")?,
         analyzer: row.get("analyzer")?,
+        asked: json_column(row, "asked")?,
         replica: row.get("replica")?,
         opened_at: time(row, "opened_at")?,
         deadline_at: time(row, "deadline_at")?,
@@ -250,8 +257,12 @@ fn candidates(
     while let Some(row) = rows.next()? {
         let status = task_status(row)?;
         let cancel_round: i64 = row.get("cancel_round")?;
+        let uid: String = row.get("uid")?;
+        // Fresh tasks, which are most of a queue, cost no query of their own.
+        let told = if status.started_at.is_some() { told(connection, &uid, status.round)? } else { Vec::new() };
         candidates.push(Candidate {
-            uid: Uid(row.get("uid")?),
+            uid: Uid(uid),
+            told,
             name: row.get("name")?,
             generation: row.get("generation")?,
             unwanted: row.get::<_, bool>("removed")? || cancel_round >= status.round,
@@ -263,6 +274,24 @@ fn candidates(
         });
     }
     Ok(candidates)
+}
+
+/// What the ended attempts of a round told of their tools.
+fn told(connection: &Connection, uid: &str, round: i64) -> Result<Vec<Told>, StoreError> {
+    let mut statement = connection.prepare_cached(TOLD)?;
+    let mut rows = statement.query(params![uid, round])?;
+    let mut told = Vec::new();
+    while let Some(row) = rows.next()? {
+        told.push(Told {
+            number: row.get("number")?,
+            generation: row.get("generation")?,
+            asked: json_column(row, "asked")?,
+            outcome: word(row, "outcome")?,
+            message: row.get("message")?,
+            tools: json_column(row, "tools")?,
+        });
+    }
+    Ok(told)
 }
 
 fn opened(connection: &Connection, analyzer: &str, since: Timestamp, limit: u32) -> Result<Vec<Timestamp>, StoreError> {

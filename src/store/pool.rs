@@ -5,9 +5,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
 use super::observe::{self, DRAINING, OPEN};
+use super::replica::replicas;
 use super::rows::json;
 use crate::plan::Key;
 use crate::plan::pool::{ObservedPool, YIELD};
+use crate::plan::replica::standing;
 use crate::plan::write::OpenAttempt;
 use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::attempt::AttemptId;
@@ -113,8 +115,8 @@ struct Claim {
     analyzer: String,
 }
 
-/// Compares this lane with the others that wait for the pool and have a free slot of their own. A lane that only seems able to go, since
-/// its services do not answer, holds the others up for [`YIELD`] and no longer.
+/// Compares this lane with the others that wait for the pool and have a free slot of their own. A lane that only seems able to go
+/// holds the others up for [`YIELD`] and no longer.
 fn share(connection: &Connection, lane: &str, pool: &mut ObservedPool, now: Timestamp) -> Result<(), StoreError> {
     let mine = claim(connection, &pool.name, lane.to_owned())?;
     let mut better = 0;
@@ -139,7 +141,7 @@ fn claim(connection: &Connection, pool: &str, analyzer: String) -> Result<Claim,
     Ok(Claim { priority_below: -priority, served_at, analyzer })
 }
 
-/// Whether a lane has a slot of its own for another attempt, and its rate allows it.
+/// Whether a lane has a slot of its own for another attempt on a replica that can be used, and its rate allows it.
 fn can_open(connection: &Connection, analyzer: &str, now: Timestamp) -> Result<bool, StoreError> {
     let spec: Option<String> = connection
         .prepare_cached("SELECT spec FROM object WHERE kind = 'Analyzer' AND name = ?1 AND removed_at IS NULL")?
@@ -147,6 +149,12 @@ fn can_open(connection: &Connection, analyzer: &str, now: Timestamp) -> Result<b
         .optional()?;
     let Some(spec) = spec else { return Ok(false) };
     let spec: AnalyzerSpec = json(&spec)?;
+    if spec.websocket.is_some() {
+        let known = replicas(connection, analyzer)?;
+        if !known.iter().any(|replica| standing(Some(replica), spec.breaker, now).is_usable()) {
+            return Ok(false);
+        }
+    }
     let open = connection.prepare_cached(OPEN)?.query_map([analyzer], |_| Ok(()))?.count();
     let draining = connection.prepare_cached(DRAINING)?.query_map(params![analyzer, now.0], |_| Ok(()))?.count();
     let mut can = open + draining < spec.replicas().len() * spec.capacity as usize;

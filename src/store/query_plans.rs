@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, StatementStatus, ToSql};
 
-use super::{commit, events, glance, maintenance, observe, open, pool, replica, view, wakes};
+use super::{commit, events, glance, maintenance, observe, open, pool, replica, standing, view, wakes};
 
 /// Finished tasks behind the few that are not.
 const HISTORY: usize = 100_000;
@@ -32,6 +32,7 @@ fn hot() -> Vec<(&'static str, &'static str, Vec<&'static dyn ToSql>)> {
         ("task_held", wakes::DUE, vec![&10]),
         ("PRIMARY KEY", observe::TASK, vec![&"uid-1"]),
         ("PRIMARY KEY", observe::ATTEMPTS, vec![&"uid-1", &1]),
+        ("PRIMARY KEY", observe::TOLD, vec![&"uid-1", &1]),
         ("attempt_slot", observe::OPEN, vec![&"lint"]),
         ("attempt_draining", observe::DRAINING, vec![&"lint", &2_000_000]),
         ("COVERING INDEX task_queue", observe::CANDIDATES, vec![&"lint", &3, &"[\"full\"]"]),
@@ -62,6 +63,7 @@ fn hot() -> Vec<(&'static str, &'static str, Vec<&'static dyn ToSql>)> {
         ("task_of_deleted_app", maintenance::CANCELLED_WITH, vec![&"demo"]),
         ("event_by_object", commit::REPEAT, vec![&"uid-1", &"r", &"m", &1]),
         ("task_queue", view::AHEAD, vec![&"queued-1"]),
+        ("task_queue", standing::OLDEST, vec![]),
         ("attempt_slot", view::SLOTS, vec![&2_000_000]),
         ("attempt_slot", glance::RUNNING, vec![&10]),
         ("attempt_slot", glance::OCCUPANTS, vec![&"lint", &10]),
@@ -83,6 +85,8 @@ fn every_hot_query_stands_on_its_index_and_scans_no_table() {
             assert!(!over_a_table || made, "{step}:\n{query}\n{steps:#?}");
         }
     }
+    let steps = explain(&connection, standing::PENDING);
+    assert!(steps.iter().any(|step| step.contains("task_by_phase")), "{steps:#?}");
     let steps = explain(&connection, view::PHASES);
     assert!(steps.iter().all(|step| step.contains("COVERING INDEX task_by_phase")), "{steps:#?}");
 }

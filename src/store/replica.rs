@@ -28,7 +28,9 @@ pub(super) const ENDINGS: &str = "SELECT outcome, ended_at FROM attempt INDEXED 
      WHERE analyzer = ?1 AND replica = ?2 AND ended_at IS NOT NULL ORDER BY ended_at DESC LIMIT ?3";
 
 /// Tasks that wait for an analyzer without a place in its queue. The condition is that of the index task_waiting, word by word.
-pub(super) const WAITING: &str = "SELECT * FROM task INDEXED BY task_waiting
+pub(super) const WAITING: &str = "SELECT t.*, (SELECT a.ended_at FROM attempt a
+         WHERE a.task_uid = t.uid AND a.number = t.attempt AND a.round = t.round AND a.outcome = 'Unavailable') AS unreached_at
+     FROM task t INDEXED BY task_waiting
      WHERE analyzer = ?1 AND phase = 'Pending' AND reason IN ('AnalyzerUnavailable', 'BackOff', 'BreakerOpen')
          AND reason IN ('AnalyzerUnavailable', 'BreakerOpen') LIMIT ?2";
 
@@ -38,8 +40,8 @@ pub(super) const WAITING_COUNT: &str = "SELECT count(*) FROM task INDEXED BY tas
          AND reason IN ('AnalyzerUnavailable', 'BreakerOpen')";
 
 /// Tasks that failed since their analyzer was unavailable, and may be started over when it is back.
-pub(super) const RECOVERABLE: &str = "SELECT * FROM task INDEXED BY task_recoverable
-     WHERE analyzer = ?1 AND recoveries < ?2 AND phase = 'Failed' AND reason = 'AnalyzerUnavailable' AND removed = 0 LIMIT ?3";
+pub(super) const RECOVERABLE: &str = "SELECT *, NULL AS unreached_at FROM task INDEXED BY task_recoverable
+     WHERE analyzer = ?1 AND recoveries < ?2 AND phase = 'Failed' AND reason = 'AnalyzerUnavailable' AND removed = 0 AND aside_at IS NULL LIMIT ?3";
 
 /// Whether some task needs an analyzer.
 pub(super) const DEMAND: &str = "SELECT EXISTS (SELECT 1 FROM task INDEXED BY task_queue
@@ -48,7 +50,7 @@ pub(super) const DEMAND: &str = "SELECT EXISTS (SELECT 1 FROM task INDEXED BY ta
      OR EXISTS (SELECT 1 FROM task INDEXED BY task_waiting
          WHERE analyzer = ?1 AND phase = 'Pending' AND reason IN ('AnalyzerUnavailable', 'BackOff', 'BreakerOpen'))
      OR EXISTS (SELECT 1 FROM task INDEXED BY task_recoverable
-         WHERE analyzer = ?1 AND recoveries < ?2 AND phase = 'Failed' AND reason = 'AnalyzerUnavailable' AND removed = 0)";
+         WHERE analyzer = ?1 AND recoveries < ?2 AND phase = 'Failed' AND reason = 'AnalyzerUnavailable' AND removed = 0 AND aside_at IS NULL)";
 
 /// Analyzers that are declared.
 pub(super) const ANALYZERS: &str = "SELECT name FROM object WHERE kind = 'Analyzer' AND removed_at IS NULL";
@@ -293,6 +295,7 @@ fn collect(mut rows: rusqlite::Rows<'_>, tasks: &mut Vec<Waiting>) -> Result<(),
             name: row.get("name")?,
             version: row.get("version")?,
             status: task_status(row)?,
+            unreached_at: time_or_none(row, "unreached_at")?,
         });
     }
     Ok(())

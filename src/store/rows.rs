@@ -52,6 +52,14 @@ pub(super) fn json_column<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> R
     json(&row.get::<_, String>(column)?)
 }
 
+/// A JSON column that may be NULL.
+pub(super) fn json_column_or_empty<T: DeserializeOwned + Default>(
+    row: &Row<'_>,
+    column: &str,
+) -> Result<T, StoreError> {
+    row.get::<_, Option<String>>(column)?.map_or_else(|| Ok(T::default()), |text| json(&text))
+}
+
 /// The four columns that count findings.
 pub(super) fn findings(row: &Row<'_>) -> Result<Findings, StoreError> {
     Ok(Findings {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::StoreError;
-use super::rows::{findings, json_column, task_status, time, time_or_none, word, word_or_none};
+use super::rows::{findings, json_column, json_column_or_empty, task_status, time, time_or_none, word, word_or_none};
 use crate::manifest::Problem;
 use crate::plan::write::TaskStatus;
 use crate::resource::findings::Findings;
@@ -67,8 +67,10 @@ pub struct ObjectView {
 pub struct TaskView {
     /// Its status.
     pub status: TaskStatus,
-    /// Its latest attempt.
-    pub attempt: Option<AttemptView>,
+    /// When it came into its phase.
+    pub since: Timestamp,
+    /// The attempts of its current round, oldest first; before the first of a round, the latest one there is.
+    pub attempts: Vec<AttemptView>,
     /// Whether a person asked to cancel this round.
     pub cancel_requested: bool,
     /// Whether a person asked for another round, which has not begun.
@@ -77,6 +79,14 @@ pub struct TaskView {
     pub owner: String,
     /// The pool of which its attempts take a slot: its own, or its analyzer's.
     pub pool: Option<String>,
+}
+
+impl TaskView {
+    /// Its latest attempt.
+    #[must_use]
+    pub fn attempt(&self) -> Option<&AttemptView> {
+        self.attempts.last()
+    }
 }
 
 /// Status of an App.
@@ -139,6 +149,8 @@ pub struct AttemptView {
     pub reason: Option<Reason>,
     /// Why, for a person.
     pub message: Option<String>,
+    /// The tools that it was asked for; empty for all that the analyzer has.
+    pub asked: Vec<String>,
     /// What is known of each tool.
     pub tools: Vec<ToolReport>,
     /// What was found.
@@ -220,10 +232,13 @@ fn task(connection: &Connection, uid: &str) -> Result<Option<TaskView>, StoreErr
     let Some(row) = rows.next()? else { return Ok(None) };
     let status = task_status(row)?;
     let (cancel_round, retry_round): (i64, i64) = (row.get("cancel_round")?, row.get("retry_round")?);
-    let attempt = attempts_where(connection, uid, Some(status.attempt))?.pop();
+    let mut attempts = attempts_where(connection, uid, Some(status.round), None)?;
+    if attempts.is_empty() && status.attempt > 0 {
+        attempts = attempts_where(connection, uid, None, Some(status.attempt))?;
+    }
     let (cancel_requested, retry_requested) = (cancel_round >= status.round, retry_round >= status.round);
-    let (owner, pool) = (row.get("owner")?, row.get("pool")?);
-    Ok(Some(TaskView { status, attempt, cancel_requested, retry_requested, owner, pool }))
+    let (since, owner, pool) = (time(row, "since")?, row.get("owner")?, row.get("pool")?);
+    Ok(Some(TaskView { status, since, attempts, cancel_requested, retry_requested, owner, pool }))
 }
 
 /// The attempts of a task, oldest first.
@@ -231,16 +246,21 @@ fn task(connection: &Connection, uid: &str) -> Result<Option<TaskView>, StoreErr
 /// # Errors
 /// What the database says.
 pub fn attempts(connection: &Connection, task_uid: &str) -> Result<Vec<AttemptView>, StoreError> {
-    attempts_where(connection, task_uid, None)
+    attempts_where(connection, task_uid, None, None)
 }
 
-fn attempts_where(connection: &Connection, uid: &str, number: Option<u32>) -> Result<Vec<AttemptView>, StoreError> {
-    let mut statement = connection
-        .prepare_cached("SELECT * FROM attempt WHERE task_uid = ?1 AND (?2 IS NULL OR number = ?2) ORDER BY number")?;
-    let mut rows = statement.query(params![uid, number])?;
+fn attempts_where(
+    connection: &Connection,
+    uid: &str,
+    round: Option<i64>,
+    number: Option<u32>,
+) -> Result<Vec<AttemptView>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT * FROM attempt WHERE task_uid = ?1 AND (?2 IS NULL OR round = ?2) AND (?3 IS NULL OR number = ?3) ORDER BY number",
+    )?;
+    let mut rows = statement.query(params![uid, round, number])?;
     let mut attempts = Vec::new();
     while let Some(row) = rows.next()? {
-        let tools: Option<String> = row.get("tools")?;
         attempts.push(AttemptView {
             number: row.get("number")?,
             round: row.get("round")?,
@@ -257,7 +277,8 @@ fn attempts_where(connection: &Connection, uid: &str, number: Option<u32>) -> Re
             outcome: word_or_none(row, "outcome")?,
             reason: word_or_none(row, "reason")?,
             message: row.get("message")?,
-            tools: tools.map(|tools| super::rows::json(&tools)).transpose()?.unwrap_or_default(),
+            asked: json_column(row, "asked")?,
+            tools: json_column_or_empty(row, "tools")?,
             findings: findings(row)?,
             result_dir: row.get("result_dir")?,
             result_sha256: row.get("result_sha256")?,

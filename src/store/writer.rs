@@ -19,8 +19,8 @@ const WAL_PAGES_MAX: i64 = 4_000;
 
 /// Sends a job's answer once it is known whether the group was committed.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-/// Runs in the transaction that was begun, or learns why none could be.
-type Job = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Answer + Send>;
+/// Runs in the transaction that was begun, or learns why none could be. Gives its answer, and whether it met a full disk.
+type Job = Box<dyn FnOnce(Result<&Connection, StoreError>) -> (Answer, bool) + Send>;
 
 pub(super) struct Writer {
     jobs: Option<Sender<Job>>,
@@ -45,10 +45,14 @@ impl Writer {
         let (sender, receiver) = oneshot::channel();
         let job: Job = Box::new(move |begun| {
             let result = begun.and_then(|connection| in_savepoint(connection, job));
-            Box::new(move |committed| {
+            let full = result.as_ref().is_err_and(StoreError::is_full);
+            let answer: Answer = Box::new(move |committed| {
+                // What a job says of itself tells more than that its group was lost.
+                let answer = if result.is_err() { result } else { committed.and(result) };
                 // Nobody waits any more when the caller was dropped; the commit stands all the same.
-                let _ = sender.send(committed.and(result));
-            })
+                let _ = sender.send(answer);
+            });
+            (answer, full)
         });
         self.jobs.as_ref().ok_or(StoreError::Gone)?.send(job).map_err(|_| StoreError::Gone)?;
         receiver.await.map_err(|_| StoreError::Gone)?
@@ -79,20 +83,37 @@ fn commit(connection: &Connection, group: Vec<Job>) {
     if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
         tracing::error!(%error, "a transaction could not be started");
         for job in group {
-            job(Err(copy_of(&error)))(Ok(()));
+            let (answer, _) = job(Err(copy_of(&error)));
+            answer(Ok(()));
         }
         return;
     }
+    let mut full = false;
     let answers: Vec<Answer> = group
         .into_iter()
         .map(|job| {
             // A full disk or a broken one makes SQLite roll back by itself. What came later would then be committed on its own.
-            job(if connection.is_autocommit() { Err(lost()) } else { Ok(connection) })
+            let begun = match connection.is_autocommit() {
+                false => Ok(connection),
+                true if full => Err(no_room().into()),
+                true => Err(lost()),
+            };
+            let (answer, met_full) = job(begun);
+            full |= met_full;
+            answer
         })
         .collect();
-    let committed = connection.execute_batch("COMMIT");
+    let committed = match connection.execute_batch("COMMIT") {
+        // There was nothing left to commit, which is only what followed.
+        Err(_) if full => Err(no_room()),
+        committed => committed,
+    };
     if let Err(error) = &committed {
-        tracing::error!(%error, "a group could not be committed");
+        match full {
+            // Whoever is answered says so, now and then.
+            true => tracing::debug!(%error, "a group could not be committed"),
+            false => tracing::error!(%error, "a group could not be committed"),
+        }
         // Fails when SQLite has rolled back by itself, which is as good.
         let _ = connection.execute_batch("ROLLBACK");
     }
@@ -111,6 +132,14 @@ fn lost() -> StoreError {
         .into()
 }
 
+/// The disk is full, as SQLite says it.
+fn no_room() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(
+        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
+        Some("the disk is full".into()),
+    )
+}
+
 /// The same failure for each caller of the group; `rusqlite::Error` cannot be cloned.
 fn copy_of(error: &rusqlite::Error) -> StoreError {
     match error {
@@ -125,6 +154,10 @@ fn in_savepoint<T>(
 ) -> Result<T, StoreError> {
     connection.prepare_cached("SAVEPOINT job")?.execute([])?;
     let result = job(connection);
+    if result.is_err() && connection.is_autocommit() {
+        // SQLite has rolled back the whole transaction by itself, and the savepoint with it.
+        return result;
+    }
     if result.is_err() {
         connection.prepare_cached("ROLLBACK TO job")?.execute([])?;
     }
@@ -145,9 +178,12 @@ mod tests {
         Box::new(move |begun| {
             let run = |connection: &Connection| connection.execute_batch(statement).map_err(StoreError::from);
             let result = begun.and_then(|connection| in_savepoint(connection, run));
-            Box::new(move |committed| {
-                seen.lock().unwrap().push(committed.and(result).map_err(|error| error.to_string()));
-            })
+            let full = result.as_ref().is_err_and(StoreError::is_full);
+            let answer: Answer = Box::new(move |committed| {
+                let answer = if result.is_err() { result } else { committed.and(result) };
+                seen.lock().unwrap().push(answer.map_err(|error| error.to_string()));
+            });
+            (answer, full)
         })
     }
 
@@ -181,9 +217,25 @@ mod tests {
         commit(&connection, jobs.into_iter().map(|statement| job(statement, &seen)).collect());
         assert!(seen.lock().unwrap().iter().all(Result::is_err), "{seen:?}");
         assert_eq!(rows(&connection), 0);
+        assert!(connection.is_autocommit());
         // And the next group is as good as ever.
         seen.lock().unwrap().clear();
         commit(&connection, vec![job("INSERT INTO t VALUES (3)", &seen)]);
         assert_eq!((seen.lock().unwrap().as_slice(), rows(&connection)), (&[Ok(())][..], 3));
+    }
+
+    #[test]
+    fn when_the_disk_is_full_everybody_of_the_group_is_told_just_that() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE t (x); PRAGMA max_page_count = 4").unwrap();
+        let seen = Seen::default();
+        let jobs = ["INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (zeroblob(100000))", "INSERT INTO t VALUES (2)"];
+        commit(&connection, jobs.into_iter().map(|statement| job(statement, &seen)).collect());
+        // SQLite may keep the transaction; then only the one that was too large has failed.
+        let answers = seen.lock().unwrap().clone();
+        assert!(answers[1].as_ref().is_err_and(|error| error.contains("full")), "{answers:?}");
+        let told = |answer: &Result<(), String>| answer.as_ref().err().is_none_or(|error| error.contains("full"));
+        assert!(answers.iter().all(told), "{answers:?}");
+        assert!(connection.is_autocommit());
     }
 }

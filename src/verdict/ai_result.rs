@@ -4,8 +4,8 @@
 use serde_json::Value;
 
 use super::count;
-use super::judge::{Evidence, report, status_of, why};
-use crate::resource::outcome::ToolStatus;
+use super::judge::{Evidence, is_absent_for_good, report, status_of, why};
+use crate::resource::outcome::{ToolReport, ToolStatus};
 
 pub(super) fn read(analysis: &Value) -> Evidence {
     let mut evidence = Evidence::default();
@@ -13,14 +13,15 @@ pub(super) fn read(analysis: &Value) -> Evidence {
         if name.starts_with('_') {
             continue;
         }
-        let (status, message) = match excuse(tool) {
+        let (status, message, permanent) = match excuse(tool) {
             Some(excuse) => {
                 evidence.without_key.push(name.clone());
-                (ToolStatus::Failed, excuse.to_owned())
+                (ToolStatus::Failed, excuse.to_owned(), true)
             }
-            None => (status_of(tool, false), why(tool)),
+            None => (status_of(tool, false), why(tool), is_absent_for_good(tool)),
         };
-        evidence.tools.push(report(name, status, &message, count::findings(tool)));
+        let told = report(name, status, &message, count::findings(tool));
+        evidence.tools.push(ToolReport { permanent, ..told });
     }
     evidence
 }

@@ -103,7 +103,7 @@ fn absent(name: &str, spec: &CommandSpec) -> ToolReport {
     let program = spec.argv.first().map_or("", String::as_str);
     let message =
         format!("the analyzer runs {program} and is not handed the task's tools; set spec.command.tool or use {TOOLS}");
-    report(name, ToolStatus::NotRun, &message, Findings::default())
+    ToolReport { permanent: true, ..report(name, ToolStatus::NotRun, &message, Findings::default()) }
 }
 
 /// What the output tells: findings by the index of each tool (empty: nothing is told apart), findings without a severity, and SARIF documents.

@@ -11,7 +11,7 @@ use super::frame::error_text;
 use super::{ai_result, static_result, target_result};
 use crate::resource::algebra::{Ended, fold};
 use crate::resource::findings::Findings;
-use crate::resource::outcome::{Outcome, ToolReport, ToolStatus, Verdict, one_line};
+use crate::resource::outcome::{Outcome, ToolReport, ToolStatus, Verdict, one_line, tool_name};
 use crate::resource::reason::Reason;
 
 /// Tools that were not requested and still ran are told of, up to so many.
@@ -98,7 +98,7 @@ fn conclude(requested: &[String], mut evidence: Evidence, says_failed: Option<St
     if let Some((reason, said)) = evidence.whole {
         // What a tool says of an app that was not there proves nothing, and what it "found" is no finding.
         for tool in &mut evidence.tools {
-            if matches!(tool.status, ToolStatus::Completed | ToolStatus::NotApplicable) {
+            if tool.is_good() {
                 tool.status = ToolStatus::Failed;
                 tool.message = one_line(&said);
             }
@@ -163,19 +163,18 @@ fn split(requested: &[String], told: Vec<ToolReport>) -> (Vec<ToolReport>, Vec<T
 /// One tool's report, with its texts made safe for a row and a terminal.
 pub(super) fn report(name: &str, status: ToolStatus, message: &str, findings: Findings) -> ToolReport {
     let message = if matches!(status, ToolStatus::Completed | ToolStatus::NotApplicable) { "" } else { message };
-    let mut name = one_line(name);
-    if let Some((end, _)) = name.char_indices().nth(100) {
-        name.truncate(end);
-    }
-    ToolReport { name, status, message: one_line(message), findings }
+    ToolReport { name: tool_name(name), status, message: one_line(message), findings, permanent: false }
+}
+
+/// Whether a tool's own status says that it is not there, so that asking for it again is in vain.
+pub(super) fn is_absent_for_good(tool: &Value) -> bool {
+    let status = tool["status"].as_str().unwrap_or_default();
+    ["not_available", "not_installed", "unsupported"].iter().any(|word| status.eq_ignore_ascii_case(word))
 }
 
 /// Folds the reports of the tools that count into a verdict; findings are theirs together.
 pub(super) fn weigh(tools: Vec<ToolReport>) -> Verdict {
-    let ended = fold(tools.iter().map(|tool| match tool.status {
-        ToolStatus::Completed | ToolStatus::NotApplicable => Ended::Completed,
-        ToolStatus::Failed | ToolStatus::NotRun => Ended::Failed,
-    }));
+    let ended = fold(tools.iter().map(|tool| if tool.is_good() { Ended::Completed } else { Ended::Failed }));
     let none_ran = tools.iter().all(|tool| tool.status == ToolStatus::NotRun);
     let (outcome, reason) = match ended {
         Some(Ended::Completed) => (Outcome::Completed, Reason::AllToolsRan),
@@ -189,7 +188,8 @@ pub(super) fn weigh(tools: Vec<ToolReport>) -> Verdict {
     Verdict { outcome, reason, message, tools, findings }
 }
 
-fn describe(tools: &[ToolReport], findings: Findings) -> String {
+/// The reports of tools as one sentence: what is wrong, else how many ran and what they found.
+pub(crate) fn describe(tools: &[ToolReport], findings: Findings) -> String {
     let bad: Vec<String> = tools
         .iter()
         .filter_map(|tool| match tool.status {
@@ -213,6 +213,8 @@ fn failed(requested: &[String], told: Vec<ToolReport>, reason: Reason, said: &st
     let (mut tools, extra) = split(requested, told);
     for tool in tools.iter_mut().filter(|tool| tool.message == ABSENT) {
         tool.message = one_line(said);
+        // The analyzer knows none of them, or has no key for any: it will say the same again.
+        tool.permanent = matches!(reason, Reason::ToolNotRun | Reason::ApiKeyMissing);
     }
     tools.extend(extra);
     Verdict { outcome: Outcome::Failed, reason, message: one_line(said), tools, findings: Findings::default() }
@@ -297,6 +299,23 @@ mod tests {
         frame["status"] = "error".into();
         let verdict = judge_frame(&names(&["ruff"]), &frame);
         assert_eq!((verdict.outcome, verdict.reason), (Outcome::Failed, Reason::AnalyzerError));
+    }
+
+    #[test]
+    fn only_what_is_known_to_be_absent_for_good_is_permanent() {
+        let frame = static_frame(json!({
+            "one": {"status": "not_available", "executed": false},
+            "two": {"status": "not_run", "executed": false},
+            "three": {"status": "error", "executed": true},
+        }));
+        let permanent = |verdict: Verdict| verdict.tools.iter().map(|tool| tool.permanent).collect::<Vec<_>>();
+        let requested = names(&["one", "two", "three", "silent"]);
+        assert_eq!(permanent(judge_frame(&requested, &frame)), [true, false, false, false]);
+        let whole =
+            |error: &str| json!({"type": "ai_analysis_result", "analysis": {"status": "error", "error": error}});
+        for (error, expected) in [("No valid analysis tools", true), ("API key missing", true), ("boom", false)] {
+            assert_eq!(permanent(judge_frame(&names(&["a"]), &whole(error))), [expected], "{error}");
+        }
     }
 
     #[test]

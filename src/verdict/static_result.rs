@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::count;
-use super::judge::{Evidence, report, status_of, why};
+use super::judge::{Evidence, is_absent_for_good, report, status_of, why};
 use crate::resource::outcome::{ToolReport, ToolStatus};
 
 /// Which tools of the existing static analyzer belong to which language, and under which names `_project_metadata.file_counts` counts its
@@ -31,7 +31,8 @@ pub(super) fn read(analysis: &Value) -> Evidence {
                 continue;
             }
             let status = status_of(tool, no_files);
-            merge(&mut evidence.tools, report(name, status, &why(tool), count::findings(tool)));
+            let told = report(name, status, &why(tool), count::findings(tool));
+            merge(&mut evidence.tools, ToolReport { permanent: is_absent_for_good(tool), ..told });
         }
     }
     evidence
@@ -63,6 +64,7 @@ fn merge(tools: &mut Vec<ToolReport>, new: ToolReport) {
             if weight(new.status) > weight(old.status) {
                 old.status = new.status;
                 old.message = new.message;
+                old.permanent = new.permanent;
             }
         }
         None => tools.push(new),

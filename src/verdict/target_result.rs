@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::count;
-use super::judge::{Evidence, report, status_of, why};
+use super::judge::{Evidence, is_absent_for_good, report, status_of, why};
 use crate::resource::findings::Findings;
 use crate::resource::outcome::{ToolReport, ToolStatus};
 
@@ -27,7 +27,7 @@ fn judge_tool(name: &str, tool: &Value, run: &Value, analysis: &Value) -> ToolRe
     let status = status_of(tool, false);
     let found = count::findings(tool);
     if status != ToolStatus::Completed {
-        return report(name, status, &why(tool), found);
+        return ToolReport { permanent: is_absent_for_good(tool), ..report(name, status, &why(tool), found) };
     }
     if no_request_succeeded(tool) || no_request_succeeded(run) {
         return report(name, ToolStatus::Failed, "no request to the app succeeded", Findings::default());

@@ -155,7 +155,7 @@ fn describe_shows_attempts_tools_the_result_and_events() {
         ),
         "{lines:?}"
     );
-    assert!(lines.iter().any(|line| line == "bandit NotRun 0/0/0 bandit is not installed"), "{lines:?}");
+    assert!(lines.iter().any(|line| line == "bandit NotRun 0/0/0 1 - bandit is not installed"), "{lines:?}");
     assert!(
         lines.iter().any(|line| line.contains(".manifestd/results/demo/lint-demo/1") && line.contains(&"e".repeat(64))),
         "{lines:?}"
@@ -192,7 +192,7 @@ fn why_says_what_a_task_waits_for_and_that_nobody_acts() {
     let ran = world.run(&["why", "task/lint-demo"]).ok();
     assert!(!ran.out.contains("controller"), "{}", ran.out);
     ran.says(&[
-        "tool bandit is NotRun: bandit is not installed",
+        "tool bandit is NotRun in attempt 1: bandit is not installed",
         "manifestd results lint-demo",
         "manifestd retry lint-demo",
     ]);
@@ -277,6 +277,37 @@ fn results_come_as_table_sarif_and_stored_json() {
 }
 
 #[test]
+fn a_result_of_two_attempts_shows_each_tool_with_the_attempt_and_the_directory_it_comes_from() {
+    let world = World::new();
+    world.finish_lint_demo_in_two_attempts();
+    let lines = world.run(&["results", "lint-demo"]).ok().lines();
+    assert_eq!(lines[1..], ["lint-demo 1 ruff Completed 1 0 2 0", "lint-demo 2 bandit Completed 0 3 0 0"]);
+    let alone = world.run(&["results", "lint-demo", "--attempt", "1"]).ok().lines();
+    assert_eq!(alone[2], "lint-demo 1 bandit NotRun 0 0 0 0 bandit crashed");
+    // Of the first attempt only what counts: not what the second has done again.
+    let sarif = world.run(&["results", "lint-demo", "-o", "sarif"]).ok().json();
+    let ids: Vec<_> =
+        sarif["runs"].as_array().unwrap().iter().map(|run| run["automationDetails"]["id"].clone()).collect();
+    assert_eq!(ids, ["lint-demo/1", "lint-demo/2"], "{sarif}");
+    let json = world.run(&["results", "lint-demo", "-o", "json"]).ok().json();
+    assert_eq!(
+        (&json["items"][0]["result"], &json["items"][1]["result"]),
+        (&json!({"attempt": 1}), &json!({"attempt": 2}))
+    );
+    assert_eq!(world.run(&["results", "lint-demo", "--attempt", "2", "-o", "json"]).ok().json(), json!({"attempt": 2}));
+    let item = world.run(&["get", "task", "lint-demo", "-o", "json"]).ok().json();
+    let tools = item["status"]["tools"].as_array().unwrap();
+    assert_eq!(
+        (&tools[1]["name"], &tools[1]["attempt"], &tools[1]["directory"]),
+        (&json!("bandit"), &json!(2), &json!("demo/lint-demo/2"))
+    );
+    assert_eq!(item["status"]["findings"]["medium"], 3);
+    let described = world.run(&["describe", "task", "lint-demo"]).ok().lines();
+    assert!(described.iter().any(|line| line == "bandit Completed 0/3/0 2 -"), "{described:?}");
+    world.run(&["why", "lint-demo"]).ok().says(&["task/lint-demo is Completed"]);
+}
+
+#[test]
 fn logs_are_found_in_the_result_and_while_the_attempt_runs() {
     let world = World::new();
     world.run(&["logs", "lint-demo"]).with(1).says(&["has not been tried yet"]);
@@ -296,5 +327,33 @@ fn status_says_that_nobody_runs_and_how_things_stand() {
     world.run(&["status"]).with(1).says(&["Controller:  not running", "Tasks:       4: 4 Pending", "Problems:    0"]);
     let status = world.run(&["status", "-o", "json"]).with(1).json();
     assert_eq!((&status["running"], &status["phases"]["Pending"]), (&json!(false), &json!(4)));
+    assert_eq!((&status["pending"]["Queued"], &status["analyzers"][0]["capacity"]), (&json!(4), &json!(1)));
+    assert!(status["disk"]["databaseBytes"].as_u64() > Some(0) && status["disk"]["freeBytes"].as_u64() > Some(0));
+    assert!(status["oldestQueued"]["since"].as_str().unwrap().starts_with("2026-11-23"), "{status}");
+    let ran =
+        world.run(&["status"]).with(1).says(&["Pending:     4 Queued", "Queue:       the oldest is", "Database:"]);
+    assert!(ran.lines().iter().any(|line| line == "lint 0 0 1"), "{}", ran.out);
     World::empty().run(&["status"]).with(1).says(&["no database yet"]);
+}
+
+#[test]
+fn stuck_tasks_are_listed_with_what_to_do() {
+    let world = World::new();
+    world.start("static-demo", "static", "ws://127.0.0.1:2001", far_ahead());
+    let status = TaskStatus::fresh(1, 1, 0).waiting(Reason::AppNotFound, "", None);
+    world.commit(vec![Write::Task(Box::new(TaskWrite { uid: world.uid("lost"), version: 1, status }))], START);
+    let lines = world.run(&["get", "tasks", "--stuck", "-l", "team=blue"]).ok().lines();
+    assert_eq!(lines[0], "NAME PHASE REASON SINCE NEXT HINT");
+    assert!(
+        lines[1].starts_with("lost Pending AppNotFound ") && lines[1].ends_with("declare the App, or correct spec.app")
+    );
+    let one = world.run(&["get", "tasks", "static-demo", "--stuck", "-o", "json"]).ok().json();
+    assert_eq!(
+        (&one["items"][0]["stuck"]["hint"], one["items"].as_array().unwrap().len()),
+        (&json!("no controller runs: manifestd serve"), 1)
+    );
+    world.finish_lint_demo();
+    let none = world.run(&["get", "tasks", "lint-demo", "--stuck"]).ok();
+    assert!(none.out.is_empty() && none.err.contains("No task is stuck"), "{}", none.err);
+    world.run(&["get", "apps", "--stuck"]).with(2).says(&["--stuck is about tasks"]);
 }

@@ -175,6 +175,7 @@ impl World {
             id: id.clone(),
             round: 1,
             generation: 1,
+            asked: vec![],
             analyzer: analyzer.into(),
             replica: replica.into(),
             opened_at: START,
@@ -220,6 +221,7 @@ impl World {
             status,
             message: message.into(),
             findings,
+            permanent: false,
         };
         let verdict = Verdict {
             outcome: Outcome::PartialSuccess,
@@ -242,6 +244,64 @@ impl World {
             r#"{"version": "2.1.0", "runs": [{"tool": {"driver": {"name": "ruff"}}, "results": []}]}"#,
         );
         self.write(&at("sarif/two.sarif"), r#"{"version": "2.1.0", "runs": [{"tool": {"driver": {"name": "two"}}, "automationDetails": {"id": "own"}}]}"#);
+    }
+}
+
+impl World {
+    /// `lint-demo` as Completed in two attempts: ruff ran in the first, bandit crashed there and ran in the second; with files.
+    pub(crate) fn finish_lint_demo_in_two_attempts(&self) {
+        let found =
+            [Findings { high: 1, low: 2, ..Findings::default() }, Findings { medium: 3, ..Findings::default() }];
+        let tool = |name: &str, status, message: &str, findings| ToolReport {
+            name: name.into(),
+            status,
+            message: message.into(),
+            findings,
+            permanent: false,
+        };
+        let first = vec![
+            tool("ruff", ToolStatus::Completed, "", found[0]),
+            tool("bandit", ToolStatus::NotRun, "bandit crashed", Findings::default()),
+        ];
+        let second = vec![tool("bandit", ToolStatus::Completed, "", found[1])];
+        let (partial, whole) = (Outcome::PartialSuccess, Outcome::Completed);
+        let uid = self.uid("lint-demo");
+        for (number, outcome, tools, asked) in
+            [(1, partial, first, vec![]), (2, whole, second, vec!["bandit".to_owned()])]
+        {
+            let id = AttemptId { task: uid.clone(), number };
+            let findings = found[number as usize - 1];
+            let open = OpenAttempt {
+                id: id.clone(),
+                round: 1,
+                generation: 1,
+                asked,
+                analyzer: "lint".into(),
+                replica: String::new(),
+                opened_at: START,
+                deadline_at: START.plus(Span::minutes(30)),
+                resumable: false,
+                pool: None,
+            };
+            let directory = format!("demo/lint-demo/{number}");
+            let result = StoredResult { directory: directory.clone(), sha256: "e".repeat(64), bytes: 10 };
+            let verdict = Verdict { outcome, reason: Reason::AllToolsRan, message: String::new(), tools, findings };
+            let close =
+                CloseAttempt { id, verdict, result: Some(result), at: START.plus(Span::minutes(3)), slot_until: None };
+            self.commit(vec![Write::OpenAttempt(Box::new(open)), Write::CloseAttempt(Box::new(close))], START);
+            let at = |name: &str| format!(".manifestd/results/{directory}/{name}");
+            self.write(&at("result.json"), &format!("{{\"attempt\": {number}}}"));
+            let run = r#"{"version": "2.1.0", "runs": [{"tool": {"driver": {"name": "x"}}, "results": []}]}"#;
+            self.write(&at("sarif/bandit.sarif"), run);
+            if number == 1 {
+                self.write(&at("sarif/ruff.sarif"), run);
+            }
+        }
+        let mut sum = found[0];
+        sum += found[1];
+        let at = START.plus(Span::minutes(3));
+        let status = TaskStatus::fresh(1, 1, 2).ended(Phase::Completed, Reason::AllToolsRan, "", sum, at);
+        self.commit(vec![Write::Task(Box::new(TaskWrite { uid, version: 1, status }))], START);
     }
 }
 

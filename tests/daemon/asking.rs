@@ -125,7 +125,7 @@ fn logs_that_are_followed_end_when_the_task_ends() {
     });
     let text = said.ok();
     assert!(text.contains("first words") && text.contains("open"), "{text}");
-    assert_eq!(home.task("t").attempt.unwrap().outcome, Some(Outcome::Completed));
+    assert_eq!(home.task("t").attempt().unwrap().outcome, Some(Outcome::Completed));
     // Afterwards it is in the result.
     assert!(home.run(&["logs", "t"]).ok().contains("first words"));
     daemon.stop();
@@ -183,4 +183,31 @@ fn every_state_is_explained_by_get_describe_why_and_events() {
     home.run(&["cancel", "queued"]).ok();
     daemon.stop();
     assert_eq!(home.run(&["status"]).code, 1, "without a daemon, status says no");
+}
+
+#[test]
+fn status_tells_of_the_loops_and_stuck_asks_who_is_carried() {
+    let home = one_slot();
+    home.gate("a");
+    let daemon = home.serve();
+    home.drop_in("a.yaml", &waiter("a", "a", ""));
+    home.until_spawned("a");
+    home.drop_in("lost.yaml", &task("lost", "nowhere", "gated", ""));
+    home.until_reason("lost", Phase::Pending, Reason::AppNotFound);
+    let status = home.run(&["status", "-o", "json"]).json();
+    let loops = status["controller"]["loops"].as_array().unwrap();
+    let names: Vec<_> = loops.iter().map(|each| each["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["tasks", "apps", "manifests", "resync"]);
+    assert!(loops.iter().all(|each| each["stalled"] == false), "{status}");
+    assert!(loops[0]["passes"].as_u64() > Some(0) && loops[0]["last_at"].is_number(), "{status}");
+    assert_eq!((&status["controller"]["held"], &status["pending"]["AppNotFound"]), (&1.into(), &1.into()));
+    assert!(home.run(&["status"]).ok().contains("Loop:        tasks      alive, last pass "), "{status}");
+    // The running one is carried and has just said that it lives; the other one waits for a person.
+    let stuck = home.run(&["get", "tasks", "--stuck", "-o", "json"]).json();
+    let items: Vec<_> =
+        stuck["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].clone()).collect();
+    assert_eq!(items, ["lost"], "{stuck}");
+    home.open_gate("a");
+    home.until_phase("a", Phase::Completed);
+    daemon.stop();
 }

@@ -15,13 +15,13 @@ use crate::support::misbehaving::{Behaviour, Misbehaving, static_result};
 const PROBE: &str = "probe: {interval: 500ms, timeout: 500ms, failureThreshold: 2}";
 
 /// A service on an address of its own, which can be killed and started again.
-struct Service {
+struct Endpoint {
     runtime: Runtime,
     address: SocketAddr,
     running: Option<Misbehaving>,
 }
 
-impl Service {
+impl Endpoint {
     /// One that does not run yet.
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -52,7 +52,7 @@ fn works() -> Behaviour {
 }
 
 /// An analyzer `remote` with these replicas.
-fn remote(services: &[&Service], more: &str) -> String {
+fn remote(services: &[&Endpoint], more: &str) -> String {
     let urls: Vec<String> = services.iter().map(|service| format!("\"{}\"", service.url())).collect();
     let spec = format!("{{websocket: {{urls: [{}], request: static_analyze}}, {PROBE}{more}}}", urls.join(", "));
     document("Analyzer", "remote", &spec)
@@ -72,7 +72,7 @@ fn until_ready(home: &Home, reason: &str) {
 
 #[test]
 fn tasks_of_an_analyzer_that_is_away_wait_without_attempts_and_complete_when_it_is_back_and_others_are_not_delayed() {
-    let (home, mut service) = (Home::new(""), Service::new());
+    let (home, mut service) = (Home::new(""), Endpoint::new());
     home.drop_in("base.yaml", &format!("{}{}{}", home.app(1), quick(), remote(&[&service], "")));
     let daemon = home.serve();
     home.drop_in("r.yaml", &format!("{}{}", on_remote("r1", ""), on_remote("r2", "")));
@@ -107,7 +107,7 @@ fn tasks_of_an_analyzer_that_is_away_wait_without_attempts_and_complete_when_it_
 
 #[test]
 fn a_task_that_failed_for_want_of_its_analyzer_starts_over_when_that_is_back() {
-    let (home, mut service) = (Home::new("preflightMaxRetries: 0"), Service::new());
+    let (home, mut service) = (Home::new("preflightMaxRetries: 0"), Endpoint::new());
     home.drop_in("base.yaml", &format!("{}{}", home.app(1), remote(&[&service], "")));
     let daemon = home.serve();
     home.drop_in("r.yaml", &on_remote("r", ""));
@@ -123,7 +123,7 @@ fn a_task_that_failed_for_want_of_its_analyzer_starts_over_when_that_is_back() {
 
 #[test]
 fn a_dead_replica_gets_nothing_while_another_works() {
-    let (home, mut well, dead) = (Home::new(""), Service::new(), Service::new());
+    let (home, mut well, dead) = (Home::new(""), Endpoint::new(), Endpoint::new());
     well.start(works());
     home.drop_in("base.yaml", &format!("{}{}", home.app(1), remote(&[&dead, &well], ", capacity: 2")));
     let daemon = home.serve();
@@ -144,7 +144,7 @@ fn a_dead_replica_gets_nothing_while_another_works() {
 
 #[test]
 fn a_replica_that_dies_between_probes_fails_over_before_anything_is_sent() {
-    let (home, mut first, mut second) = (Home::new(""), Service::new(), Service::new());
+    let (home, mut first, mut second) = (Home::new(""), Endpoint::new(), Endpoint::new());
     first.start(works());
     second.start(works());
     let spec = remote(&[&first, &second], "").replace("interval: 500ms", "interval: 1h");
@@ -170,7 +170,7 @@ fn a_replica_that_dies_between_probes_fails_over_before_anything_is_sent() {
 
 #[test]
 fn a_service_that_answers_probes_and_breaks_requests_is_left_alone_and_a_restart_forgets_nothing() {
-    let (home, mut service) = (Home::new(""), Service::new());
+    let (home, mut service) = (Home::new(""), Endpoint::new());
     service.start(Behaviour::Resets);
     let breaker = ", breaker: {openAfterFailures: 2, halfOpenAfter: 1h}";
     home.drop_in("base.yaml", &format!("{}{}", home.app(1), remote(&[&service], breaker)));
@@ -204,7 +204,7 @@ fn a_service_that_answers_probes_and_breaks_requests_is_left_alone_and_a_restart
 
 #[test]
 fn one_run_asks_and_then_does_everything_or_says_what_waits_until_when() {
-    let (home, mut service) = (Home::new(""), Service::new());
+    let (home, mut service) = (Home::new(""), Endpoint::new());
     let tasks = format!("{}{}", on_remote("r1", ""), on_remote("r2", ""));
     home.drop_in("base.yaml", &format!("{}{}{tasks}", home.app(1), remote(&[&service], "")));
     let said = home.run(&["reconcile", "--once"]).ok();

@@ -191,3 +191,35 @@ fn an_app_whose_directory_is_made_later_is_found_and_its_task_runs() {
     home.until_phase("u", Phase::Completed);
     daemon.stop();
 }
+
+#[test]
+fn a_retry_asks_only_for_the_tools_that_did_not_run_and_the_result_is_that_of_both_attempts() {
+    let home = Home::new("");
+    // Says of `a` at the first call, and of whatever it is asked for at the next one.
+    let script = r#"echo "$*" >> "$0.asked"
+run() { printf '{"tool": {"driver": {"name": "%s"}}, "results": [{"level": "error", "message": {"text": "x"}}]}' "$1"; }
+[ "$(wc -l < "$0.asked")" -eq 1 ] && set -- a
+printf '{"version": "2.1.0", "runs": ['
+run "$1"
+printf ']}'
+"#;
+    let path = home.path("lint.sh");
+    std::fs::write(&path, script).unwrap();
+    let argv = format!("[sh, \"{}\", \"${{tools}}\"]", path.display());
+    let lint = document("Analyzer", "lint", &format!("{{command: {{argv: {argv}, output: sarif}}}}"));
+    home.drop_in("base.yaml", &format!("{}{lint}", home.app(1)));
+    home.drop_in("both.yaml", &task("both", "app1", "lint", "tools: [a, b], retry: {base: 10ms},"));
+    let daemon = home.serve();
+    let done = home.until_phase("both", Phase::Completed);
+    assert_eq!(std::fs::read_to_string(home.path("lint.sh.asked")).unwrap(), "a b\nb\n");
+    let attempts = home.attempts("both");
+    assert_eq!(
+        (attempts.len(), &attempts[0].asked, &attempts[1].asked),
+        (2, &vec!["a".into(), "b".into()], &vec!["b".into()])
+    );
+    assert_eq!(done.task.unwrap().status.findings.high, 2);
+    let sarif = home.run(&["results", "both", "-o", "sarif"]).json();
+    let ids: Vec<_> = sarif["runs"].as_array().unwrap().iter().map(|run| &run["automationDetails"]["id"]).collect();
+    assert_eq!(ids, ["both/1", "both/2"], "{sarif}");
+    daemon.stop();
+}

@@ -72,6 +72,7 @@ fn close_attempt(task: &mut ObservedTask, close: &CloseAttempt) {
         message: verdict.message,
         at: close.at,
         findings: verdict.findings,
+        tools: verdict.tools,
     });
 }
 
@@ -121,7 +122,7 @@ pub(crate) fn on_analyzer(analyzer: &mut ObservedAnalyzer, plan: &Plan, now: Tim
                 let at = analyzer.waiting.iter().position(|task| task.uid == write.uid);
                 let task = analyzer.waiting.remove(at.expect("only what waits is let go, and once"));
                 assert_eq!(task.version, write.version);
-                assert_eq!((write.status.phase, write.status.waits), (Phase::Pending, 0));
+                assert_eq!(write.status.phase, Phase::Pending);
             }
             Write::ForgetReplica { url, .. } => analyzer.replicas.retain(|replica| replica.health.url != *url),
             Write::Condition(write) => {

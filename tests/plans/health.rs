@@ -244,7 +244,7 @@ fn waits(name: &str, phase: Phase, reason: Reason, recoveries: u32) -> Waiting {
         Phase::Failed => status.ended(phase, reason, "", Findings::default(), NOW),
         _ => status.waiting(reason, "", Some(NOW.plus(Span::minutes(1)))),
     };
-    Waiting { uid: Uid(name.into()), name: name.into(), version: 7, status }
+    Waiting { uid: Uid(name.into()), name: name.into(), version: 7, status, unreached_at: None }
 }
 
 #[test]
@@ -275,6 +275,27 @@ fn what_waits_goes_on_the_moment_a_replica_can_be_used() {
     let spent = vec![waits("e", Phase::Failed, Reason::AnalyzerUnavailable, 3)];
     let spent = ObservedAnalyzer { waiting: spent, ..with(healthy(REPLICA)) };
     assert!(AnalyzerReconciler::plan(&spent, NOW).writes.is_empty(), "three times in a row is enough");
+}
+
+#[test]
+fn a_replica_that_refuses_attempts_and_answers_probes_does_not_spin() {
+    // It is well again, since a minute ago, and refused the task's attempt so many seconds before or after that.
+    let goes_on = |waits_so_far: u32, refused: Timestamp| {
+        let mut task = waits("a", Phase::Pending, Reason::AnalyzerUnavailable, 0);
+        (task.status.waits, task.unreached_at) = (waits_so_far, Some(refused));
+        let seen = quiet(analyzer(websocket(), vec![healthy(REPLICA)], 0));
+        let plan = AnalyzerReconciler::plan(&ObservedAnalyzer { waiting: vec![task], more: true, ..seen }, NOW);
+        assert_eq!(plan.next == Some(NOW), !plan.writes.is_empty(), "another look only if this one did something");
+        plan.writes.iter().find_map(|write| match write {
+            Write::Task(write) => Some(write.status.waits),
+            _ => None,
+        })
+    };
+    let well_since = NOW.minus(Span::minutes(1));
+    assert_eq!(goes_on(3, well_since.minus(Span::minutes(60))), Some(0), "a real outage");
+    assert_eq!(goes_on(1, well_since.minus(Span::seconds(1))), Some(1), "the first time it goes on at once");
+    assert_eq!(goes_on(2, well_since.minus(Span::seconds(1))), None, "then it keeps to the schedule");
+    assert_eq!(goes_on(2, NOW), None, "and so when the refusal is the newest that is known");
 }
 
 /// A task whose latest attempts reached nobody, one on each of these replicas.

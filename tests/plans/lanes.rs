@@ -27,6 +27,7 @@ pub(crate) fn queued(name: &str, priority: i32) -> Candidate {
         version: 1,
         status: TaskStatus::fresh(1, 0, 0),
         app: Some(app()),
+        told: vec![],
     }
 }
 

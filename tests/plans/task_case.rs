@@ -8,7 +8,7 @@ use manifestd::resource::analyzer::AnalyzerSpec;
 use manifestd::resource::attempt::AttemptId;
 use manifestd::resource::findings::Findings;
 use manifestd::resource::name::Uid;
-use manifestd::resource::outcome::Outcome;
+use manifestd::resource::outcome::{Outcome, ToolReport, ToolStatus};
 use manifestd::resource::phase::Phase;
 use manifestd::resource::reason::Reason;
 use manifestd::resource::task::TaskSpec;
@@ -84,6 +84,20 @@ pub(crate) const fn usual(outcome: Outcome) -> Reason {
     }
 }
 
+/// A report in one word, such as `+ruff`.
+pub(crate) fn tool(told: &str) -> ToolReport {
+    let (sign, name) = told.split_at(1);
+    let status = match sign {
+        "+" => ToolStatus::Completed,
+        "-" => ToolStatus::Failed,
+        _ => ToolStatus::NotRun,
+    };
+    let (high, permanent) = (u64::from(sign == "+"), sign == "!");
+    let message = if sign == "+" { String::new() } else { format!("{name} says why") };
+    let findings = Findings { high, ..Findings::default() };
+    ToolReport { name: name.into(), status, message, findings, permanent }
+}
+
 /// Steps that lead to an observation.
 pub(crate) trait TaskCase: Sized {
     fn with(self, change: impl FnOnce(&mut ObservedTask)) -> Self;
@@ -98,6 +112,7 @@ pub(crate) trait TaskCase: Sized {
                 generation: task.generation,
                 analyzer: task.spec.analyzer.clone(),
                 opened_at: deadline_at.minus(Span::minutes(30)),
+                asked: task.spec.tools.clone(),
                 replica: if task.analyzer == Some(command()) { String::new() } else { REPLICA.into() },
                 deadline_at,
                 resumable: false,
@@ -145,8 +160,20 @@ pub(crate) trait TaskCase: Sized {
                 _ => Findings::default(),
             };
             let message = format!("attempt {} says so", attempt.id.number);
-            attempt.ended = Some(EndedAttempt { outcome, reason, message, at: NOW, findings });
+            attempt.ended = Some(EndedAttempt { outcome, reason, message, at: NOW, findings, tools: vec![] });
             attempt.carried = None;
+        })
+    }
+
+    /// The attempt that has ended was asked for these tools, and tells this of some: `+` ran and found something, `-` failed, `?` did not
+    /// run, `!` cannot run.
+    fn of(self, asked: &[&str], told: &[&str]) -> Self {
+        self.attempt(|attempt| {
+            attempt.asked = asked.iter().map(|&name| name.to_owned()).collect();
+            let ended = attempt.ended.as_mut().expect("an ended attempt");
+            ended.tools = told.iter().map(|told| tool(told)).collect();
+            ended.findings = Findings::default();
+            ended.tools.iter().for_each(|tool| ended.findings += tool.findings);
         })
     }
 

@@ -6,7 +6,7 @@ use manifestd::plan::{Reconciler, Write};
 use manifestd::resource::attempt::{AttemptId, Sign};
 use manifestd::resource::findings::Findings;
 use manifestd::resource::kind::Kind;
-use manifestd::resource::outcome::Outcome;
+use manifestd::resource::outcome::{Outcome, ToolReport, ToolStatus};
 use manifestd::resource::phase::Phase;
 use manifestd::resource::reason::Reason;
 use manifestd::resource::time::Span;
@@ -19,6 +19,7 @@ fn open(id: AttemptId) -> Write {
         id,
         round: 1,
         generation: 1,
+        asked: vec![],
         analyzer: "lint".into(),
         replica: "ws://one".into(),
         opened_at: NOW,
@@ -30,6 +31,37 @@ fn open(id: AttemptId) -> Write {
 
 fn status(write: TaskStatus, uid: &manifestd::resource::name::Uid, version: i64) -> Write {
     Write::Task(Box::new(TaskWrite { uid: uid.clone(), version, status: write }))
+}
+
+#[tokio::test]
+async fn the_next_attempt_is_asked_for_what_the_earlier_ones_of_its_round_left() {
+    let fixture = Fixture::with_tasks(1, &["a"]).await;
+    fixture.dispatch().await;
+    let id = AttemptId { task: fixture.uid(Kind::Task, "a"), number: 1 };
+    let tool = |name: &str, status| ToolReport {
+        name: name.into(),
+        status,
+        message: String::new(),
+        findings: Findings::default(),
+        permanent: false,
+    };
+    let tools = vec![tool("one", ToolStatus::Completed), tool("two", ToolStatus::NotRun)];
+    let mut close = ending(id, Outcome::PartialSuccess, Reason::SomeToolsFailed);
+    close.verdict.tools = tools.clone();
+    assert!(fixture.store.report_ending(close).await.unwrap().is_some());
+    assert_eq!(fixture.seen("a").await.attempts[0].ended.as_ref().unwrap().tools, tools);
+    fixture.settle("a").await;
+    let seen = fixture.seen("a").await;
+    assert_eq!((seen.status.phase, seen.status.reason), (Phase::Pending, Reason::BackOff));
+    let queued = status(seen.status.waiting(Reason::Queued, "", None), &seen.uid, seen.version);
+    fixture.store.commit(vec![queued], NOW).await.unwrap();
+    let plan = fixture.dispatch().await;
+    let asked = plan.writes.iter().find_map(|write| match write {
+        Write::OpenAttempt(open) => Some(open.asked.clone()),
+        _ => None,
+    });
+    assert_eq!(asked, Some(vec!["two".to_owned()]));
+    assert_eq!(fixture.seen("a").await.attempts[1].asked, ["two"]);
 }
 
 #[tokio::test]

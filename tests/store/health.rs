@@ -76,7 +76,7 @@ async fn what_waits_is_found_and_let_go_when_a_probe_succeeds() {
     assert_eq!(fixture.seen("a").await.status.reason, Reason::AnalyzerUnavailable);
     let seen = analyzer(&fixture).await;
     assert_eq!((seen.waiting.len(), seen.demand, seen.more), (1, true, false));
-    fixture.probe("ws://one", Ok(Health::default()), NOW).await;
+    fixture.probe("ws://one", Ok(Health::default()), NOW.plus(Span::minutes(1))).await;
     look(&fixture).await;
     let status = fixture.seen("a").await.status;
     assert_eq!((status.phase, status.reason, status.waits), (Phase::Pending, Reason::Queued, 0));

@@ -81,7 +81,7 @@ async fn an_observation_says_who_carries_what() {
 #[tokio::test]
 async fn only_attempts_of_the_current_round_count() {
     let fixture = Fixture::with_tasks(1, &["a"]).await;
-    fixture.finish("a", Outcome::Failed, Reason::ToolNotRun).await;
+    fixture.finish("a", Outcome::Failed, Reason::ApiKeyMissing).await;
     assert_eq!(fixture.seen("a").await.attempts.len(), 1);
     fixture.store.request_retry("a".into()).await.unwrap();
     fixture.settle("a").await;
@@ -101,9 +101,9 @@ async fn people_see_objects_with_their_status() {
     let a = &view::objects(&sql, Kind::Task, &named("a")).unwrap()[0];
     let status = a.task.as_ref().unwrap();
     assert_eq!((status.status.phase, status.cancel_requested), (Phase::Completed, false));
-    assert_eq!(status.attempt.as_ref().and_then(|attempt| attempt.outcome), Some(Outcome::Completed));
+    assert_eq!(status.attempt().and_then(|attempt| attempt.outcome), Some(Outcome::Completed));
     let b = &view::objects(&sql, Kind::Task, &named("b")).unwrap()[0];
-    assert!(b.task.as_ref().is_some_and(|task| task.cancel_requested && task.attempt.is_none()));
+    assert!(b.task.as_ref().is_some_and(|task| task.cancel_requested && task.attempt().is_none()));
     let app = &view::objects(&sql, Kind::App, &Filter::default()).unwrap()[0];
     assert_eq!(app.app.as_ref().map(|app| app.app_set.clone()), Some(None));
     let counts = view::phase_counts(&sql).unwrap();
@@ -130,6 +130,7 @@ async fn foreign_keys_hold_on_every_side() {
         id: nobody,
         round: 1,
         generation: 1,
+        asked: vec![],
         analyzer: "lint".into(),
         replica: String::new(),
         opened_at: NOW,

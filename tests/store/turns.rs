@@ -141,7 +141,7 @@ async fn another_priority_analyzer_or_owner_is_another_line() {
 async fn a_turn_is_no_transition() {
     let fixture = Fixture::with_tasks(1, &["t"]).await;
     assert_eq!(fixture.one::<i64>("SELECT version FROM task"), 1);
-    fixture.finish("t", Outcome::Failed, Reason::ToolNotRun).await;
+    fixture.finish("t", Outcome::Failed, Reason::ApiKeyMissing).await;
     let seen = fixture.seen("t").await;
     // What is final stays so, and another round counts one version as ever.
     let same_round = seen.status.waiting(Reason::Queued, "", None);

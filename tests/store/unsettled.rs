@@ -102,7 +102,7 @@ async fn a_finished_task_is_found_when_it_shall_run_again() {
     let fixture = finished(Outcome::Completed, Reason::AllToolsRan).await;
     fixture.store.request_retry("a".into()).await.unwrap();
     assert!(is_looked_at(&fixture).await, "a person asked for another run");
-    let fixture = finished(Outcome::Failed, Reason::ToolNotRun).await;
+    let fixture = finished(Outcome::Failed, Reason::ApiKeyMissing).await;
     fixture.respecify(task_with("a", json!({"priority": 7})), 2).await;
     assert!(is_looked_at(&fixture).await, "its spec changed");
 

@@ -67,7 +67,7 @@ impl Home {
         std::fs::create_dir_all(dir.path().join("manifests")).expect("manifests");
         std::fs::create_dir_all(dir.path().join("home")).expect("a home");
         // Everything in here may only be late by its own fault: the slow timers are out of the way.
-        let always = "taskPollInterval: 1h\nrescanInterval: 1h\nlog: manifestd=debug\n";
+        let always = "taskPollInterval: 10m\nrescanInterval: 1h\nlog: manifestd=debug\n";
         std::fs::write(dir.path().join("manifestd.yaml"), format!("{always}{settings}\n")).expect("settings");
         Self { dir, log: Arc::default(), bin: None, more_environment: Vec::new() }
     }
@@ -197,7 +197,7 @@ impl Home {
 
     /// Waits until a task runs a program, and gives the program's process group.
     pub(crate) fn until_spawned(&self, name: &str) -> i32 {
-        let pid = |task: &TaskView| task.attempt.as_ref().filter(|open| open.ended_at.is_none()).and_then(|a| a.pid);
+        let pid = |task: &TaskView| task.attempt().filter(|open| open.ended_at.is_none()).and_then(|a| a.pid);
         let task = self.until_task(name, "to have started its program", |task| pid(task).is_some());
         task.task.as_ref().and_then(pid).expect("it was waited for")
     }

@@ -44,6 +44,7 @@ impl Stage {
             silence_max: Duration::from_secs(60),
             reconnect_pause: Duration::from_millis(1),
             cancel_wait: Duration::from_secs(20),
+            room_bytes_min: 0,
         };
         change(&mut limits);
         let dir = tempfile::tempdir().expect("a temporary directory");

@@ -50,18 +50,33 @@ pub(super) fn check(spec: &Node<'_>, owner: Span, faults: &mut Faults) {
     if let Some(probe) = spec.get("probe") {
         longer_than_nothing(probe, "interval", "spec.probe", faults);
         longer_than_nothing(probe, "timeout", "spec.probe", faults);
-        if let (Some((_, interval)), Some((node, timeout))) = (duration(probe, "interval"), duration(probe, "timeout"))
-            && timeout > interval
-        {
-            let message = format!("`spec.probe.timeout` is {timeout}, longer than the interval, which is {interval}");
-            faults.error(
-                node.span,
-                "contradiction",
-                message,
-                Some("a probe must end before the next one starts".into()),
-            );
-        }
+        ends_before_the_next(probe, faults);
     }
+}
+
+/// A probe must end before the next one starts; a default counts like a value that was written.
+fn ends_before_the_next(probe: &Node<'_>, faults: &mut Faults) {
+    let usual = Probe::default();
+    let (message, span) = match (duration(probe, "interval"), duration(probe, "timeout")) {
+        (Some((_, interval)), Some((node, timeout))) if timeout > interval => {
+            let message = format!("`spec.probe.timeout` is {timeout}, longer than the interval, which is {interval}");
+            (message, node.span)
+        }
+        (None, Some((node, timeout))) if timeout > usual.interval => {
+            let interval = usual.interval;
+            let message = format!("`spec.probe.timeout` is {timeout}, longer than the interval, by default {interval}");
+            (message, node.span)
+        }
+        (Some((node, interval)), None) if usual.timeout > interval => {
+            let timeout = usual.timeout;
+            let message =
+                format!("`spec.probe.interval` is {interval}, shorter than the timeout, by default {timeout}");
+            (message, node.span)
+        }
+        _ => return,
+    };
+    let help = "a probe must end before the next one starts: write both `interval` and `timeout`".to_owned();
+    faults.error(span, "contradiction", message, Some(help));
 }
 
 /// Warns about a field that only a WebSocket analyzer has a use for. Its defaults may stand there: a printed object has them.

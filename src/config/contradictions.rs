@@ -1,0 +1,97 @@
+//! Settings that cannot both be meant: found when they are loaded, and named with the origin of each.
+
+use std::collections::BTreeMap;
+
+use super::{Origin, Settings};
+use crate::resource::time::Span;
+
+/// The shortest `stuckAfter`. An analyzer is pinged every 20 s, and a command is looked at as often; on a busy machine some of these are
+/// late or lost, so that several must be missed in a row before an attempt may be called silent.
+const STUCK_AFTER_MIN: Span = Span::minutes(2);
+
+/// Settings that cannot both be meant, each named with its value and where that comes from.
+pub(super) fn contradictions(settings: &Settings, chosen: &BTreeMap<&'static str, (String, Origin)>) -> Vec<String> {
+    let mut problems = Vec::new();
+    let told = |name: &str| {
+        let (value, origin) = chosen.get(name).cloned().unwrap_or((String::new(), Origin::Default));
+        format!("{name} = {value} ({origin})")
+    };
+    if settings.stuck_after < STUCK_AFTER_MIN {
+        problems.push(format!(
+            "{} is shorter than {STUCK_AFTER_MIN}: a sign of life comes every 20s, and a few may be late, so healthy attempts would be stopped",
+            told("stuckAfter")
+        ));
+    }
+    if settings.task_poll_interval >= settings.stuck_after {
+        problems.push(format!(
+            "{} is not shorter than {}: what a lost event left behind would be found later than what has gone silent",
+            told("taskPollInterval"),
+            told("stuckAfter")
+        ));
+    }
+    if within(&settings.manifests, &settings.state) || within(&settings.state, &settings.manifests) {
+        problems.push(format!(
+            "{} and {} lie within each other: results would be read as manifests",
+            told("manifests"),
+            told("state")
+        ));
+    }
+    if Span::minutes(u64::from(settings.stuck_task_timeout_minutes)) < settings.task_timeout {
+        problems.push(format!(
+            "{} is shorter than {}: what may still run would be called stuck",
+            told("stuckTaskTimeoutMinutes"),
+            told("taskTimeout")
+        ));
+    }
+    if settings.prune_percent > 100 {
+        problems.push(format!("prunePercent = {} is more than 100", settings.prune_percent));
+    }
+    if settings.embedded_parallel == 0 {
+        problems.push("embeddedParallel = 0 would run nothing; it must be at least 1".into());
+    }
+    problems
+}
+
+/// Whether a directory is another one or lies in it, as far as the texts tell. The mirror reads no hidden directories, so a hidden one may
+/// lie below the manifests.
+fn within(inner: &str, outer: &str) -> bool {
+    fn parts(path: &str) -> Vec<&str> {
+        path.split('/').filter(|part| !part.is_empty() && *part != ".").collect()
+    }
+    let (inner_parts, outer_parts) = (parts(inner), parts(outer));
+    let below = inner_parts.strip_prefix(outer_parts.as_slice());
+    inner.starts_with('/') == outer.starts_with('/')
+        && below.is_some_and(|rest| rest.iter().all(|part| !part.starts_with('.')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Layer, environment, resolve};
+
+    fn env(pairs: &[(&str, &str)]) -> Layer {
+        environment(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))).unwrap()
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused_with_the_origin_of_both() {
+        let of = |pairs: &[(&str, &str)]| resolve(&[env(pairs)]).map(drop).unwrap_err();
+        let problems = of(&[("STUCK_AFTER", "60")]);
+        assert!(problems[0].contains("stuckAfter = 60 (environment: STUCK_AFTER)"), "{problems:?}");
+        let problems = of(&[("MANIFESTD_TASK_POLL_INTERVAL", "15m")]);
+        assert!(
+            problems[0].contains("taskPollInterval = 15m (environment: MANIFESTD_TASK_POLL_INTERVAL)"),
+            "{problems:?}"
+        );
+        assert!(problems[0].contains("stuckAfter = 15m (default)"), "{problems:?}");
+        for (manifests, state) in [("a", "a"), ("a", "./a/b"), ("a/b", "a"), ("/x/y", "/x"), (".", "b")] {
+            let problems = of(&[("MANIFESTD_MANIFESTS", manifests), ("MANIFESTD_STATE", state)]);
+            assert!(problems[0].contains("within each other"), "{manifests} {state}: {problems:?}");
+        }
+        for (manifests, state) in [("a", "ab"), ("a", "/a"), ("a/b", "a/c")] {
+            let layer = env(&[("MANIFESTD_MANIFESTS", manifests), ("MANIFESTD_STATE", state)]);
+            assert!(resolve(&[layer]).is_ok(), "{manifests} {state}");
+        }
+        // A deadline shorter than `stuckAfter` is none: whichever comes first ends the attempt.
+        assert!(resolve(&[env(&[("TASK_TIMEOUT", "30")])]).is_ok());
+    }
+}

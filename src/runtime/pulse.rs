@@ -1,0 +1,173 @@
+//! The pulse of each loop: when it made its last pass, how long that took, and whether one has been under way for too long. Loops report here,
+//! `manifestd status` reads it. Nothing is decided by it.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::control::LoopReport;
+use crate::config::Settings;
+use crate::resource::time::{Span, Timestamp};
+
+/// A loop that has made no pass for so many of its intervals, and [`SLACK`] more, is called stalled.
+const INTERVALS: u64 = 3;
+
+/// So much longer than its intervals a pass may take on a slow disk before anybody worries.
+const SLACK: Span = Span::seconds(60);
+
+/// What has a pulse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Beat {
+    /// The loop over lanes and tasks.
+    Tasks,
+    /// The loop over the apps on disk.
+    Apps,
+    /// The mirror of the manifests directory.
+    Manifests,
+    /// The look for what a lost wake-up left behind.
+    Resync,
+    /// Maintenance, where the settings have it run.
+    Maintenance,
+}
+
+impl Beat {
+    const ALL: [Self; 5] = [Self::Tasks, Self::Apps, Self::Manifests, Self::Resync, Self::Maintenance];
+
+    /// Whether these settings have it beat at all.
+    const fn is_on(self, settings: &Settings) -> bool {
+        !matches!(self, Self::Maintenance) || settings.maintenance_auto_start
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Tasks => "tasks",
+            Self::Apps => "apps",
+            Self::Manifests => "manifests",
+            Self::Resync => "resync",
+            Self::Maintenance => "maintenance",
+        }
+    }
+
+    /// The longest time between two passes when nothing happens. The resync turns the task loop, even when there is nothing to do.
+    const fn interval(self, settings: &Settings) -> Span {
+        match self {
+            Self::Tasks | Self::Resync => settings.task_poll_interval,
+            Self::Apps => settings.scan_interval,
+            Self::Manifests => settings.rescan_interval,
+            Self::Maintenance => settings.maintenance_interval,
+        }
+    }
+}
+
+/// The pulses of all loops.
+#[derive(Debug, Default)]
+pub struct Pulses(Mutex<BTreeMap<Beat, Pulse>>);
+
+#[derive(Debug, Default)]
+struct Pulse {
+    passes: u64,
+    /// When the last pass began, and how long it took.
+    last: Option<(Timestamp, Span)>,
+    /// When the loop last turned, with or without something to do.
+    turned_at: Option<Timestamp>,
+    /// Passes under way, by number: at most as many as the loop runs at once.
+    under_way: BTreeMap<u64, Timestamp>,
+    next: u64,
+}
+
+/// A pass under way. Whoever drops it without [`Pulses::end`] has been cut off, and the pass stays open until the process ends.
+#[derive(Debug)]
+pub struct Pass(Beat, u64);
+
+impl Pulses {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Beat, Pulse>> {
+        // Every change under the lock leaves a whole pulse.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A pass begins.
+    pub fn begin(&self, beat: Beat, now: Timestamp) -> Pass {
+        let mut pulses = self.lock();
+        let pulse = pulses.entry(beat).or_default();
+        pulse.next += 1;
+        pulse.under_way.insert(pulse.next, now);
+        Pass(beat, pulse.next)
+    }
+
+    /// It ends.
+    pub fn end(&self, pass: Pass, now: Timestamp) {
+        let mut pulses = self.lock();
+        let pulse = pulses.entry(pass.0).or_default();
+        if let Some(began) = pulse.under_way.remove(&pass.1) {
+            pulse.passes += 1;
+            pulse.last = Some((began, now.since(began)));
+            pulse.turned_at = Some(now);
+        }
+    }
+
+    /// The loop turned, perhaps with nothing to do.
+    pub fn turned(&self, beat: Beat, now: Timestamp) {
+        self.lock().entry(beat).or_default().turned_at = Some(now);
+    }
+
+    /// How every loop stands. `started_at` is when the process started, for those that have not turned yet.
+    #[must_use]
+    pub fn report(&self, settings: &Settings, started_at: Timestamp, now: Timestamp) -> Vec<LoopReport> {
+        let pulses = self.lock();
+        let none = Pulse::default();
+        let report = |beat: Beat| {
+            let pulse = pulses.get(&beat).unwrap_or(&none);
+            let interval = beat.interval(settings);
+            let busy_since = pulse.under_way.values().min().copied();
+            let quiet_since = busy_since.or(pulse.turned_at).unwrap_or(started_at);
+            LoopReport {
+                name: beat.name().to_owned(),
+                passes: pulse.passes,
+                last_at: pulse.last.map(|(at, _)| at),
+                took_ms: pulse.last.map(|(_, took)| took.0),
+                busy_since,
+                interval_ms: interval.0,
+                stalled: now.since(quiet_since) > Span(interval.times(INTERVALS).0.saturating_add(SLACK.0)),
+            }
+        };
+        Beat::ALL.into_iter().filter(|beat| beat.is_on(settings)).map(report).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        crate::config::resolve(&[]).unwrap().0
+    }
+
+    fn stalled(pulses: &Pulses, now: Timestamp) -> Vec<String> {
+        let all = pulses.report(&settings(), Timestamp(0), now).into_iter();
+        all.filter(|report| report.stalled).map(|report| report.name).collect()
+    }
+
+    #[test]
+    fn a_loop_without_a_pass_for_long_is_stalled_and_another_one_is_not() {
+        let pulses = Pulses::default();
+        let minute = |minutes| Timestamp(0).plus(Span::minutes(minutes));
+        assert!(stalled(&pulses, minute(1)).is_empty());
+        // The manifests are looked at every 5 minutes only.
+        assert_eq!(stalled(&pulses, minute(10)), ["tasks", "apps", "resync"]);
+        pulses.turned(Beat::Tasks, minute(10));
+        assert_eq!(stalled(&pulses, minute(11)), ["apps", "resync"]);
+    }
+
+    #[test]
+    fn a_pass_that_does_not_end_stalls_its_loop_although_others_do() {
+        let pulses = Pulses::default();
+        let minute = |minutes| Timestamp(0).plus(Span::minutes(minutes));
+        let _stuck = pulses.begin(Beat::Tasks, minute(0));
+        let quick = pulses.begin(Beat::Tasks, minute(9));
+        pulses.end(quick, minute(9).plus(Span(5)));
+        let report = &pulses.report(&settings(), Timestamp(0), minute(10))[0];
+        assert_eq!(
+            (report.passes, report.took_ms, report.busy_since, report.stalled),
+            (1, Some(5), Some(minute(0)), true)
+        );
+    }
+}
