@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use tokio::io::AsyncWriteExt as _;
+use tokio::task::JoinHandle;
 
 use super::results::Staging;
 
@@ -17,6 +18,10 @@ pub(super) struct Log {
     tail: VecDeque<u8>,
     tail_max: usize,
     left_out: u64,
+    /// Taken in, and not yet handed to the file.
+    unwritten: Vec<u8>,
+    /// The file is being made. It is made even if nobody waits for it, so somebody must before its directory is removed.
+    opening: Option<JoinHandle<io::Result<tokio::fs::File>>>,
     file: Option<tokio::fs::File>,
     broken: Option<io::Error>,
 }
@@ -24,10 +29,21 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn new(staging: Staging, bytes_max: usize) -> Self {
         let half = bytes_max / 2;
-        Self { staging, head_left: half, tail: VecDeque::new(), tail_max: half, left_out: 0, file: None, broken: None }
+        Self {
+            staging,
+            head_left: half,
+            tail: VecDeque::new(),
+            tail_max: half,
+            left_out: 0,
+            unwritten: Vec::new(),
+            opening: None,
+            file: None,
+            broken: None,
+        }
     }
 
-    /// Adds to the log. A disk error is kept for [`Log::close`]: it must not end what is being logged.
+    /// Adds to the log. A disk error is kept for [`Log::close`]: it must not end what is being logged. When this is dropped half way, as happens
+    /// when an attempt is stopped, [`Log::close`] writes the rest.
     pub(super) async fn append(&mut self, bytes: &[u8]) {
         let (head, rest) = bytes.split_at(bytes.len().min(self.head_left));
         self.head_left -= head.len();
@@ -36,16 +52,26 @@ impl Log {
         self.tail.drain(..over);
         self.left_out += over as u64;
         if !head.is_empty() && self.broken.is_none() {
-            self.broken = self.write(head).await.err();
+            self.unwritten.extend_from_slice(head);
+            self.broken = self.write().await.err();
         }
     }
 
-    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    async fn write(&mut self) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
-            None => self.file.insert(self.staging.create_log().await?),
+            None => {
+                let opening = self.opening.get_or_insert_with(|| self.staging.create_log());
+                let opened = opening.await.map_err(io::Error::other).flatten();
+                self.opening = None;
+                self.file.insert(opened?)
+            }
         };
-        file.write_all(bytes).await?;
+        // The file takes in all of it at once, or nothing: both without anything being written twice.
+        while !self.unwritten.is_empty() {
+            let taken = file.write(&self.unwritten).await?;
+            self.unwritten.drain(..taken);
+        }
         file.flush().await
     }
 
@@ -55,12 +81,14 @@ impl Log {
             return Err(error);
         }
         if !self.tail.is_empty() {
-            let tail: Vec<u8> = std::mem::take(&mut self.tail).into();
             if self.left_out > 0 {
                 let line = format!("\n... {} bytes left out ...\n", self.left_out);
-                self.write(line.as_bytes()).await?;
+                self.unwritten.extend_from_slice(line.as_bytes());
             }
-            self.write(&tail).await?;
+            self.unwritten.extend(std::mem::take(&mut self.tail));
+        }
+        if !self.unwritten.is_empty() || self.opening.is_some() {
+            self.write().await?;
         }
         match self.file {
             Some(file) => Ok(Some(file.into_std().await)),
@@ -87,6 +115,20 @@ mod tests {
         assert!(log.close().await.unwrap().is_some());
         let text = std::fs::read_to_string(staging.path().join("log.txt")).unwrap();
         assert_eq!(text, "abcd\n... 6 bytes left out ...\nklmn");
+    }
+
+    #[tokio::test]
+    async fn what_was_being_logged_when_the_attempt_was_stopped_is_kept_and_nothing_is_made_behind_its_back() {
+        use futures_util::FutureExt as _;
+        let state = tempfile::tempdir().unwrap();
+        let staging = Staging::of(state.path(), &AttemptId { task: Uid("t".into()), number: 1 });
+        let mut log = Log::new(staging.clone(), 100);
+        // Polled once, then dropped: the file is being made, as a rule.
+        let _ = log.append(b"half ").now_or_never();
+        log.append(b"whole").await;
+        let _ = log.append(b" end").now_or_never();
+        assert!(log.close().await.unwrap().is_some());
+        assert_eq!(std::fs::read_to_string(staging.path().join("log.txt")).unwrap(), "half whole end");
     }
 
     #[tokio::test]

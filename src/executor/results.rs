@@ -32,14 +32,13 @@ impl Staging {
         &self.dir
     }
 
-    pub(super) async fn create_log(&self) -> io::Result<tokio::fs::File> {
+    /// Begins to make the log file. It is made whether or not anybody waits for it.
+    pub(super) fn create_log(&self) -> tokio::task::JoinHandle<io::Result<tokio::fs::File>> {
         let dir = self.dir.clone();
-        let file = blocking(move || {
+        tokio::task::spawn_blocking(move || {
             create_dir(&dir)?;
-            create_file(&dir.join("log.txt"))
+            create_file(&dir.join("log.txt")).map(tokio::fs::File::from_std)
         })
-        .await?;
-        Ok(tokio::fs::File::from_std(file))
     }
 }
 
