@@ -1,6 +1,7 @@
 //! The frame that ended a request: read leniently, judged, and stored.
 
 use serde_json::Value;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_tungstenite::tungstenite::Bytes;
 
 use super::running::Running;
@@ -16,37 +17,50 @@ pub(super) const GARBAGE_MAX: u32 = 100;
 /// Messages above this are parsed where it may block: a result can be tens of MiB.
 pub(super) const INLINE_BYTES_MAX: usize = 1 << 20;
 
-/// What ended a request: the frame, its bytes as received, and whether these are valid JSON.
+/// Large messages are read, judged and stored one after another: many small values take ten times as much memory as their text, and
+/// dozens of analyzers may answer at once.
+static LARGE: Semaphore = Semaphore::const_new(1);
+
+/// A JSON object as it was received.
 #[derive(Debug)]
 pub(super) struct Received {
+    /// What it says.
     pub(super) frame: Value,
-    pub(super) bytes: Bytes,
-    pub(super) exact: bool,
+    bytes: Bytes,
+    /// Whether the bytes are valid JSON.
+    exact: bool,
+    /// The next large message waits for this one to be done with.
+    turn: Option<SemaphorePermit<'static>>,
 }
 
-/// Reads one message.
+/// Reads one message. A large one waits for its turn, and keeps it until it is dropped.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) async fn parse(bytes: Bytes) -> Result<(Value, bool), String> {
+pub(super) async fn parse(bytes: Bytes) -> Result<Received, String> {
     let parse = |bytes: &[u8]| match lenient::parse(bytes) {
         Ok((frame, exact)) if frame.is_object() => Ok((frame, exact)),
         Ok(_) => Err("it is JSON, but not an object".to_owned()),
         Err(error) => Err(error.to_string()),
     };
     if bytes.len() <= INLINE_BYTES_MAX {
-        return parse(&bytes);
+        let (frame, exact) = parse(&bytes)?;
+        return Ok(Received { frame, bytes, exact, turn: None });
     }
-    tokio::task::spawn_blocking(move || parse(&bytes)).await.map_err(|error| error.to_string())?
+    // It is never closed.
+    let turn = LARGE.acquire().await.ok();
+    let read = move || parse(&bytes).map(|(frame, exact)| Received { frame, bytes, exact, turn });
+    tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?
 }
 
 /// Judges the frame and stores it. Of a frame that is not valid JSON as received, what was read is stored, so that others can read it too.
 pub(super) async fn conclude(running: Running<'_>, received: Received) -> Ending {
     let requested = running.assignment.tools.clone();
+    let Received { frame, bytes, exact, turn: _turn } = received;
     let judge = move || {
-        let verdict = judge_frame(&requested, &received.frame);
-        let documents = sarif::documents(&received.frame);
-        let bytes = if received.exact { received.bytes } else { Bytes::from(received.frame.to_string()) };
+        let verdict = judge_frame(&requested, &frame);
+        let documents = sarif::documents(&frame);
+        let bytes = if exact { bytes } else { Bytes::from(frame.to_string()) };
         (verdict, documents, bytes)
     };
     match tokio::task::spawn_blocking(judge).await {
@@ -55,5 +69,28 @@ pub(super) async fn conclude(running: Running<'_>, received: Received) -> Ending
             let message = format!("judging the result failed, which is a bug in manifestd: {panic}");
             running.end(Verdict::without_tools(Outcome::Failed, Reason::AnalyzerError, message), None, Vec::new()).await
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn large_messages_are_read_one_after_another_and_small_ones_pass_by() {
+        let large = || Bytes::from(format!("{{\"padding\": \"{}\"}}", "x".repeat(INLINE_BYTES_MAX)));
+        let first = parse(large()).await.unwrap();
+        let second = parse(large());
+        tokio::pin!(second);
+        assert!(matches!(futures_util::poll!(&mut second), Poll::Pending));
+        assert_eq!(LARGE.available_permits(), 0);
+        assert!(parse(Bytes::from_static(b"{}")).await.is_ok());
+        drop(first);
+        assert_eq!(second.await.unwrap().bytes.len(), large().len());
+        // What cannot be read keeps nobody waiting.
+        assert!(parse(Bytes::from(vec![b'['; INLINE_BYTES_MAX + 1])).await.is_err());
+        assert!(parse(large()).await.is_ok());
     }
 }

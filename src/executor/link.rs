@@ -186,12 +186,12 @@ impl Link {
                 None => return Lost::connection("the connection ended"),
             };
             self.parsing.store(bytes.len() > INLINE_BYTES_MAX, Ordering::Relaxed);
-            let parsed = parse(bytes.clone()).await;
+            let parsed = parse(bytes).await;
             self.parsing.store(false, Ordering::Relaxed);
             match parsed {
-                Ok((frame, exact)) => {
+                Ok(received) => {
                     garbage = 0;
-                    if let Err(broken) = self.deliver(Received { frame, bytes, exact }) {
+                    if let Err(broken) = self.deliver(received) {
                         return Lost::foreign(broken);
                     }
                 }

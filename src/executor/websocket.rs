@@ -77,16 +77,17 @@ async fn converse(
         };
         running.tell(Sign::Alive);
         let Heard::Message(bytes) = heard else { continue };
-        match parse(bytes.clone()).await {
-            Ok((frame, exact)) if frame::terminal(&frame) => return Ok(Received { frame, bytes, exact }),
-            Ok((frame, _)) => {
+        let size = bytes.len();
+        match parse(bytes).await {
+            Ok(received) if frame::terminal(&received.frame) => return Ok(received),
+            Ok(Received { frame, .. }) => {
                 if let Some(sign) = frame::progress(&frame) {
                     running.progress(sign).await;
                 }
             }
             Err(problem) => {
                 garbage += 1;
-                let line = format!("{} unreadable message of {} bytes: {problem}\n", running.time(), bytes.len());
+                let line = format!("{} unreadable message of {} bytes: {problem}\n", running.time(), size);
                 running.log.append(line.as_bytes()).await;
                 if garbage > GARBAGE_MAX {
                     return Err(Broken::garbage(&problem));

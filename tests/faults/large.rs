@@ -14,6 +14,7 @@ const MIB: usize = 1 << 20;
 /// The largest message of an analyzer (docs/protocol.md).
 const LIMIT: usize = 100 * MIB;
 
+/// Of long texts, as sources and reports are. Many small values take more, for which such results are read one after another.
 #[test]
 fn a_result_of_90_mib_is_stored_in_bounded_memory() {
     let gate = Gate::new();
@@ -33,7 +34,7 @@ fn a_result_of_90_mib_is_stored_in_bounded_memory() {
     let ended = scene.ends("bad", Phase::Completed, Reason::AllToolsRan, &[Completed]);
     let more = scene.memory_max() - before;
     println!("{} MiB of memory for {} MiB of result", more / MIB as u64, bytes / MIB);
-    assert!(more < 4 * LIMIT as u64, "{more} bytes of memory for {bytes} bytes of result");
+    assert!(more < 3 * LIMIT as u64, "{more} bytes of memory for {bytes} bytes of result");
     let directory = scene.home.state().join("results").join(ended.results[0].as_ref().unwrap());
     assert_eq!(directory.join("result.json").metadata().unwrap().len(), bytes as u64);
     let attempt = &scene.home.attempts("bad")[0];
