@@ -9,8 +9,8 @@ use manifestd::resource::time::Span;
 use serde_json::json;
 
 use crate::stage::{
-    BACK_OFF, COMPLETED, QUEUED, RUNNING, UNAVAILABLE, URL, just_before, service, task, with_analyzer,
-    with_service, with_service_at,
+    BACK_OFF, COMPLETED, QUEUED, RUNNING, UNAVAILABLE, URL, just_before, service, task, with_analyzer, with_service,
+    with_service_at,
 };
 use crate::table::Row;
 use crate::world::{Act, Reply};
