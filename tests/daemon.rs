@@ -8,6 +8,8 @@ mod asking;
 mod directory;
 #[path = "daemon/dispatch.rs"]
 mod dispatch;
+#[path = "daemon/freshness.rs"]
+mod freshness;
 #[path = "daemon/health.rs"]
 mod health;
 #[path = "daemon/once.rs"]

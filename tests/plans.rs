@@ -8,6 +8,8 @@
 mod apps;
 #[path = "plans/carry_out.rs"]
 mod carry_out;
+#[path = "plans/freshness.rs"]
+mod freshness;
 #[path = "plans/golden.rs"]
 mod golden;
 #[path = "plans/health.rs"]

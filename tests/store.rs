@@ -11,6 +11,8 @@ mod commits;
 mod crash;
 #[path = "store/fixture.rs"]
 mod fixture;
+#[path = "store/freshness.rs"]
+mod freshness;
 #[path = "store/groups.rs"]
 mod groups;
 #[path = "store/health.rs"]

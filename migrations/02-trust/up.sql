@@ -102,6 +102,10 @@ CREATE INDEX attempt_replica_ended ON attempt (analyzer, replica, ended_at) WHER
 ALTER TABLE app ADD COLUMN tree_digest TEXT;
 ALTER TABLE app ADD COLUMN tree_seen_at INTEGER;
 
+-- Freshness ---------------------------------------------------------------------------------------------------------------------------
+-- The tasks that run again when the files of their app change, and the results that other tasks may take.
+CREATE INDEX task_watching ON task (app) WHERE on_app_change = 1 AND removed = 0;
+CREATE INDEX attempt_reusable ON attempt (cache_key, ended_at) WHERE cache_key IS NOT NULL;
 -- Maintenance -------------------------------------------------------------------------------------------------------------------------
 -- when its record was deleted since its directory had been gone for long; a directory that returns brings it back
 ALTER TABLE app ADD COLUMN deleted_at INTEGER;

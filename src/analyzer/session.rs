@@ -261,8 +261,13 @@ impl<'a> Session<'a> {
     }
 }
 
+/// How long a health check waits for the tools to be looked for. Who asks gives up after a few seconds, and the analyzer is well all the while.
+const HEALTH_WAIT: Duration = Duration::from_secs(2);
+
+/// How the analyzer is. Until its tools have been looked for, none is listed.
 async fn health(shared: &Shared) -> Value {
-    let tools = shared.catalog().await.available();
+    let catalog = timeout(HEALTH_WAIT, shared.catalog()).await;
+    let tools = catalog.map(|catalog| catalog.available()).unwrap_or_default();
     frames::health(&tools, shared.started.elapsed().as_secs_f64(), &shared.tally, (shared.options.clock)())
 }
 

@@ -42,6 +42,9 @@ pub(crate) struct RetryArgs {
     /// All tasks that are Failed or PartialSuccess
     #[arg(long)]
     all_failed: bool,
+    /// Really run them, though spec.cache allows to take a stored result
+    #[arg(long)]
+    no_cache: bool,
 }
 
 /// Runs `cancel`.
@@ -77,7 +80,7 @@ pub(crate) async fn retry(context: &Context, args: &RetryArgs) -> anyhow::Result
     requested(
         context,
         tasks,
-        |tasks| Request::Retry { tasks },
+        |tasks| Request::Retry { tasks, no_cache: args.no_cache },
         |answer| match answer.phase {
             Some(Phase::Pending) if !answer.effective => {
                 ("is Pending and starts by itself as soon as it can".into(), true)

@@ -1,6 +1,7 @@
 //! The causal chain behind a task's phase, as sentences. Pure: what is known goes in, what to say comes out.
 
 use super::advice::advice;
+use super::chain_app::{after_completion, app_changed, not_read};
 use super::chain_pool::{self, PoolFacts};
 use super::merged;
 use super::replicas::Replica;
@@ -125,7 +126,10 @@ fn will_run_again(facts: &Facts, task: &TaskView) -> bool {
     let changed = facts.task.generation > task.status.observed_generation;
     let restored = task.status.reason == Reason::ManifestRemoved;
     facts.task.removed_at.is_none()
-        && (task.retry_requested || restored || (changed && facts.spec.run_policy == RunPolicy::OnSpecChange))
+        && (task.retry_requested
+            || restored
+            || (changed && facts.spec.run_policy != RunPolicy::Once)
+            || app_changed(facts, task))
 }
 
 fn pending(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String {
@@ -158,6 +162,7 @@ fn pending(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String 
                 return "it goes on by itself once an App of that name is declared, or found by an AppSet".into();
             }
         },
+        Reason::AppNotRead => return not_read(facts, because),
         Reason::AppMissing | Reason::AppNotAddressable => return app_trouble(facts, status.reason, because),
         Reason::PoolNotFound => return chain_pool::missing(facts, because),
         Reason::AnalyzerNotFound => {
@@ -302,9 +307,13 @@ fn running(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String 
         because.push("a person asked to cancel it".into());
         return "it is stopped at the controller's next look".into();
     }
-    if facts.task.generation > attempt.generation && facts.spec.run_policy == RunPolicy::OnSpecChange {
+    if facts.task.generation > attempt.generation && facts.spec.run_policy != RunPolicy::Once {
         because.push("its spec changed since the attempt started".into());
         return "the attempt is stopped, and the new spec runs".into();
+    }
+    if app_changed(facts, task) {
+        because.push("the files of its app changed since the attempt started".into());
+        return format!("it ends {} at the latest, and then runs again", when(attempt.deadline_at, facts.now));
     }
     format!(
         "it ends {} at the latest; manifestd logs -f {name} shows what it says",
@@ -340,6 +349,8 @@ fn ended(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String {
     if will_run_again(facts, task) {
         let why = if status.reason == Reason::ManifestRemoved {
             "its manifest is there again"
+        } else if facts.task.generation <= status.observed_generation {
+            "the files of its app changed since"
         } else {
             "its spec changed since"
         };
@@ -358,7 +369,7 @@ fn ended(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String {
         String::new()
     };
     match status.phase {
-        Phase::Completed => format!("nothing; see manifestd results {name}"),
+        Phase::Completed => after_completion(facts, status.reason),
         Phase::PartialSuccess => {
             format!("nothing by itself; see manifestd results {name}, {log}and manifestd retry {name} to run it again")
         }

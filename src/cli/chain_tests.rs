@@ -35,7 +35,7 @@ fn object(kind: Kind, name: &str, spec: serde_json::Value) -> ObjectView {
         removed_at: None,
         provenance: Provenance { file: "t.yaml".into(), line: 4, ..Provenance::default() },
         task: None,
-        app: (kind == Kind::App).then_some(AppView { app_set: None, missing_since: None }),
+        app: (kind == Kind::App).then_some(AppView { app_set: None, missing_since: None, tree: None }),
         conditions: Vec::new(),
     }
 }
@@ -72,6 +72,37 @@ fn facts(status: TaskStatus) -> Facts {
         ahead: 0,
         file_problems: 0,
     }
+}
+
+#[test]
+fn a_task_that_waits_for_a_reading_says_for_what_and_why_it_cannot_be_read() {
+    let mut facts = facts(fresh().waiting(Reason::AppNotRead, "", None));
+    assert!(explain(&facts).next.contains("as soon as they are read"));
+    facts.app.as_mut().unwrap().conditions.push(crate::store::view::ConditionView {
+        condition: crate::plan::tree::TREE_UNREADABLE.into(),
+        status: "True",
+        reason: "ReadFailed".into(),
+        message: "a.py: permission denied".into(),
+        last_transition_time: String::new(),
+    });
+    let why = explain(&facts);
+    assert!(why.because.iter().any(|sentence| sentence.contains("a.py: permission denied")), "{why:?}");
+    assert!(why.next.contains("once they can be read"));
+}
+
+#[test]
+fn a_finished_task_whose_app_changed_says_that_it_runs_again() {
+    let status = TaskStatus { app_digest: Some("old".into()), ..fresh() };
+    let mut facts = facts(status.ended(Phase::Completed, Reason::AllToolsRan, "", Findings::default(), NOW));
+    let tree = crate::plan::admission::SeenTree { digest: "new".into(), at: NOW };
+    facts.app.as_mut().unwrap().app = Some(AppView { app_set: None, missing_since: None, tree: Some(tree) });
+    assert!(explain(&facts).next.starts_with("nothing"));
+    facts.spec.run_policy = crate::resource::task::RunPolicy::OnAppChange;
+    let why = explain(&facts);
+    assert!(why.because.contains(&"the files of its app changed since".into()), "{why:?}");
+    assert!(why.next.contains("runs again at the controller's next look"));
+    facts.task.task.as_mut().unwrap().status.app_digest = Some("new".into());
+    assert!(explain(&facts).next.contains("when the files of its app change"));
 }
 
 fn fresh() -> TaskStatus {
@@ -206,7 +237,8 @@ fn references_that_are_missing_or_back_are_told_apart() {
     );
     let mut facts = self::facts(fresh().waiting(Reason::AppMissing, "", None));
     says(&facts, &["is there again"], "queued at the controller's next look");
-    facts.app.as_mut().unwrap().app = Some(AppView { app_set: None, missing_since: Some(NOW.minus(Span::seconds(5))) });
+    facts.app.as_mut().unwrap().app =
+        Some(AppView { app_set: None, missing_since: Some(NOW.minus(Span::seconds(5))), tree: None });
     says(&facts, &["apps/demo", "(5s ago)"], "when the directory is there again");
 }
 

@@ -15,6 +15,7 @@ use super::{events, names, rows};
 use crate::manifest::to_yaml;
 use crate::plan::merge::MergedTool;
 use crate::resource::kind::Kind;
+use crate::resource::reason::Reason;
 use crate::resource::time::Timestamp;
 use crate::store::pool::{PoolOccupant, pool_occupants};
 use crate::store::view::{self, AttemptView, Filter, ObjectView, TaskView};
@@ -137,6 +138,9 @@ fn task_status(object: &ObjectView, task: &TaskView, now: Timestamp, out: &mut O
             sub(out, key, &moment(time, now))?;
         }
     }
+    if let Some(digest) = &status.app_digest {
+        sub(out, "App files", &format!("sha256:{digest}"))?;
+    }
     if task.cancel_requested {
         sub(out, "Cancel", "requested")?;
     }
@@ -166,7 +170,11 @@ fn attempts(all: &[AttemptView], now: Timestamp, out: &mut Out) -> io::Result<()
                 attempt.number.to_string(),
                 attempt.round.to_string(),
                 attempt.generation.to_string(),
-                if attempt.replica.is_empty() { "local".into() } else { attempt.replica.clone() },
+                match (&attempt.reason, attempt.replica.as_str()) {
+                    (Some(Reason::Reused), _) => "-".into(),
+                    (_, "") => "local".into(),
+                    (_, replica) => replica.to_owned(),
+                },
                 attempt.opened_at.rfc3339(),
                 table::length(took),
                 attempt.outcome.map_or_else(|| "Running".to_owned(), |outcome| outcome.to_string()),
@@ -216,6 +224,9 @@ fn app(connection: &Connection, object: &ObjectView, now: Timestamp, out: &mut O
         match app.missing_since {
             Some(since) => line(out, "Present", &format!("no, since {}", moment(since, now)))?,
             None => line(out, "Present", "yes")?,
+        }
+        if let Some(tree) = &app.tree {
+            line(out, "Files", &format!("sha256:{}, read {}", tree.digest, moment(tree.at, now)))?;
         }
         if let Some(set) = &app.app_set {
             line(out, "Found by", &format!("appset/{set}"))?;

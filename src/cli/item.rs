@@ -148,6 +148,10 @@ fn status(object: &ObjectView, beside: &Beside) -> Value {
             let mut status = Map::new();
             status.insert("present".into(), json!(app.is_some_and(|app| app.missing_since.is_none())));
             put_time(&mut status, "missingTime", app.and_then(|app| app.missing_since));
+            if let Some(tree) = app.and_then(|app| app.tree.as_ref()) {
+                status.insert("treeDigest".into(), json!(tree.digest));
+                status.insert("treeSeenTime".into(), json!(tree.at.rfc3339()));
+            }
             if let Some(set) = app.and_then(|app| app.app_set.as_ref()) {
                 status.insert("appSet".into(), json!(set));
             }
@@ -203,6 +207,9 @@ fn task_status(object: &ObjectView, task: &TaskView) -> Map<String, Value> {
     put_time(&mut map, "startTime", status.started_at);
     put_time(&mut map, "completionTime", status.finished_at);
     map.insert("findings".into(), json!(status.findings));
+    if let Some(digest) = &status.app_digest {
+        map.insert("appDigest".into(), json!(digest));
+    }
     map.insert("owner".into(), json!(task.owner));
     map.insert("pool".into(), json!(task.pool));
     map.insert("tools".into(), json!(merged::latest(object, &task.attempts).map_or_else(Vec::new, |of| tools(&of))));

@@ -8,6 +8,7 @@ mod analyzer;
 mod apply;
 mod ask;
 mod chain;
+mod chain_app;
 mod chain_pool;
 mod changes;
 mod completion;

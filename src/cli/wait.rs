@@ -226,8 +226,8 @@ fn standing(task: Option<&ObjectView>, condition: &Condition) -> Standing {
 fn is_moving(task: &ObjectView) -> bool {
     let Some(state) = &task.task else { return false };
     let changed = task.generation > state.status.observed_generation;
-    let reruns = serde_json::from_value::<TaskSpec>(task.spec.clone())
-        .is_ok_and(|spec| spec.run_policy == RunPolicy::OnSpecChange);
+    let reruns =
+        serde_json::from_value::<TaskSpec>(task.spec.clone()).is_ok_and(|spec| spec.run_policy != RunPolicy::Once);
     state.retry_requested || (changed && reruns)
 }
 

@@ -14,8 +14,8 @@ use super::hub::Hub;
 use super::pace::Pace;
 use super::running::Running;
 use super::stop::Stop;
-use super::{command, extended, results, websocket};
-use crate::resource::analyzer::Rate;
+use super::{command, extended, process, results, websocket};
+use crate::resource::analyzer::{CommandSpec, Rate};
 use crate::resource::attempt::{Assignment, Ending, Sign, Target};
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::reason::Reason;
@@ -43,6 +43,12 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
+    /// `PATH` as the program of a command is looked for in it.
+    #[must_use]
+    pub fn search_path(&self, spec: &CommandSpec) -> String {
+        process::environment(&self.environment, spec, "").remove("PATH").unwrap_or_default()
+    }
+
     /// The token by which the processes of an attempt are known.
     #[must_use]
     pub fn token(&self, id: &crate::resource::attempt::AttemptId) -> String {

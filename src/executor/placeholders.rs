@@ -145,6 +145,7 @@ mod tests {
             rate: None,
             tools: tools.iter().map(|&tool| tool.to_owned()).collect(),
             config: config.as_object().cloned().unwrap_or_default(),
+            stamp: None,
             opened_at: Timestamp(0),
             deadline_at: Timestamp(1),
             resumed: false,

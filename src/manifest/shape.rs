@@ -175,7 +175,7 @@ mod tests {
     fn limits_words_and_durations_are_seen() {
         let task = of_kind(Kind::Task).field("spec").map(|field| &field.shape).unwrap();
         assert!(matches!(task.field("backoffLimit").unwrap().shape.wants, Wants::Int { min: 0, max: 100 }));
-        assert!(matches!(&task.field("runPolicy").unwrap().shape.wants, Wants::Words(words) if words.len() == 2));
+        assert!(matches!(&task.field("runPolicy").unwrap().shape.wants, Wants::Words(words) if words.len() == 3));
         let retry = &task.field("retry").unwrap().shape;
         assert!(matches!(retry.field("base").unwrap().shape.wants, Wants::Duration));
     }

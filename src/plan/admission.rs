@@ -1,6 +1,7 @@
 //! Whether a task may run at all, apart from slots: its references exist, its app is there, it is not suspended.
 
 use crate::resource::analyzer::AnalyzerSpec;
+use crate::resource::name::Uid;
 use crate::resource::reason::Reason;
 use crate::resource::task::TaskSpec;
 use crate::resource::time::Timestamp;
@@ -8,6 +9,8 @@ use crate::resource::time::Timestamp;
 /// What is known of the app a task names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppFacts {
+    /// The App.
+    pub uid: Uid,
     /// Directory, relative to the workspace.
     pub path: String,
     /// Model slug.
@@ -18,6 +21,17 @@ pub struct AppFacts {
     pub target_urls: Vec<String>,
     /// Since when its directory is gone.
     pub missing_since: Option<Timestamp>,
+    /// What its files looked like when they were read last; `None` when they have not been read.
+    pub tree: Option<SeenTree>,
+}
+
+/// What the files of an app looked like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenTree {
+    /// Digest of the whole tree, in hex.
+    pub digest: String,
+    /// When the reading began that saw it so.
+    pub at: Timestamp,
 }
 
 /// Why a task is held.
@@ -66,4 +80,18 @@ pub fn admit(spec: &TaskSpec, app: Option<&AppFacts>, analyzer: Option<&Analyzer
         return hold(Reason::AppNotAddressable, message);
     }
     Ok(())
+}
+
+/// Whether enough is known of the files of a task's app: a task that depends on them waits for a reading that began after it was asked for, at
+/// `since`. Looked at once [`admit`] has nothing against it.
+///
+/// # Errors
+/// The [`Hold`] when they have not been read.
+pub fn admit_reading(spec: &TaskSpec, app: Option<&AppFacts>, since: Timestamp) -> Result<(), Hold> {
+    let is_read = app.and_then(|app| app.tree.as_ref()).is_some_and(|tree| tree.at >= since);
+    if is_read || !spec.needs_reading() {
+        return Ok(());
+    }
+    let message = format!("the files of App {:?} have not been read since the task was asked for", spec.app);
+    Err(Hold { reason: Reason::AppNotRead, message })
 }

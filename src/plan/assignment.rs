@@ -2,7 +2,7 @@
 
 use super::admission::AppFacts;
 use crate::resource::analyzer::AnalyzerSpec;
-use crate::resource::attempt::{AppTarget, Assignment, AttemptId, Target};
+use crate::resource::attempt::{AppTarget, Assignment, AttemptId, Stamp, Target};
 use crate::resource::task::TaskSpec;
 use crate::resource::time::{Span, Timestamp};
 
@@ -33,6 +33,8 @@ pub(super) struct Order<'a> {
     pub(super) opened_at: Timestamp,
     /// When it ends at the latest.
     pub(super) deadline_at: Timestamp,
+    /// What makes its result fit for other attempts.
+    pub(super) stamp: Option<Stamp>,
     /// Whether a controller that is gone has begun it.
     pub(super) resumed: bool,
 }
@@ -56,6 +58,7 @@ impl Order<'_> {
             rate: self.analyzer_spec.and_then(|spec| spec.rate),
             tools: self.tools,
             config: self.spec.config.clone(),
+            stamp: self.stamp,
             opened_at: self.opened_at,
             deadline_at: self.deadline_at,
             resumed: self.resumed,

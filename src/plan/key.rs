@@ -15,6 +15,8 @@ pub enum Key {
     Task(Uid),
     /// All apps on disk: finds new ones, marks missing ones.
     Apps,
+    /// The files of one app: reads them, and starts over what depends on them.
+    Tree(Uid),
     /// Whatever has been as it is for too long.
     Maintenance,
 }
@@ -26,6 +28,7 @@ impl fmt::Display for Key {
             Self::Analyzer(name) => write!(f, "analyzer/{name}"),
             Self::Task(uid) => write!(f, "task/{uid}"),
             Self::Apps => f.write_str("apps"),
+            Self::Tree(app) => write!(f, "tree/{app}"),
             Self::Maintenance => f.write_str("maintenance"),
         }
     }

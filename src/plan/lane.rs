@@ -5,20 +5,21 @@
 //! and those behind it go on.
 
 use super::Key;
-use super::admission::{AppFacts, admit, admit_pool};
+use super::admission::{AppFacts, admit, admit_pool, admit_reading};
 use super::assignment::Order;
 use super::budgets::Budgets;
 use super::merge::{Merged, Told, merge};
+use super::orphan::EMBEDDED;
 use super::pool::{Answer, Claims, ObservedPool};
 use super::replica::{ReplicaFacts, Standing, of, standing};
+use super::reuse::{self, Reusable};
 use super::settle::keep_what_succeeded;
-use super::task::EMBEDDED;
 use super::transition::{TaskRef, transition};
 use super::unavailable::{Readiness, readiness, wait_or_fail};
 use super::write::{OpenAttempt, TaskStatus, Write};
 use super::{Effect, Plan, Reconciler};
 use crate::resource::analyzer::{AnalyzerSpec, Rate};
-use crate::resource::attempt::AttemptId;
+use crate::resource::attempt::{AttemptId, Stamp};
 use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
 use crate::resource::reason::Reason;
@@ -75,6 +76,14 @@ pub struct Candidate {
     pub app: Option<AppFacts>,
     /// What earlier attempts of this round told of its tools.
     pub told: Vec<Told>,
+    /// When it came into its phase.
+    pub since: Timestamp,
+    /// A person asked that it really runs.
+    pub no_cache: bool,
+    /// What its result will depend on; `None` when results are not shared.
+    pub stamp: Option<Stamp>,
+    /// A stored result that it can take instead of running.
+    pub reusable: Option<Reusable>,
 }
 
 impl Candidate {
@@ -109,10 +118,12 @@ impl Reconciler for LaneReconciler {
                 plan.wakes.push(Key::Task(candidate.uid.clone()));
                 continue;
             }
-            let pool = candidate.pool.as_deref();
+            let (pool, app) = (candidate.pool.as_deref(), candidate.app.as_ref());
             let pool_known = pool.is_some_and(|pool| claims.knows(pool));
-            let admitted = admit(&candidate.spec, candidate.app.as_ref(), lane.spec.as_ref());
-            let (spec, app) = match admitted.and_then(|()| admit_pool(&candidate.spec, pool, pool_known)) {
+            let admitted = admit(&candidate.spec, app, lane.spec.as_ref())
+                .and_then(|()| admit_pool(&candidate.spec, pool, pool_known))
+                .and_then(|()| admit_reading(&candidate.spec, app, candidate.since));
+            let (spec, app) = match admitted {
                 Err(hold) => {
                     hold_back(candidate, hold.reason, hold.message, &mut plan);
                     continue;
@@ -122,6 +133,10 @@ impl Reconciler for LaneReconciler {
                     _ => continue,
                 },
             };
+            if let Some(reusable) = &candidate.reusable {
+                reuse::take(&lane.analyzer, candidate, reusable, now, &mut plan);
+                continue;
+            }
             match claims.ask(pool, now) {
                 // It stays in the queue, and whoever is behind it may go first.
                 Answer::Nothing => continue,
@@ -286,8 +301,11 @@ fn open(
     let id = AttemptId { task: candidate.uid.clone(), number: candidate.status.attempt + 1 };
     let limit = candidate.spec.active_deadline_seconds.map_or(lane.budgets.task_timeout, Span::seconds);
     let deadline_at = now.plus(limit);
+    let tree = app.tree.as_ref().filter(|_| candidate.spec.needs_reading());
+    let app_digest = tree.map(|tree| tree.digest.clone());
     let extended = of(&lane.replicas, replica).is_some_and(|known| known.health.said.is_extended());
     let asked = candidate.asks();
+    let is_whole = asked == candidate.spec.tools;
     plan.writes.push(Write::OpenAttempt(Box::new(OpenAttempt {
         id: id.clone(),
         round: candidate.status.round,
@@ -299,6 +317,7 @@ fn open(
         deadline_at,
         resumable: extended && !replica.starts_with(EMBEDDED),
         pool: candidate.pool.clone(),
+        app_digest: app_digest.clone(),
     })));
     let message = if replica.is_empty() || replica.starts_with(EMBEDDED) {
         format!("attempt {} on {}", id.number, lane.analyzer)
@@ -313,6 +332,7 @@ fn open(
         attempt: id.number,
         next_at: Some(deadline_at),
         started_at: candidate.status.started_at.or(Some(now)),
+        app_digest,
         ..candidate.status.clone()
     };
     move_candidate(candidate, status, plan);
@@ -328,6 +348,8 @@ fn open(
         extended,
         opened_at: now,
         deadline_at,
+        // What a part of the tools found is not the whole result that the key stands for.
+        stamp: candidate.stamp.clone().filter(|_| is_whole),
         resumed: false,
     };
     plan.effects.push(Effect::Start(order.assignment()));

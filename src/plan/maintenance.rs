@@ -160,6 +160,7 @@ fn fail_stuck(task: &AgedTask, rules: Rules, now: Timestamp, plan: &mut Plan) {
             verdict,
             result: None,
             at,
+            cache_key: None,
             slot_until: task.deadline_at.filter(|deadline| *deadline > now),
         })));
     }

@@ -97,6 +97,9 @@ impl fmt::Display for PrintedWrite<'_> {
                 Some(since) => write!(f, "app {}: missing since {since}", self.names.get(uid)),
                 None => write!(f, "app {}: there again", self.names.get(uid)),
             },
+            Write::TreeSeen(seen) => {
+                write!(f, "app {}: its files are {} at {}", self.names.get(&seen.uid), Short(&seen.digest), seen.at)
+            }
             Write::DeleteApp { uid, .. } => write!(f, "app {}: its record is deleted", self.names.get(uid)),
             Write::SetAside { uid, .. } => write!(f, "task {}: set aside", self.names.get(uid)),
             Write::ForgetReplica { analyzer, url } => write!(f, "replica {url} of {analyzer}: forgotten"),
@@ -168,6 +171,15 @@ impl fmt::Display for Status<'_> {
             at.map_or(Ok(()), |at| write!(f, ", {word} {at}"))?;
         }
         Quoted(message).fmt(f)
+    }
+}
+
+/// The head of a digest: enough to tell two apart.
+struct Short<'p>(&'p str);
+
+impl fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.get(..12).unwrap_or(self.0))
     }
 }
 

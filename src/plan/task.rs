@@ -1,21 +1,20 @@
 //! Plans for one task: what follows from its latest attempt, from its spec, and from what people ask.
 
-use super::admission::{AppFacts, admit, admit_pool};
-use super::assignment::Order;
+use super::admission::{AppFacts, admit, admit_pool, admit_reading};
 use super::budgets::Budgets;
+use super::freshness::{app_changed, remember_tree};
 use super::merge::Told;
+use super::orphan::orphaned;
 use super::replica::ReplicaFacts;
 use super::settle::settle;
 use super::transition::{TaskRef, transition};
-use super::write::{CloseAttempt, EventWrite, TaskStatus, TaskWrite, Write};
+use super::write::{TaskStatus, TaskWrite, Write};
 use super::{Effect, Key, Plan, Reconciler};
 use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::attempt::AttemptId;
-use crate::resource::event::EventType;
 use crate::resource::findings::Findings;
-use crate::resource::kind::Kind;
 use crate::resource::name::Uid;
-use crate::resource::outcome::{Outcome, ToolReport, Verdict};
+use crate::resource::outcome::{Outcome, ToolReport};
 use crate::resource::phase::Phase;
 use crate::resource::reason::Reason;
 use crate::resource::task::{RunPolicy, TaskSpec};
@@ -165,7 +164,9 @@ impl ObservedTask {
             _ => ("cancelled on request", self.cancel_generation.min(self.generation)),
         };
         let observed_generation = self.status.observed_generation.max(generation);
-        let status = TaskStatus { observed_generation, ..self.status.clone() };
+        // And about the files as they are, for the same reason.
+        let app_digest = self.tree().map(str::to_owned).or_else(|| self.status.app_digest.clone());
+        let status = TaskStatus { observed_generation, app_digest, ..self.status.clone() };
         status.ended(Phase::Cancelled, reason, message, Findings::default(), now)
     }
 
@@ -209,8 +210,16 @@ fn pending(task: &ObservedTask, now: Timestamp, plan: &mut Plan) {
     if task.attempts.last().is_some_and(|attempt| task.spec_changed_since(attempt.generation)) {
         return turn(task, again(task, Reason::SpecChanged), plan);
     }
-    let admitted = admit(&task.spec, task.app.as_ref(), task.analyzer.as_ref());
-    if let Err(hold) = admitted.and_then(|()| admit_pool(&task.spec, task.pool.as_deref(), task.pool_known)) {
+    if !task.attempts.is_empty() && task.app_changed_since(status.app_digest.as_deref()) {
+        return app_changed(task, plan);
+    }
+    let admitted = admit(&task.spec, task.app.as_ref(), task.analyzer.as_ref())
+        .and_then(|()| admit_pool(&task.spec, task.pool.as_deref(), task.pool_known))
+        .and_then(|()| admit_reading(&task.spec, task.app.as_ref(), task.since));
+    if let Err(hold) = admitted {
+        if let (Reason::AppNotRead, Some(app)) = (hold.reason, &task.app) {
+            plan.wakes.push(Key::Tree(app.uid.clone()));
+        }
         if status.reason != hold.reason || status.message != hold.message {
             let status = TaskStatus { observed_generation: task.generation, ..status.clone() };
             turn(task, status.waiting(hold.reason, hold.message, None), plan);
@@ -261,103 +270,10 @@ fn watch(task: &ObservedTask, attempt: &AttemptFacts, carried: Carried, now: Tim
 }
 
 /// Why the attempt that runs is not wanted, if so.
-fn unwanted_attempt(task: &ObservedTask, changed: bool) -> Option<Reason> {
+pub(super) fn unwanted_attempt(task: &ObservedTask, changed: bool) -> Option<Reason> {
     let suspended = task.spec.suspend.then_some(Reason::Suspended);
     task.unwanted().or(suspended).or(changed.then_some(Reason::SpecChanged))
 }
-
-/// An open attempt that nobody carries: the controller that did is gone. A command may have left processes, which go first; what its
-/// analyzer knows by its token goes on.
-fn orphaned(task: &ObservedTask, attempt: &AttemptFacts, now: Timestamp, plan: &mut Plan) {
-    if attempt.replica.is_empty() {
-        plan.effects.push(Effect::Reap { id: attempt.id.clone(), process: attempt.process });
-        return;
-    }
-    if attempt.resumable && !attempt.replica.starts_with(EMBEDDED) && take_up(task, attempt, now, plan) {
-        return;
-    }
-    let verdict = interrupted();
-    let ended = EndedAttempt {
-        outcome: verdict.outcome,
-        reason: verdict.reason,
-        message: verdict.message.clone(),
-        at: now,
-        findings: verdict.findings,
-        tools: Vec::new(),
-    };
-    plan.writes.push(Write::CloseAttempt(Box::new(CloseAttempt {
-        id: attempt.id.clone(),
-        verdict,
-        result: None,
-        at: now,
-        slot_until: slot_until(&attempt.replica, attempt.deadline_at),
-    })));
-    let mut closed = task.clone();
-    if let Some(last) = closed.attempts.iter_mut().find(|other| other.id == attempt.id) {
-        last.ended = Some(ended.clone());
-    }
-    settle(&closed, attempt, &ended, now, plan);
-}
-
-/// Takes up an attempt where its analyzer has it. One that is not wanted any more, or is past its deadline, is taken up as well, for only who
-/// carries it can have it stopped there. It cannot be when its app or its analyzer is not known any more, so that there is nothing to ask.
-fn take_up(task: &ObservedTask, attempt: &AttemptFacts, now: Timestamp, plan: &mut Plan) -> bool {
-    // Under `runPolicy: Once` as well: what the attempt was opened with is not known any more.
-    let stop = unwanted_attempt(task, task.generation > attempt.generation);
-    let service = task.analyzer.as_ref().filter(|spec| spec.websocket.is_some());
-    if stop.is_none() && (task.app.is_none() || service.is_none()) {
-        return false;
-    }
-    let order = Order {
-        id: attempt.id.clone(),
-        task: &task.name,
-        spec: &task.spec,
-        // As it was asked: the token stands for this very request.
-        tools: attempt.asked.clone(),
-        app: task.app.as_ref(),
-        analyzer: &attempt.analyzer,
-        analyzer_spec: service,
-        replica: &attempt.replica,
-        extended: true,
-        opened_at: attempt.opened_at,
-        deadline_at: attempt.deadline_at,
-        resumed: true,
-    };
-    let (number, at) = (attempt.id.number, &attempt.replica);
-    plan.effects.push(Effect::Resume { assignment: order.assignment(), stop });
-    plan.writes.push(Write::TakeUp(attempt.id.clone()));
-    plan.writes.push(Write::Event(Box::new(EventWrite {
-        uid: task.uid.clone(),
-        kind: Kind::Task,
-        name: task.name.clone(),
-        event_type: EventType::Normal,
-        reason: "TakenUp",
-        message: match stop {
-            None => format!("attempt {number} goes on at {at}; its controller had ended"),
-            Some(reason) => format!("attempt {number} is stopped at {at} ({reason}); its controller had ended"),
-        },
-    })));
-    if stop.is_none() {
-        plan.look_again(now.plus(task.budgets.stuck_after));
-    }
-    true
-}
-
-/// The verdict on an attempt whose controller is gone.
-#[must_use]
-pub fn interrupted() -> Verdict {
-    let message = "the controller ended while it ran";
-    Verdict::without_tools(Outcome::Interrupted, Reason::Interrupted, message)
-}
-
-/// Until when an attempt keeps its slot whose controller is gone, so that nobody could ask: services go on working after their client has
-/// left. The embedded analyzer is gone as well, and so is a command.
-fn slot_until(replica: &str, deadline_at: Timestamp) -> Option<Timestamp> {
-    (!replica.is_empty() && !replica.starts_with(EMBEDDED)).then_some(deadline_at)
-}
-
-/// Scheme of the address of the analyzer inside the daemon.
-pub const EMBEDDED: &str = "embedded:";
 
 fn finished(task: &ObservedTask, plan: &mut Plan) {
     if task.removed {
@@ -372,11 +288,15 @@ fn finished(task: &ObservedTask, plan: &mut Plan) {
         turn(task, again(task, Reason::Queued), plan);
     } else if status.reason == Reason::AppDeleted && task.app.is_some() {
         turn(task, again(task, Reason::AppDeleted), plan);
+    } else if task.app_changed_since(status.app_digest.as_deref()) {
+        app_changed(task, plan);
     } else if task.generation > status.observed_generation {
         // RunPolicy Once: the change was seen, and nothing follows from it.
         let status = TaskStatus { observed_generation: task.generation, ..status.clone() };
         let write = TaskWrite { uid: task.uid.clone(), version: task.version, status };
         plan.writes.push(Write::Task(Box::new(write)));
+    } else {
+        remember_tree(task, plan);
     }
 }
 
@@ -385,6 +305,7 @@ pub(super) fn again(task: &ObservedTask, reason: Reason) -> TaskStatus {
     let status = TaskStatus::fresh(task.status.round + 1, task.status.observed_generation, task.status.attempt);
     let message = match reason {
         Reason::SpecChanged => "its spec changed",
+        Reason::AppChanged => "the files of its app changed",
         Reason::RetriedByUser => "a person asked for another run",
         Reason::AppDeleted => "its app came back",
         _ => "its manifest came back",
@@ -398,7 +319,8 @@ pub(super) fn turn(task: &ObservedTask, status: TaskStatus, plan: &mut Plan) {
         plan.look_again(at);
     }
     plan.wakes.push(Key::Lane(task.spec.analyzer.clone()));
-    if status.phase.is_terminal() && task.spec_changed_since(status.observed_generation) {
+    let spec_changed = status.phase.is_terminal() && task.spec_changed_since(status.observed_generation);
+    if spec_changed || task.app_changed_since(status.app_digest.as_deref()) {
         plan.wakes.push(Key::Task(task.uid.clone()));
     }
     let seen = TaskRef { uid: &task.uid, name: &task.name, version: task.version };

@@ -22,7 +22,7 @@ pub(super) struct TaskRef<'a> {
 pub(super) fn transition(task: TaskRef<'_>, status: TaskStatus) -> [Write; 2] {
     let bad = match status.phase {
         Phase::Failed | Phase::PartialSuccess => true,
-        Phase::Pending => !matches!(status.reason, Reason::Queued | Reason::Suspended),
+        Phase::Pending => !matches!(status.reason, Reason::Queued | Reason::Suspended | Reason::AppNotRead),
         Phase::Running | Phase::Completed | Phase::Cancelled => false,
     };
     let ended = status.phase.is_terminal();
@@ -36,4 +36,10 @@ pub(super) fn transition(task: TaskRef<'_>, status: TaskStatus) -> [Write; 2] {
     };
     let write = TaskWrite { uid: task.uid.clone(), version: task.version, status };
     [Write::Task(Box::new(write)), Write::Event(Box::new(event))]
+}
+
+/// Something that happened to a task besides a transition, as nothing to worry about.
+pub(super) fn note(uid: &Uid, name: &str, reason: &'static str, message: String) -> Write {
+    let (uid, name, event_type) = (uid.clone(), name.to_owned(), EventType::Normal);
+    Write::Event(Box::new(EventWrite { uid, kind: Kind::Task, name, event_type, reason, message }))
 }

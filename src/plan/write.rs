@@ -30,6 +30,8 @@ pub enum Write {
         /// Since when; `None` when it is there.
         since: Option<Timestamp>,
     },
+    /// Record what the files of an app look like.
+    TreeSeen(Box<TreeSeen>),
     /// Delete the record of an app whose directory is gone, if it is missing since the same moment.
     DeleteApp {
         /// The app.
@@ -162,6 +164,8 @@ pub struct OpenAttempt {
     pub deadline_at: Timestamp,
     /// Whether its analyzer can be asked for it again by its token after this process is gone.
     pub resumable: bool,
+    /// What the files of its app looked like, when the task depends on them.
+    pub app_digest: Option<String>,
     /// The pool of which it takes a slot. Checked again when it is committed, since other lanes take slots of it too.
     pub pool: Option<String>,
 }
@@ -179,6 +183,21 @@ pub struct CloseAttempt {
     pub at: Timestamp,
     /// Until when its slot stays occupied, since the other side may still be working on it.
     pub slot_until: Option<Timestamp>,
+    /// Under which key other attempts may take its result; `None` when they may not.
+    pub cache_key: Option<String>,
+}
+
+/// Records what the files of an app look like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeSeen {
+    /// The app.
+    pub uid: Uid,
+    /// Generation of the app's spec that says where the files are; if it moved, the plan is stale.
+    pub generation: i64,
+    /// Digest of the tree, in hex.
+    pub digest: String,
+    /// When the reading began that saw it so.
+    pub at: Timestamp,
 }
 
 /// An app that an AppSet found on disk.

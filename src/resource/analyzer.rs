@@ -24,6 +24,11 @@ pub struct AnalyzerSpec {
     /// At most so many attempts are opened in so much time, over all replicas. Without it: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// Which version of itself it is, as a person says: another text makes older results of tasks with `cache: Content` useless. Bump it when
+    /// what the analyzer runs has changed in a way that nothing else tells.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 200))]
+    pub version: String,
     /// Name of the Pool of which each attempt on this analyzer takes a slot, unless its task names another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,

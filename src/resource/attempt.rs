@@ -44,12 +44,23 @@ pub struct Assignment {
     pub tools: Vec<String>,
     /// `spec.config` of the task.
     pub config: Map<String, Value>,
+    /// What makes its result fit for other attempts; `None` when no other may take it.
+    pub stamp: Option<Stamp>,
     /// When the attempt was opened.
     pub opened_at: Timestamp,
     /// When the attempt ends at the latest.
     pub deadline_at: Timestamp,
     /// Whether a controller that is gone has begun it, so that its analyzer may know it already.
     pub resumed: bool,
+}
+
+/// What makes the result of an attempt fit for other attempts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    /// What the files of the app looked like when the attempt was opened. If they look otherwise at its end, its result is nobody else's.
+    pub app_digest: String,
+    /// All that a result depends on, as one digest.
+    pub cache_key: String,
 }
 
 /// The app an attempt works on.

@@ -15,6 +15,8 @@ crate::words! {
         AppMissing,
         /// The app lacks what this analyzer needs to find it: `model` and `number`.
         AppNotAddressable,
+        /// The files of the app have not been read since the task was asked for.
+        AppNotRead,
         /// No Analyzer of that name is known.
         AnalyzerNotFound,
         /// No Pool of that name is known.
@@ -75,6 +77,10 @@ crate::words! {
         CancelledByUser,
         /// Its spec changed while it ran.
         SpecChanged,
+        /// The files of its app changed.
+        AppChanged,
+        /// The result of an attempt on the same files was taken; nothing ran.
+        Reused,
         /// A person asked for another run.
         RetriedByUser,
         /// The analyzer's configuration cannot be run as it stands.
@@ -109,6 +115,7 @@ impl Reason {
             | Self::AppNotFound
             | Self::AppMissing
             | Self::AppNotAddressable
+            | Self::AppNotRead
             | Self::AnalyzerNotFound
             | Self::PoolNotFound
             | Self::BreakerOpen
@@ -124,6 +131,8 @@ impl Reason {
             | Self::ManifestRemoved
             | Self::CancelledByUser
             | Self::SpecChanged
+            | Self::AppChanged
+            | Self::Reused
             | Self::RetriedByUser
             | Self::InvalidConfiguration => false,
         }

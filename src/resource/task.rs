@@ -29,6 +29,9 @@ pub struct TaskSpec {
     /// When a finished task runs again by itself.
     #[serde(default)]
     pub run_policy: RunPolicy,
+    /// Whether a result of the same analyzer on the same files may be taken instead of running. For deterministic tools only.
+    #[serde(default, skip_serializing_if = "Cache::is_none")]
+    pub cache: Cache,
     /// How long one attempt may take, in seconds. Default: the setting `taskTimeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2_592_000))]
@@ -46,6 +49,14 @@ pub struct TaskSpec {
     /// How the delays between attempts grow.
     #[serde(default)]
     pub retry: Retry,
+}
+
+impl TaskSpec {
+    /// Whether it must be known what the files of the app look like before an attempt is opened.
+    #[must_use]
+    pub fn needs_reading(&self) -> bool {
+        self.run_policy == RunPolicy::OnAppChange || self.cache == Cache::Content
+    }
 }
 
 /// How the delays between attempts grow: `base`, `base x factor`, ... up to `max`, each up to a tenth longer by a jitter derived from the task.
@@ -75,6 +86,24 @@ pub enum RunPolicy {
     /// When its spec changes.
     #[default]
     OnSpecChange,
+    /// When its spec changes, and when the files of its app do.
+    OnAppChange,
+}
+
+/// Whether a stored result may be taken instead of running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Cache {
+    /// Never: it always runs.
+    #[default]
+    None,
+    /// When the files of the app, the analyzer, the tools, the config and the target URLs are the same as those of an attempt that completed.
+    Content,
+}
+
+impl Cache {
+    const fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
 }
 
 const fn default_priority() -> i32 {

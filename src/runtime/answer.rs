@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use super::control::{
     AppsReport, Due, HeldReport, ReconcileReport, Request, Response, StatusReport, SyncReport, TaskAnswer,
 };
-use super::controller::{Controller, wake_unsettled};
+use super::controller::{Controller, wake_trees, wake_unsettled};
 use super::core::Core;
 use super::mirror::Mirror;
 use super::mirror_loop::MirrorHandle;
@@ -16,7 +16,7 @@ use super::wakes::Loop;
 use crate::plan::pool::YIELD;
 use crate::plan::task::Carried;
 use crate::plan::{Key, Write};
-use crate::resource::time::Timestamp;
+use crate::resource::time::{Span, Timestamp};
 use crate::store::StoreError;
 use crate::store::request::Requested;
 
@@ -65,10 +65,10 @@ impl Answerer {
                 }
                 Response::Requested { tasks: answers }
             }
-            Request::Retry { tasks } => {
+            Request::Retry { tasks, no_cache } => {
                 let mut answers = Vec::new();
                 for name in tasks {
-                    let requested = store.request_retry(name.clone()).await.map_err(text)?;
+                    let requested = store.request_retry(name.clone(), no_cache).await.map_err(text)?;
                     answers.push(self.requested(name, requested));
                 }
                 Response::Requested { tasks: answers }
@@ -137,7 +137,9 @@ impl Answerer {
             if self.mirror.is_none() {
                 loops.spawn(run_loop(self.core.clone(), Loop::Tasks));
                 loops.spawn(run_loop(self.core.clone(), Loop::Apps));
+                loops.spawn(run_loop(self.core.clone(), Loop::Trees));
             }
+            wake_trees(&self.core, Span(0)).await;
             wake_unsettled(&self.core).await;
             self.quiet().await?;
         }
@@ -162,8 +164,10 @@ impl Answerer {
             progress.as_mut().enable();
             // A slot that one lane leaves to another for a moment is something to do, too.
             let soon = self.core.now().plus(YIELD);
-            let idle = |of| self.core.wakes.is_idle(of, soon);
-            if self.core.attempts.is_quiet() && self.core.probes.is_quiet() && idle(Loop::Tasks) && idle(Loop::Apps) {
+            let is_idle = |of: &[Loop]| of.iter().all(|of| self.core.wakes.is_idle(*of, soon));
+            // An app that is being written is looked at again in a moment, and then its tasks run.
+            let is_settled = is_idle(&[Loop::Tasks, Loop::Apps, Loop::Trees]) && !self.core.trees.is_settling();
+            if self.core.attempts.is_quiet() && self.core.probes.is_quiet() && is_settled {
                 return Ok(());
             }
             tokio::select! {
@@ -191,6 +195,7 @@ async fn scan_apps(core: &Core) -> Result<AppsReport, StoreError> {
                 | Write::OpenAttempt(_)
                 | Write::TakeUp(_)
                 | Write::CloseAttempt(_)
+                | Write::TreeSeen(_)
                 | Write::DeleteApp { .. }
                 | Write::SetAside { .. }
                 | Write::ForgetReplica { .. }

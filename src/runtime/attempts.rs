@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc};
@@ -15,9 +16,11 @@ use tokio_util::task::TaskTracker;
 use super::clock::Clock;
 use super::core::Fatal;
 use super::room::Room;
+use super::trees::Trees;
 use super::wakes::Wakes;
-use crate::executor::{Executors, Stop, leftover};
-use crate::plan::task::{Carried, interrupted};
+use crate::executor::{Executors, Stop, Surroundings, leftover};
+use crate::plan::orphan::interrupted;
+use crate::plan::task::Carried;
 use crate::plan::write::CloseAttempt;
 use crate::plan::{Effect, Key};
 use crate::resource::attempt::{Assignment, AttemptId, Ending, Sign, Target};
@@ -35,6 +38,9 @@ const PROGRESS_INTERVAL: Span = Span(250);
 /// Pause before an ending that could not be written is tried again.
 const REPORT_PAUSE: Span = Span::seconds(1);
 
+/// Reading the app again after a run keeps its slot taken, so it takes no longer; then the result is nobody else's.
+const READ_AGAIN_MAX: Duration = Duration::from_secs(60);
+
 /// The attempts that this process carries.
 pub struct Attempts {
     held: Mutex<HashMap<AttemptId, Carrier>>,
@@ -46,6 +52,7 @@ pub struct Attempts {
     fatal: Arc<Fatal>,
     room: Arc<Room>,
     progress: Arc<Notify>,
+    trees: Arc<Trees>,
     opened: AtomicU64,
     in_flight: AtomicUsize,
     leaving: AtomicBool,
@@ -82,6 +89,7 @@ impl Attempts {
         fatal: Arc<Fatal>,
         room: Arc<Room>,
         progress: Arc<Notify>,
+        trees: Arc<Trees>,
     ) -> Self {
         Self {
             held: Mutex::default(),
@@ -93,6 +101,7 @@ impl Attempts {
             fatal,
             room,
             progress,
+            trees,
             opened: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
             leaving: AtomicBool::new(false),
@@ -127,6 +136,11 @@ impl Attempts {
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.in_flight.load(Ordering::SeqCst) == 0
+    }
+
+    /// Where executors work.
+    pub(super) fn surroundings(&self) -> &Surroundings {
+        self.executors.surroundings()
     }
 
     /// How many attempts this process has opened or taken up again.
@@ -254,12 +268,15 @@ impl Attempts {
         };
         let why = *locked(&carrier.why);
         let lane = assignment.analyzer.clone();
+        let is_whole = ending.verdict.outcome == Outcome::Completed;
+        let cache_key = if is_whole { self.cache_key(&assignment).await } else { None };
         let close = CloseAttempt {
             id: assignment.id.clone(),
             slot_until: ending.may_still_run.then_some(assignment.deadline_at),
             verdict: explain(ending.verdict, why),
             result: ending.result,
             at: self.clock.now(),
+            cache_key,
         };
         // What it says of its replica may make the analyzer unusable, and has it asked again.
         let doubtful = matches!(close.verdict.outcome, Outcome::Unavailable | Outcome::ProtocolError);
@@ -268,6 +285,17 @@ impl Attempts {
             self.wakes.add(Key::Analyzer(lane.clone()));
         }
         self.wakes.add(Key::Lane(lane));
+    }
+
+    /// The key under which others may take the result of an attempt that completed: only if nobody has touched the app meanwhile.
+    async fn cache_key(&self, assignment: &Assignment) -> Option<String> {
+        let stamp = assignment.stamp.as_ref()?;
+        let workspace = &self.executors.surroundings().workspace;
+        let peek = self.trees.peek(workspace, &assignment.app.path, self.clock.now());
+        let (digest, changed_at) = tokio::time::timeout(READ_AGAIN_MAX, peek).await.ok().flatten()?;
+        // A file that was changed and changed back has a newer time.
+        let is_same = digest == stamp.app_digest && changed_at < assignment.opened_at;
+        is_same.then(|| stamp.cache_key.clone())
     }
 
     /// Reads signs of life until the executor has no more to give.
@@ -299,7 +327,8 @@ impl Attempts {
             tracing::info!(attempt = %id, processes = reaped.ended, "killed what a controller that is gone left running");
         }
         let at = self.clock.now();
-        self.end(CloseAttempt { id, verdict: interrupted(), result: None, at, slot_until: None }).await;
+        self.end(CloseAttempt { id, verdict: interrupted(), result: None, at, slot_until: None, cache_key: None })
+            .await;
     }
 
     /// Writes an ending, then lets go of the attempt, then wakes its owner.

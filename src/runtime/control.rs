@@ -20,6 +20,9 @@ pub enum Request {
     Retry {
         /// Names.
         tasks: Vec<String>,
+        /// Really run them, though a stored result could be taken.
+        #[serde(default)]
+        no_cache: bool,
     },
     /// Scan the manifests directory now and wait until it is mirrored.
     Sync,

@@ -20,7 +20,7 @@ use crate::analyzer;
 use crate::config::Settings;
 use crate::executor::{Executors, Limits, Surroundings, results};
 use crate::plan::Key;
-use crate::resource::time::Timestamp;
+use crate::resource::time::{Span, Timestamp};
 use crate::store::{StateLock, Store, StoreError};
 
 /// After the grace period, stopped attempts get so long to write their endings.
@@ -126,8 +126,10 @@ impl Controller {
         self.loops.spawn(mirror_loop::run(core.clone(), inbox));
         self.loops.spawn(run_loop(core.clone(), Loop::Tasks));
         self.loops.spawn(run_loop(core.clone(), Loop::Apps));
+        self.loops.spawn(run_loop(core.clone(), Loop::Trees));
         self.loops.spawn(resync(core.clone()));
         self.loops.spawn(rescan_apps(core.clone()));
+        self.loops.spawn(rescan_trees(core.clone()));
         if core.settings.maintenance_auto_start {
             self.loops.spawn(run_loop(core.clone(), Loop::Maintenance));
             self.loops.spawn(maintain(core.clone()));
@@ -291,6 +293,34 @@ async fn rescan_apps(core: Core) {
             _ = tick.tick() => core.wakes.add(Key::Apps),
             () = core.stopping.cancelled() => break,
         }
+    }
+}
+
+/// Reads the files of every app that a task depends on: at once, and then in every interval, spread over it.
+async fn rescan_trees(core: Core) {
+    let interval = core.settings.scan_interval;
+    let mut tick = tokio::time::interval(interval.std());
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut spread = Span(0);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => wake_trees(&core, spread).await,
+            () = core.stopping.cancelled() => break,
+        }
+        spread = interval;
+    }
+}
+
+/// Adds every app whose files some task needs to know, one after the other over a span of time.
+pub(super) async fn wake_trees(core: &Core, spread: Span) {
+    match core.store.needed_trees().await {
+        Ok(apps) => {
+            let (now, count) = (core.now(), apps.len().max(1) as u64);
+            for (at, app) in apps.into_iter().enumerate() {
+                core.wakes.add_at(Key::Tree(app), now.plus(Span(spread.0.saturating_mul(at as u64) / count)));
+            }
+        }
+        Err(error) => core.check("looking for apps that tasks depend on", &error),
     }
 }
 

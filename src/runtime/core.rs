@@ -12,6 +12,7 @@ use super::clock::Clock;
 use super::probes::Probes;
 use super::pulse::Pulses;
 use super::room::Room;
+use super::trees::Trees;
 use super::wakes::Wakes;
 use crate::config::Settings;
 use crate::executor::Executors;
@@ -35,6 +36,8 @@ pub struct Core {
     pub attempts: Arc<Attempts>,
     /// The questions that this process has asked of replicas.
     pub probes: Arc<Probes>,
+    /// What the files of apps looked like.
+    pub(super) trees: Arc<Trees>,
     /// Cancelled when nothing new is to be started.
     pub stopping: CancellationToken,
     /// Cancelled, with the reason kept, when going on could only make things worse.
@@ -78,6 +81,7 @@ impl Core {
         let wakes = Arc::new(Wakes::default());
         let progress = Arc::new(Notify::new());
         let fatal = Arc::new(Fatal::default());
+        let trees = Arc::new(Trees::default());
         let stopping = CancellationToken::new();
         let told = (Arc::clone(&fatal), Arc::clone(&progress));
         let probes =
@@ -91,6 +95,7 @@ impl Core {
             Arc::clone(&fatal),
             Arc::clone(&room),
             Arc::clone(&progress),
+            Arc::clone(&trees),
         );
         Self {
             store,
@@ -100,6 +105,7 @@ impl Core {
             wakes,
             attempts: Arc::new(attempts),
             probes: Arc::new(probes),
+            trees,
             stopping,
             fatal,
             pulses: Arc::default(),

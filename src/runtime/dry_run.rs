@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::clock::Clock;
-use super::controller::{ControllerError, wake_unsettled};
+use super::controller::{ControllerError, wake_trees, wake_unsettled};
 use super::core::Core;
 use super::mirror::Mirror;
 use super::reconcile::plan;
@@ -15,7 +15,7 @@ use crate::executor::{Executors, Limits, Surroundings};
 use crate::plan::{Effect, Key, Probe};
 use crate::resource::event::{Event, EventType};
 use crate::resource::kind::Kind;
-use crate::resource::time::Timestamp;
+use crate::resource::time::{Span, Timestamp};
 use crate::store::glance::copy_database;
 use crate::store::{Committed, StateLock, Store, StoreError, database_path, events, open_read_only};
 
@@ -54,8 +54,13 @@ pub async fn dry_run(settings: Settings, workspace: PathBuf, only: &[String]) ->
         for (analyzer, url) in core.store.known_replicas().await? {
             core.probes.assume(&analyzer, &url);
         }
+        wake_trees(&core, Span(0)).await;
         wake_unsettled(&core).await;
-        questions = settle(&core, Loop::Tasks).await?;
+        // What waits for a reading goes on after it, and what changed files lead to is seen after they were read.
+        while !(core.wakes.is_idle(Loop::Trees, core.now()) && core.wakes.is_idle(Loop::Tasks, core.now())) {
+            settle(&core, Loop::Trees).await?;
+            questions.extend(settle(&core, Loop::Tasks).await?);
+        }
     }
     let connection = open_read_only(core.store.path())?;
     let changes = events::after(&connection, known)?.into_iter().map(|(_, event)| event);

@@ -19,7 +19,7 @@ const SLACK: Span = Span::seconds(60);
 pub enum Beat {
     /// The loop over lanes and tasks.
     Tasks,
-    /// The loop over the apps on disk.
+    /// The loops over the apps on disk: which are there, and what their files look like.
     Apps,
     /// The mirror of the manifests directory.
     Manifests,

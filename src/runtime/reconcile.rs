@@ -8,12 +8,15 @@ use tokio::task::JoinSet;
 use super::apps::{observe_apps, observe_maintenance};
 use super::core::Core;
 use super::pulse::Beat;
+use super::reuse::observe_reuse;
+use super::trees::observe_tree;
 use super::wakes::Loop;
 use crate::plan::analyzer::AnalyzerReconciler;
 use crate::plan::apps::AppsReconciler;
 use crate::plan::lane::LaneReconciler;
 use crate::plan::maintenance::MaintenanceReconciler;
 use crate::plan::task::{ObservedTask, TaskReconciler};
+use crate::plan::tree::TreeReconciler;
 use crate::plan::{Effect, Key, Plan, Reconciler};
 use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::time::Timestamp;
@@ -21,6 +24,9 @@ use crate::store::{Committed, StoreError};
 
 /// Keys of one loop that are worked on at once. Enough for group commit to find company.
 const PARALLEL: usize = 64;
+
+/// The same for the files of apps: more would only take the disk from what runs.
+const PARALLEL_TREES: usize = 4;
 
 /// What one pass over one key came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +102,7 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
             for replica in &mut lane.replicas {
                 replica.asked = asked.iter().any(|(url, asked)| *url == replica.health.url && asked.answered.is_some());
             }
+            observe_reuse(core, &mut lane).await?;
             Ok(LaneReconciler::plan(&lane, core.now()))
         }
         Key::Analyzer(name) => {
@@ -119,6 +126,12 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
             Ok(TaskReconciler::plan(&task, core.now()))
         }
         Key::Apps => Ok(AppsReconciler::plan(&observe_apps(core).await?, core.now())),
+        Key::Tree(app) => {
+            let (tree, now) = (observe_tree(core, app).await?, core.now());
+            let plan = tree.map_or_else(Plan::default, |tree| TreeReconciler::plan(&tree, now));
+            core.trees.note(app, &plan, now);
+            Ok(plan)
+        }
         Key::Maintenance => Ok(MaintenanceReconciler::plan(&observe_maintenance(core).await?, core.now())),
     }
 }
@@ -143,16 +156,17 @@ fn replace_replicas(core: &Core, spec: &mut AnalyzerSpec) {
 const fn beat(key: &Key) -> Beat {
     match key {
         Key::Lane(_) | Key::Analyzer(_) | Key::Task(_) => Beat::Tasks,
-        Key::Apps => Beat::Apps,
+        Key::Apps | Key::Tree(_) => Beat::Apps,
         Key::Maintenance => Beat::Maintenance,
     }
 }
 
 /// Works on the keys of one loop until the process stops opening things.
 pub async fn run_loop(core: Core, of: Loop) {
+    let parallel = if of == Loop::Trees { PARALLEL_TREES } else { PARALLEL };
     let mut running = JoinSet::new();
     loop {
-        while running.len() < PARALLEL && !core.stopping.is_cancelled() {
+        while running.len() < parallel && !core.stopping.is_cancelled() {
             let Some(key) = core.wakes.pop(of, core.now()) else { break };
             running.spawn(work(core.clone(), key));
         }

@@ -180,6 +180,7 @@ mod tests {
             deadline_at: core.now(),
             resumable: false,
             pool: None,
+            app_digest: None,
         };
         let status = TaskStatus { phase: Phase::Running, attempt: 1, ..TaskStatus::fresh(1, 1, 1) };
         let write = TaskWrite { uid: id.task.clone(), version: 1, status };

@@ -17,6 +17,8 @@ pub enum Loop {
     Tasks,
     /// Apps on disk.
     Apps,
+    /// The files of apps.
+    Trees,
     /// What has been as it is for too long.
     Maintenance,
 }
@@ -26,6 +28,7 @@ pub enum Loop {
 pub struct Wakes {
     tasks: Lines,
     apps: Lines,
+    trees: Lines,
     maintenance: Lines,
 }
 
@@ -40,6 +43,7 @@ impl Wakes {
         match of {
             Loop::Tasks => &self.tasks,
             Loop::Apps => &self.apps,
+            Loop::Trees => &self.trees,
             Loop::Maintenance => &self.maintenance,
         }
     }
@@ -109,6 +113,7 @@ const fn loop_of(key: &Key) -> Loop {
     match key {
         Key::Lane(_) | Key::Analyzer(_) | Key::Task(_) => Loop::Tasks,
         Key::Apps => Loop::Apps,
+        Key::Tree(_) => Loop::Trees,
         Key::Maintenance => Loop::Maintenance,
     }
 }

@@ -6,7 +6,7 @@ use super::replica::forget;
 use super::{Store, StoreError, maintenance, pool};
 use crate::plan::Key;
 use crate::plan::mirror::FOUND_ON_DISK;
-use crate::plan::write::{CloseAttempt, ConditionWrite, EventWrite, FoundApp, OpenAttempt, TaskWrite, Write};
+use crate::plan::write::{CloseAttempt, ConditionWrite, EventWrite, FoundApp, OpenAttempt, TaskWrite, TreeSeen, Write};
 use crate::resource::attempt::AttemptId;
 use crate::resource::event::EventType;
 use crate::resource::kind::Kind;
@@ -62,6 +62,7 @@ fn apply(connection: &Connection, write: &Write, now: Timestamp, woken: &mut Vec
         },
         Write::FoundApp(found) => found_app(connection, found, now, woken),
         Write::AppMissing { uid, since } => app_missing(connection, uid, *since, woken),
+        Write::TreeSeen(seen) => tree_seen(connection, seen, woken),
         Write::DeleteApp { uid, missing_since } => maintenance::delete_app(connection, uid, *missing_since, now, woken),
         Write::SetAside { uid, version } => maintenance::set_aside(connection, uid, *version, now),
         Write::ForgetReplica { analyzer, url } => forget(connection, analyzer, url),
@@ -109,8 +110,9 @@ fn open_attempt(connection: &Connection, open: &OpenAttempt, now: Timestamp) -> 
     let asked = serde_json::to_string(&open.asked).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     connection
         .prepare_cached(
-            "INSERT INTO attempt (task_uid, number, round, generation, analyzer, replica, opened_at, deadline_at, resumable, pool, asked)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            "INSERT INTO attempt (task_uid, number, round, generation, analyzer, replica, opened_at, deadline_at, resumable, pool, asked,
+                 app_digest)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
         .execute(params![
             open.id.task.0,
@@ -124,6 +126,7 @@ fn open_attempt(connection: &Connection, open: &OpenAttempt, now: Timestamp) -> 
             open.resumable,
             open.pool,
             asked,
+            open.app_digest,
         ])
         .map_err(|error| match error.sqlite_error_code() {
             // Another open attempt, or this number already: the plan was made on something older.
@@ -147,7 +150,7 @@ pub(super) fn close_attempt(connection: &Connection, close: &CloseAttempt) -> Re
     let changed = connection
         .prepare_cached(
             "UPDATE attempt SET ended_at = ?3, outcome = ?4, reason = ?5, message = ?6, tools = ?7, high = ?8, medium = ?9,
-                 low = ?10, unrated = ?11, result_dir = ?12, result_sha256 = ?13, result_bytes = ?14, slot_until = ?15
+                 low = ?10, unrated = ?11, result_dir = ?12, result_sha256 = ?13, result_bytes = ?14, slot_until = ?15, cache_key = ?16
              WHERE task_uid = ?1 AND number = ?2 AND outcome IS NULL",
         )?
         .execute(params![
@@ -166,8 +169,23 @@ pub(super) fn close_attempt(connection: &Connection, close: &CloseAttempt) -> Re
             close.result.as_ref().map(|result| &result.sha256),
             close.result.as_ref().map(|result| result.bytes),
             close.slot_until.map(|at| at.0),
+            close.cache_key,
         ])?;
     if changed == 1 { pool::freed_by(connection, &close.id).map(Some) } else { Ok(None) }
+}
+
+fn tree_seen(connection: &Connection, seen: &TreeSeen, woken: &mut Vec<Key>) -> Result<(), StoreError> {
+    let changed = connection
+        .prepare_cached(
+            "UPDATE app SET tree_digest = ?2, tree_seen_at = ?3
+             WHERE uid = ?1 AND EXISTS (SELECT 1 FROM object o WHERE o.uid = ?1 AND o.generation = ?4)",
+        )?
+        .execute(params![seen.uid.0, seen.digest, seen.at.0, seen.generation])?;
+    // Another spec says another place.
+    if changed == 0 {
+        return Err(StoreError::Conflict);
+    }
+    wake_waiting_for(connection, &seen.uid, woken)
 }
 
 fn found_app(
@@ -195,7 +213,8 @@ fn found_app(
     connection
         .prepare_cached(
             "INSERT INTO app (uid, app_set) VALUES (?1, ?2)
-             ON CONFLICT (uid) DO UPDATE SET app_set = excluded.app_set, missing_since = NULL, deleted_at = NULL",
+             ON CONFLICT (uid) DO UPDATE SET app_set = excluded.app_set, missing_since = NULL, deleted_at = NULL,
+                 tree_digest = NULL, tree_seen_at = NULL",
         )?
         .execute(params![uid, found.app_set])?;
     maintenance::wake_cancelled_with(connection, &found.name, woken)?;
@@ -218,8 +237,13 @@ fn app_missing(
     woken: &mut Vec<Key>,
 ) -> Result<(), StoreError> {
     connection
-        .prepare_cached("UPDATE app SET missing_since = ?2 WHERE uid = ?1")?
+        // What was read of it before it went says nothing about what comes back.
+        .prepare_cached("UPDATE app SET missing_since = ?2, tree_digest = NULL, tree_seen_at = NULL WHERE uid = ?1")?
         .execute(params![uid.0, since.map(|at| at.0)])?;
+    wake_waiting_for(connection, uid, woken)
+}
+
+fn wake_waiting_for(connection: &Connection, uid: &Uid, woken: &mut Vec<Key>) -> Result<(), StoreError> {
     let name: Option<String> = connection
         .prepare_cached("SELECT name FROM object WHERE uid = ?1")?
         .query_row([&uid.0], |row| row.get(0))

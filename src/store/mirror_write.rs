@@ -12,6 +12,7 @@ use crate::resource::kind::Kind;
 use crate::resource::name::Uid;
 use crate::resource::object::Spec;
 use crate::resource::provenance::Provenance;
+use crate::resource::task::RunPolicy;
 use crate::resource::time::Timestamp;
 
 /// Writes one creation, update or removal.
@@ -141,12 +142,12 @@ fn write_object(
         Spec::Task(spec) => {
             connection
                 .prepare_cached(
-                    "INSERT INTO task (uid, name, app, analyzer, priority, created_at, since, generation, owner, pool)
+                    "INSERT INTO task (uid, name, app, analyzer, priority, created_at, since, generation, owner, pool, on_app_change)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8,
-                         coalesce(?9, (SELECT spec ->> 'pool' FROM object WHERE kind = 'Analyzer' AND name = ?4)))
+                         coalesce(?9, (SELECT spec ->> 'pool' FROM object WHERE kind = 'Analyzer' AND name = ?4)), ?10)
                      ON CONFLICT (uid) DO UPDATE SET app = excluded.app, analyzer = excluded.analyzer,
                          priority = excluded.priority, generation = excluded.generation, removed = 0,
-                         owner = excluded.owner, pool = excluded.pool",
+                         owner = excluded.owner, pool = excluded.pool, on_app_change = excluded.on_app_change",
                 )?
                 .execute(params![
                     uid.0,
@@ -158,6 +159,7 @@ fn write_object(
                     generation,
                     declared.owner,
                     spec.pool,
+                    spec.run_policy == RunPolicy::OnAppChange,
                 ])?;
         }
         Spec::App(_) => {
@@ -200,6 +202,13 @@ fn wake(
         }
         Spec::App(_) => {
             woken.push(Key::Apps);
+            if known {
+                // What was read was perhaps read in another place.
+                connection
+                    .prepare_cached("UPDATE app SET tree_digest = NULL, tree_seen_at = NULL WHERE uid = ?1")?
+                    .execute([&uid.0])?;
+                woken.push(Key::Tree(uid.clone()));
+            }
             wake_waiting_for_app(connection, name, woken)?;
             super::maintenance::wake_cancelled_with(connection, name, woken)?;
         }

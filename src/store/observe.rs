@@ -34,7 +34,8 @@ const OPENINGS_MAX: usize = 1024;
 
 /// One task with its references.
 pub(super) const TASK: &str =
-    "SELECT t.*, o.spec AS spec, a.spec AS app_spec, p.missing_since, z.spec AS analyzer_spec,
+    "SELECT t.*, o.spec AS spec, a.uid AS app_uid, a.spec AS app_spec, p.missing_since, p.tree_digest, p.tree_seen_at,
+         z.spec AS analyzer_spec,
          EXISTS (SELECT 1 FROM object d JOIN app q ON q.uid = d.uid
                  WHERE d.kind = 'App' AND d.name = t.app AND q.deleted_at IS NOT NULL) AS app_deleted,
          EXISTS (SELECT 1 FROM object q WHERE q.kind = 'Pool' AND q.name = t.pool AND q.removed_at IS NULL) AS pool_known
@@ -61,7 +62,8 @@ pub(super) const DRAINING: &str =
     "SELECT replica, slot_until FROM attempt INDEXED BY attempt_draining WHERE analyzer = ?1 AND slot_until > ?2";
 
 /// The head of an analyzer's queue, without the tasks of pools that have nothing left. The queue's index alone decides who that is.
-pub(super) const CANDIDATES: &str = "SELECT t.*, o.spec AS spec, a.spec AS app_spec, p.missing_since
+pub(super) const CANDIDATES: &str = "SELECT t.*, o.spec AS spec, a.uid AS app_uid, a.spec AS app_spec, p.missing_since,
+         p.tree_digest, p.tree_seen_at
      FROM (SELECT uid FROM task INDEXED BY task_queue WHERE analyzer = ?1 AND phase = 'Pending' AND reason = 'Queued'
                AND (pool IS NULL OR pool NOT IN (SELECT value FROM json_each(?3)))
            ORDER BY priority DESC, turn, created_at, uid LIMIT ?2) head
@@ -71,9 +73,8 @@ pub(super) const CANDIDATES: &str = "SELECT t.*, o.spec AS spec, a.spec AS app_s
      LEFT JOIN app p ON p.uid = a.uid
      ORDER BY t.priority DESC, t.turn, t.created_at, t.uid";
 
-/// The latest openings of an analyzer, for its rate.
-pub(super) const OPENED: &str =
-    "SELECT opened_at FROM attempt WHERE analyzer = ?1 AND opened_at > ?2 ORDER BY opened_at DESC LIMIT ?3";
+/// The latest openings of an analyzer, for its rate. Where a result was reused, nothing was started.
+pub(super) const OPENED: &str = "SELECT opened_at FROM attempt WHERE analyzer = ?1 AND opened_at > ?2 AND reason IS NOT 'Reused' ORDER BY opened_at DESC LIMIT ?3";
 
 impl Store {
     /// What a task plan looks at; `None` when there is no such task.
@@ -270,6 +271,10 @@ fn candidates(
             pool: row.get("pool")?,
             version: row.get("version")?,
             app: app_facts(row)?,
+            since: time(row, "since")?,
+            no_cache: row.get::<_, i64>("no_cache_round")? >= status.round,
+            stamp: None,
+            reusable: None,
             status,
         });
     }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, StatementStatus, ToSql};
 
-use super::{commit, events, glance, maintenance, observe, open, pool, replica, standing, view, wakes};
+use super::{commit, events, glance, maintenance, observe, open, pool, replica, reuse, standing, tree, view, wakes};
 
 /// Finished tasks behind the few that are not.
 const HISTORY: usize = 100_000;
@@ -62,6 +62,11 @@ fn hot() -> Vec<(&'static str, &'static str, Vec<&'static dyn ToSql>)> {
         ("task_of_deleted_app", maintenance::REVIVED, vec![]),
         ("task_of_deleted_app", maintenance::CANCELLED_WITH, vec![&"demo"]),
         ("event_by_object", commit::REPEAT, vec![&"uid-1", &"r", &"m", &1]),
+        ("task_watching", tree::NEEDED, vec![]),
+        ("PRIMARY KEY", tree::TREE, vec![&"uid-1", &"TreeUnreadable"]),
+        ("task_watching", tree::WATCHERS, vec![&"demo"]),
+        ("task_held", tree::WAITING, vec![&"demo"]),
+        ("attempt_reusable", reuse::REUSABLE, vec![&"key"]),
         ("task_queue", view::AHEAD, vec![&"queued-1"]),
         ("task_queue", standing::OLDEST, vec![]),
         ("attempt_slot", view::SLOTS, vec![&2_000_000]),

@@ -18,6 +18,21 @@ pub struct Requested {
     pub effective: bool,
 }
 
+/// Another run of a finished task, or the next try of a waiting one now.
+const RETRY: &str = "UPDATE task SET
+         retry_round = iif(finished_at IS NOT NULL, round, retry_round),
+         hurry_version = iif(finished_at IS NULL, version, hurry_version),
+         cancel_round = iif(finished_at IS NULL, min(cancel_round, round - 1), cancel_round)
+     WHERE uid = ?1 AND removed = 0 AND phase <> 'Running'";
+
+/// The same, and the round in which that happens takes no stored result.
+const RETRY_NO_CACHE: &str = "UPDATE task SET
+         retry_round = iif(finished_at IS NOT NULL, round, retry_round),
+         hurry_version = iif(finished_at IS NULL, version, hurry_version),
+         cancel_round = iif(finished_at IS NULL, min(cancel_round, round - 1), cancel_round),
+         no_cache_round = round + (finished_at IS NOT NULL)
+     WHERE uid = ?1 AND removed = 0 AND phase <> 'Running'";
+
 impl Store {
     /// Asks to cancel the task's current round. `None` when there is no such task.
     ///
@@ -31,21 +46,16 @@ impl Store {
         .await
     }
 
-    /// Asks for another run of a finished task, or for the next try of a waiting one now, whatever was asked before. `None` when there is
-    /// no such task.
+    /// Asks for another run of a finished task, or for the next try of a waiting one now, whatever was asked before; with `no_cache` that
+    /// round really runs, whatever there is to reuse. `None` when there is no such task.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn request_retry(&self, name: String) -> Result<Option<Requested>, StoreError> {
-        self.request(
-            name,
-            "UPDATE task SET
-                 retry_round = iif(finished_at IS NOT NULL, round, retry_round),
-                 hurry_version = iif(finished_at IS NULL, version, hurry_version),
-                 cancel_round = iif(finished_at IS NULL, min(cancel_round, round - 1), cancel_round)
-             WHERE uid = ?1 AND removed = 0 AND phase <> 'Running'",
-        )
-        .await
+    pub async fn request_retry(&self, name: String, no_cache: bool) -> Result<Option<Requested>, StoreError> {
+        if no_cache {
+            return self.request(name, RETRY_NO_CACHE).await;
+        }
+        self.request(name, RETRY).await
     }
 
     async fn request(&self, name: String, update: &'static str) -> Result<Option<Requested>, StoreError> {

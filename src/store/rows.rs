@@ -6,10 +6,11 @@ use rusqlite::Row;
 use serde::de::DeserializeOwned;
 
 use super::StoreError;
-use crate::plan::admission::AppFacts;
+use crate::plan::admission::{AppFacts, SeenTree};
 use crate::plan::write::TaskStatus;
 use crate::resource::app::AppSpec;
 use crate::resource::findings::Findings;
+use crate::resource::name::Uid;
 use crate::resource::time::Timestamp;
 
 /// A word of a closed enum.
@@ -89,15 +90,23 @@ pub(super) fn task_status(row: &Row<'_>) -> Result<TaskStatus, StoreError> {
     })
 }
 
-/// The columns `app_spec` and `missing_since` of a joined app; `None` when there is no such app.
+/// The columns `tree_digest` and `tree_seen_at` of an app.
+pub(super) fn seen_tree(row: &Row<'_>) -> Result<Option<SeenTree>, StoreError> {
+    let digest: Option<String> = row.get("tree_digest")?;
+    Ok(digest.zip(time_or_none(row, "tree_seen_at")?).map(|(digest, at)| SeenTree { digest, at }))
+}
+
+/// The columns `app_uid`, `app_spec`, `missing_since` and those of the tree of a joined app; `None` when there is no such app.
 pub(super) fn app_facts(row: &Row<'_>) -> Result<Option<AppFacts>, StoreError> {
     let Some(spec) = row.get::<_, Option<String>>("app_spec")? else { return Ok(None) };
     let spec: AppSpec = json(&spec)?;
     Ok(Some(AppFacts {
+        uid: Uid(row.get("app_uid")?),
         path: spec.path,
         model: spec.model,
         number: spec.number,
         target_urls: spec.target_urls,
         missing_since: time_or_none(row, "missing_since")?,
+        tree: seen_tree(row)?,
     }))
 }

@@ -7,8 +7,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::StoreError;
-use super::rows::{findings, json_column, json_column_or_empty, task_status, time, time_or_none, word, word_or_none};
+use super::rows::{
+    findings, json_column, json_column_or_empty, seen_tree, task_status, time, time_or_none, word, word_or_none,
+};
 use crate::manifest::Problem;
+use crate::plan::admission::SeenTree;
 use crate::plan::write::TaskStatus;
 use crate::resource::findings::Findings;
 use crate::resource::kind::Kind;
@@ -96,6 +99,8 @@ pub struct AppView {
     pub app_set: Option<String>,
     /// Since when its directory is gone.
     pub missing_since: Option<Timestamp>,
+    /// What its files looked like when they were read last, if a task needed to know.
+    pub tree: Option<SeenTree>,
 }
 
 /// A condition of an object.
@@ -176,7 +181,7 @@ pub struct Filter {
 /// What the database says.
 pub fn objects(connection: &Connection, kind: Kind, filter: &Filter) -> Result<Vec<ObjectView>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT o.*, p.app_set, p.missing_since FROM object o LEFT JOIN app p ON p.uid = o.uid
+        "SELECT o.*, p.app_set, p.missing_since, p.tree_digest, p.tree_seen_at FROM object o LEFT JOIN app p ON p.uid = o.uid
          WHERE o.kind = ?1 AND (?2 IS NULL OR o.name = ?2) AND (?3 OR o.removed_at IS NULL)
            AND (?3 OR ?2 IS NOT NULL OR NOT EXISTS (SELECT 1 FROM task t WHERE t.uid = o.uid AND t.aside_at IS NOT NULL))
          ORDER BY o.name",
@@ -201,6 +206,7 @@ fn object(row: &Row<'_>) -> Result<ObjectView, StoreError> {
             Ok::<_, StoreError>(AppView {
                 app_set: row.get("app_set")?,
                 missing_since: time_or_none(row, "missing_since")?,
+                tree: seen_tree(row)?,
             })
         })
         .transpose()?;

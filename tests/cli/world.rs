@@ -181,6 +181,7 @@ impl World {
             opened_at: START,
             deadline_at,
             resumable: false,
+            app_digest: None,
             pool: item["status"]["pool"].as_str().map(str::to_owned),
         };
         let status = TaskStatus {
@@ -207,7 +208,7 @@ impl World {
         } else {
             status.waiting(reason, message, Some(far_ahead()))
         };
-        let close = CloseAttempt { id: id.clone(), verdict, result, at, slot_until: None };
+        let close = CloseAttempt { id: id.clone(), verdict, result, at, slot_until: None, cache_key: None };
         let write = TaskWrite { uid: id.task, version: 2, status };
         self.commit(vec![Write::CloseAttempt(Box::new(close)), Write::Task(Box::new(write))], at);
     }
@@ -282,12 +283,19 @@ impl World {
                 deadline_at: START.plus(Span::minutes(30)),
                 resumable: false,
                 pool: None,
+                app_digest: None,
             };
             let directory = format!("demo/lint-demo/{number}");
             let result = StoredResult { directory: directory.clone(), sha256: "e".repeat(64), bytes: 10 };
             let verdict = Verdict { outcome, reason: Reason::AllToolsRan, message: String::new(), tools, findings };
-            let close =
-                CloseAttempt { id, verdict, result: Some(result), at: START.plus(Span::minutes(3)), slot_until: None };
+            let close = CloseAttempt {
+                id,
+                verdict,
+                result: Some(result),
+                at: START.plus(Span::minutes(3)),
+                slot_until: None,
+                cache_key: None,
+            };
             self.commit(vec![Write::OpenAttempt(Box::new(open)), Write::CloseAttempt(Box::new(close))], START);
             let at = |name: &str| format!(".manifestd/results/{directory}/{name}");
             self.write(&at("result.json"), &format!("{{\"attempt\": {number}}}"));

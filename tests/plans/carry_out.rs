@@ -78,8 +78,19 @@ fn close_attempt(task: &mut ObservedTask, close: &CloseAttempt) {
 
 /// Writes of a lane's plan: what was moved leaves the queue, what was opened takes a slot.
 pub(crate) fn on_lane(lane: &mut ObservedLane, plan: &Plan, _: Timestamp) {
+    // What is opened and closed at once takes no slot.
+    let closed: Vec<_> = plan
+        .writes
+        .iter()
+        .filter_map(|write| match write {
+            Write::CloseAttempt(close) => Some(&close.id),
+            _ => None,
+        })
+        .collect();
     for write in &plan.writes {
         match write {
+            Write::OpenAttempt(open) if closed.contains(&&open.id) => {}
+            Write::CloseAttempt(_) => {}
             Write::Task(write) => {
                 let at = lane.candidates.iter().position(|candidate| candidate.uid == write.uid);
                 let candidate = lane.candidates.remove(at.expect("only candidates are moved, and once"));

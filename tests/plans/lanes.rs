@@ -28,6 +28,10 @@ pub(crate) fn queued(name: &str, priority: i32) -> Candidate {
         status: TaskStatus::fresh(1, 0, 0),
         app: Some(app()),
         told: vec![],
+        since: NOW,
+        no_cache: false,
+        stamp: None,
+        reusable: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use manifestd::plan::admission::admit;
+use manifestd::plan::admission::{SeenTree, admit, admit_reading};
 use manifestd::plan::lane::{LaneReconciler, ObservedLane};
 use manifestd::plan::mirror::{ObservedMirror, plan as plan_mirror};
 use manifestd::plan::task::{Carried, ObservedTask, TaskReconciler};
@@ -12,7 +12,7 @@ use manifestd::resource::analyzer::{AnalyzerSpec, Rate};
 use manifestd::resource::outcome::Outcome;
 use manifestd::resource::phase::Phase;
 use manifestd::resource::reason::Reason;
-use manifestd::resource::task::RunPolicy;
+use manifestd::resource::task::{Cache, RunPolicy};
 use manifestd::resource::time::{Span, Timestamp};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -47,7 +47,9 @@ fn any_task() -> impl Strategy<Value = ObservedTask> {
     let phase = prop_oneof![Just(Phase::Running), select(Phase::ALL)];
     let wishes = (any::<bool>(), 0i64..2, 0i64..3, 0i64..2, 0i64..3, any::<bool>(), any::<bool>());
     let world = (0u8..5, 0i64..3, 0u32..4, select(Reason::ALL), prop::option::of(0u64..3));
-    (past, phase, last(), wishes, world).prop_map(|(past, phase, last, wishes, world)| {
+    let files = (prop::option::of((0u8..2, any::<bool>())), prop::option::of(0u8..2), any::<bool>(), any::<bool>());
+    (past, phase, last(), wishes, world, files).prop_map(|(past, phase, last, wishes, world, files)| {
+        let (tree, seen, on_app_change, cache) = files;
         let (removed, cancel_round, cancel_generation, retry_round, hurry_version, suspend, once) = wishes;
         let (admission, newer, backoff_limit, reason, minutes) = world;
         let mut case = task();
@@ -84,7 +86,17 @@ fn any_task() -> impl Strategy<Value = ObservedTask> {
         (case.retry_round, case.hurry_version) = (retry_round, hurry_version);
         case.spec.suspend = suspend;
         case.spec.backoff_limit = backoff_limit;
-        case.spec.run_policy = if once { RunPolicy::Once } else { RunPolicy::OnSpecChange };
+        case.spec.run_policy = match (once, on_app_change) {
+            (true, _) => RunPolicy::Once,
+            (false, true) => RunPolicy::OnAppChange,
+            (false, false) => RunPolicy::OnSpecChange,
+        };
+        case.spec.cache = if cache { Cache::Content } else { Cache::None };
+        (case.since, case.status.app_digest) = (NOW, seen.map(|digest| format!("digest {digest}")));
+        case.app.iter_mut().for_each(|app| {
+            let read_at = |old| if old { NOW.minus(Span(1)) } else { NOW };
+            app.tree = tree.map(|(digest, old)| SeenTree { digest: format!("digest {digest}"), at: read_at(old) });
+        });
         match admission {
             0 => case.app = None,
             1 => case.app.iter_mut().for_each(|app| app.missing_since = Some(NOW)),
@@ -98,6 +110,7 @@ fn any_task() -> impl Strategy<Value = ObservedTask> {
 /// Whether something is going to happen by itself, or an event is going to lift what holds the task.
 fn goes_on(task: &ObservedTask, plan: &Plan) -> bool {
     let held = admit(&task.spec, task.app.as_ref(), task.analyzer.as_ref());
+    let held = held.and_then(|()| admit_reading(&task.spec, task.app.as_ref(), task.since));
     match task.status.phase {
         Phase::Running => task.attempts.last().is_some_and(|attempt| {
             let carried = attempt.carried.filter(|_| attempt.ended.is_none());

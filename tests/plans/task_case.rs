@@ -35,11 +35,13 @@ pub(crate) fn task_spec() -> TaskSpec {
 
 pub(crate) fn app() -> AppFacts {
     AppFacts {
+        uid: Uid("demo".into()),
         path: "apps/demo/app1".into(),
         model: Some("demo".into()),
         number: Some(1),
         target_urls: vec![],
         missing_since: None,
+        tree: None,
     }
 }
 

@@ -205,7 +205,7 @@ async fn a_task_that_is_set_aside_is_not_listed_until_it_runs_again() {
         view::objects(&fixture.sql(), Kind::Task, &filter).unwrap().len()
     };
     assert_eq!((listed(false), listed(true)), (0, 1));
-    fixture.store.request_retry("old".into()).await.unwrap();
+    fixture.store.request_retry("old".into(), false).await.unwrap();
     fixture.settle("old").await;
     assert_eq!(listed(false), 1);
 }

@@ -25,6 +25,7 @@ fn open(id: AttemptId) -> Write {
         opened_at: NOW,
         deadline_at: NOW.plus(Span::minutes(30)),
         resumable: false,
+        app_digest: None,
         pool: None,
     }))
 }

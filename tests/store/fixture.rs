@@ -167,7 +167,7 @@ impl Fixture {
 
 pub(crate) fn ending(id: AttemptId, outcome: Outcome, reason: Reason) -> CloseAttempt {
     let verdict = Verdict::without_tools(outcome, reason, format!("ended as {outcome}"));
-    CloseAttempt { id, verdict, result: None, at: NOW, slot_until: None }
+    CloseAttempt { id, verdict, result: None, at: NOW, slot_until: None, cache_key: None }
 }
 
 pub(crate) fn place() -> Provenance {

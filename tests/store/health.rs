@@ -98,7 +98,7 @@ async fn what_failed_for_want_of_its_analyzer_is_started_over_until_its_budget_i
     let seen = analyzer(&fixture).await;
     assert_eq!((seen.waiting.len(), seen.demand), (0, false), "nobody asks for it any more");
     // A person gives it another chance, with everything fresh.
-    fixture.store.request_retry("a".into()).await.unwrap();
+    fixture.store.request_retry("a".into(), false).await.unwrap();
     fixture.settle("a").await;
     let status = fixture.seen("a").await.status;
     assert_eq!((status.phase, status.recoveries, status.waits), (Phase::Pending, 0, 0));
@@ -183,7 +183,7 @@ async fn a_person_who_does_not_want_to_wait_ends_this_wait_and_no_later_one() {
     assert_eq!((wait().await.reason, fixture.seen("a").await.status.attempt), (Reason::AnalyzerUnavailable, 0));
     fixture.settle("a").await;
     assert_eq!(fixture.seen("a").await.status.reason, Reason::AnalyzerUnavailable, "it waits for its time");
-    fixture.store.request_retry("a".into()).await.unwrap();
+    fixture.store.request_retry("a".into(), false).await.unwrap();
     fixture.settle("a").await;
     let status = fixture.seen("a").await.status;
     assert_eq!((status.reason, status.waits), (Reason::Queued, 0));

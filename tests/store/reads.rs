@@ -83,7 +83,7 @@ async fn only_attempts_of_the_current_round_count() {
     let fixture = Fixture::with_tasks(1, &["a"]).await;
     fixture.finish("a", Outcome::Failed, Reason::ApiKeyMissing).await;
     assert_eq!(fixture.seen("a").await.attempts.len(), 1);
-    fixture.store.request_retry("a".into()).await.unwrap();
+    fixture.store.request_retry("a".into(), false).await.unwrap();
     fixture.settle("a").await;
     let seen = fixture.seen("a").await;
     assert_eq!((seen.attempts.len(), seen.status.attempt, seen.status.round), (0, 1, 2));
@@ -136,6 +136,7 @@ async fn foreign_keys_hold_on_every_side() {
         opened_at: NOW,
         deadline_at: NOW,
         resumable: false,
+        app_digest: None,
         pool: None,
     };
     let writes = vec![manifestd::plan::Write::OpenAttempt(Box::new(open))];

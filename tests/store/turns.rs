@@ -82,7 +82,7 @@ async fn within_its_round_a_task_keeps_its_place_and_another_round_takes_a_new_o
         fixture.serve().await;
     }
     // Everything before it is run again by a person: behind its own, beside the other's.
-    fixture.store.request_retry("x0000".into()).await.unwrap();
+    fixture.store.request_retry("x0000".into(), false).await.unwrap();
     fixture.settle("x0000").await;
     assert_eq!(fixture.turn("x0000"), 21);
     assert_eq!(fixture.line(3).await, ["x0005", "y0005", "x0006"]);
@@ -99,7 +99,7 @@ async fn who_comes_back_late_is_first_but_does_not_turn_the_time_of_the_queue_ba
         assert_eq!(fixture.serve().await, format!("x{number:04}"));
     }
     assert_eq!(fixture.turn("x0000"), 1, "it waits for its retry");
-    fixture.store.request_retry("x0000".into()).await.unwrap();
+    fixture.store.request_retry("x0000".into(), false).await.unwrap();
     fixture.settle("x0000").await;
     assert_eq!(fixture.turn("x0000"), 12, "the head has passed it");
     // Otherwise these would all go before x0011.
@@ -141,7 +141,7 @@ async fn another_priority_analyzer_or_owner_is_another_line() {
 async fn a_turn_is_no_transition() {
     let fixture = Fixture::with_tasks(1, &["t"]).await;
     assert_eq!(fixture.one::<i64>("SELECT version FROM task"), 1);
-    fixture.finish("t", Outcome::Failed, Reason::ToolNotRun).await;
+    fixture.finish("t", Outcome::Failed, Reason::ApiKeyMissing).await;
     let seen = fixture.seen("t").await;
     // What is final stays so, and another round counts one version as ever.
     let same_round = seen.status.waiting(Reason::Queued, "", None);

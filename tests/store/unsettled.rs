@@ -69,7 +69,7 @@ async fn a_wait_is_found_with_its_time_and_at_once_when_it_is_cut_short() {
     assert_eq!((due.len(), due[0].0.as_str(), due[0].1.as_str()), (1, "a", "BackOff"));
     assert!(due[0].2 >= NOW.plus(Span::seconds(30)));
 
-    fixture.store.request_retry("a".into()).await.unwrap();
+    fixture.store.request_retry("a".into(), false).await.unwrap();
     assert!(is_looked_at(&fixture).await, "a person asked to try now");
     let fixture = backing_off().await;
     fixture.respecify(task_with("a", json!({"priority": 7})), 2).await;
@@ -100,7 +100,7 @@ async fn a_queued_task_that_is_not_wanted_is_found() {
 #[tokio::test]
 async fn a_finished_task_is_found_when_it_shall_run_again() {
     let fixture = finished(Outcome::Completed, Reason::AllToolsRan).await;
-    fixture.store.request_retry("a".into()).await.unwrap();
+    fixture.store.request_retry("a".into(), false).await.unwrap();
     assert!(is_looked_at(&fixture).await, "a person asked for another run");
     let fixture = finished(Outcome::Failed, Reason::ApiKeyMissing).await;
     fixture.respecify(task_with("a", json!({"priority": 7})), 2).await;
@@ -137,8 +137,8 @@ async fn a_finished_task_that_shall_not_run_again_is_looked_at_no_more() {
 async fn requests_say_whether_anything_will_happen() {
     let fixture = Fixture::with_tasks(1, &["a"]).await;
     let cancel = async || fixture.store.request_cancel("a".into()).await.unwrap().unwrap();
-    let retry = async || fixture.store.request_retry("a".into()).await.unwrap().unwrap();
-    assert_eq!(fixture.store.request_retry("nobody".into()).await.unwrap(), None);
+    let retry = async || fixture.store.request_retry("a".into(), false).await.unwrap().unwrap();
+    assert_eq!(fixture.store.request_retry("nobody".into(), false).await.unwrap(), None);
     assert!(cancel().await.effective && retry().await.effective, "the last word counts");
     fixture.settle("a").await;
     assert_eq!((retry().await.phase, retry().await.effective), (Phase::Pending, true));

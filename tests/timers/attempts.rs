@@ -390,7 +390,7 @@ const SHUTDOWN: Row = Row {
 /// The executors end what they run as Interrupted, which is told before the process ends.
 fn interruption_by_shutdown_is_free() {
     let mut world: World = with_program(&[]);
-    let interrupted = manifestd::plan::task::interrupted();
+    let interrupted = manifestd::plan::orphan::interrupted();
     world.script(move |attempt| match attempt.id.number {
         1 => Act::ends(Span::minutes(1), interrupted.clone()),
         _ => Act::completes(Span::seconds(1)),

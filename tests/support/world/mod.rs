@@ -234,7 +234,8 @@ impl World {
     /// Asks for another run of a task, or for its next try now.
     pub(crate) fn retry(&mut self, task: &str) {
         let store = self.running().store.clone();
-        let requested = self.wait_for(store.request_retry(task.to_owned())).expect("the store").expect("the task");
+        let requested =
+            self.wait_for(store.request_retry(task.to_owned(), false)).expect("the store").expect("the task");
         self.wake(requested.key);
         self.advance(Span(0));
     }

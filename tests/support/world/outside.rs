@@ -1,6 +1,7 @@
 //! What is outside of the controller: attempts that go as a script says, the ticks of its timers, and when all that happens.
 
-use manifestd::plan::task::{Carried, EMBEDDED, interrupted};
+use manifestd::plan::orphan::{EMBEDDED, interrupted};
+use manifestd::plan::task::Carried;
 use manifestd::plan::write::CloseAttempt;
 use manifestd::plan::{Effect, Key, Probe};
 use manifestd::resource::attempt::{Assignment, AttemptId, Target};
@@ -243,7 +244,7 @@ impl World {
         let work = carrier.work.clone();
         let slot_until = work.as_ref().filter(|work| may_still_run(work, verdict.outcome)).map(|work| work.deadline_at);
         let doubtful = matches!(verdict.outcome, Outcome::Unavailable | Outcome::ProtocolError);
-        let close = CloseAttempt { id: id.clone(), verdict, result: None, at: self.now, slot_until };
+        let close = CloseAttempt { id: id.clone(), verdict, result: None, at: self.now, slot_until, cache_key: None };
         let lanes = self.wait_for(running.store.report_ending(close)).expect("the store");
         let lanes = lanes.unwrap_or_else(|| panic!("the ending of {id} came too late, though it was carried"));
         lanes.into_iter().for_each(|lane| self.wake(lane));

@@ -112,6 +112,7 @@ impl World {
                 let task = self.wait_for(store.observe_task(uid.clone(), self.held(), budgets)).expect("the store");
                 task.map(|task| TaskReconciler::plan(&task, now)).unwrap_or_default()
             }
+            Key::Tree(_) => panic!("no task in here looks at the files of its app"),
             Key::Apps => AppsReconciler::plan(&self.observe_apps(), now),
             Key::Maintenance => {
                 let look = store.observe_maintenance(self.settings.rules(), self.held(), now);
