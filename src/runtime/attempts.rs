@@ -86,9 +86,8 @@ impl Attempts {
         clock: Clock,
         wakes: Arc<Wakes>,
         executors: Executors,
-        fatal: Arc<Fatal>,
+        (fatal, progress): (Arc<Fatal>, Arc<Notify>),
         room: Arc<Room>,
-        progress: Arc<Notify>,
         trees: Arc<Trees>,
     ) -> Self {
         Self {

@@ -92,9 +92,8 @@ impl Core {
             clock.clone(),
             Arc::clone(&wakes),
             executors,
-            Arc::clone(&fatal),
+            (Arc::clone(&fatal), Arc::clone(&progress)),
             Arc::clone(&room),
-            Arc::clone(&progress),
             Arc::clone(&trees),
         );
         Self {

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_util::sync::CancellationToken;
 
 /// Something that many wait for, and that once it has come stays there.
 #[derive(Clone)]
@@ -85,6 +86,7 @@ pub(crate) struct Misbehaving {
     requests: mpsc::Receiver<Value>,
     left: mpsc::Receiver<()>,
     knocks: mpsc::Receiver<()>,
+    killed: CancellationToken,
     server: JoinSet<()>,
     /// Bound and not listening: nobody else gets the port of an analyzer that refuses.
     _port: Option<TcpSocket>,
@@ -121,25 +123,29 @@ impl Misbehaving {
         let (leaving, left) = mpsc::channel(64);
         let (knocked, knocks) = mpsc::channel(64);
         let ears = Ears { healthy, heard, leaving, knocked, turns: Arc::default() };
-        let mut server = JoinSet::new();
+        let (killed, mut server) = (CancellationToken::new(), JoinSet::new());
         if matches!(behaviour, Behaviour::Refuses) {
-            return Self { address, requests, left, knocks, server, _port: Some(socket) };
+            return Self { address, requests, left, knocks, killed, server, _port: Some(socket) };
         }
         let listener = socket.listen(1024).expect("it listens");
+        let ending = killed.clone();
         server.spawn(async move {
             let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
+            while let Some(Ok((stream, _))) = ending.run_until_cancelled(listener.accept()).await {
                 // Only few tests want to know.
                 let _ = ears.knocked.try_send(());
                 connections.spawn(serve(stream, behaviour.clone(), ears.clone()));
             }
+            drop(listener);
+            connections.shutdown().await;
         });
-        Self { address, requests, left, knocks, server, _port: None }
+        Self { address, requests, left, knocks, killed, server, _port: None }
     }
 
     /// Ends it; its port is free afterwards.
     pub(crate) async fn stop(mut self) {
-        self.server.shutdown().await;
+        self.killed.cancel();
+        while self.server.join_next().await.is_some() {}
     }
 
     /// Its address as an Analyzer names it.
