@@ -15,8 +15,10 @@ use crate::world::{Act, World};
 
 pub(crate) const ROWS: &[&Row] = &[&LOOP, &MISSING_APPS, &TASKS_OF_DELETED_APPS, &STUCK, &PENDING, &FINISHED, &GRACE];
 
-/// Where days pass, the loops that have nothing to do with it look less often.
-const SLOWLY: [(&str, &str); 2] = [("TASK_POLL_INTERVAL", "10m"), ("MANIFESTD_SCAN_INTERVAL", "1h")];
+/// Where days pass, the loops that have nothing to do with it look less often. (A resync is more often than silence is noticed, or the settings
+/// are refused.)
+const SLOWLY: [(&str, &str); 3] =
+    [("STUCK_AFTER", "13h"), ("TASK_POLL_INTERVAL", "12h"), ("MANIFESTD_SCAN_INTERVAL", "1h")];
 
 /// The same with one more variable.
 fn slowly_with(name: &'static str, value: &'static str) -> Vec<(&'static str, &'static str)> {
