@@ -308,6 +308,7 @@ const PENDING: Row = Row {
         ("what waits for its turn in a queue that moves is left alone", a_queue_that_moves_is_left_alone),
         ("what a person suspended is left alone", what_is_suspended_is_left_alone),
         ("the wait counts from when it began, and not from the manifest", the_wait_counts_from_its_beginning),
+        ("waiting for something else goes on counting", another_reason_goes_on_counting),
     ],
     elsewhere: &[],
 };
@@ -355,6 +356,14 @@ fn the_wait_counts_from_its_beginning() {
     found_at(&mut world, Span(DAY.times(20).0 + Span::minutes(240).0 + 1), |world| {
         world.state("t") == PENDING_TOO_LONG
     });
+}
+
+fn another_reason_goes_on_counting() {
+    let mut world = waits_for_nobody(&[]);
+    world.advance_to_age(Span::minutes(100));
+    world.respecify(Kind::Task, "t", json!({"app": "demo", "analyzer": "unknown"}));
+    assert_eq!(world.state("t"), (Phase::Pending, Reason::AnalyzerNotFound));
+    found_at(&mut world, Span(Span::minutes(240).0 + 1), |world| world.state("t") == PENDING_TOO_LONG);
 }
 
 // Finished long ago ---------------------------------------------------------------------------------------------------------------------
