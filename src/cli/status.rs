@@ -10,6 +10,7 @@ use super::disk::{self, Disk};
 use super::exit::Exit;
 use super::item;
 use super::out::{Out, clean};
+use super::replicas::{replicas, usable};
 use super::request::ask;
 use super::table::{self, Columns};
 use super::version::Format;
@@ -43,6 +44,8 @@ struct Stored {
 /// One analyzer's slots.
 struct Lane {
     name: String,
+    usable: usize,
+    replicas: usize,
     used: u64,
     draining: u64,
     capacity: u64,
@@ -80,7 +83,10 @@ fn json(
     disk: Disk,
 ) -> Value {
     let analyzers = |stored: &Stored| -> Vec<Value> {
-        let lane = |lane: &Lane| json!({ "name": lane.name, "inFlight": lane.used, "draining": lane.draining, "capacity": lane.capacity });
+        let lane = |lane: &Lane| {
+            json!({ "name": lane.name, "readyReplicas": lane.usable, "replicas": lane.replicas, "inFlight": lane.used,
+                "draining": lane.draining, "capacity": lane.capacity })
+        };
         stored.analyzers.iter().map(lane).collect()
     };
     let oldest = |stored: &Stored| {
@@ -116,17 +122,20 @@ fn stored(context: &Context) -> anyhow::Result<Option<Stored>> {
     };
     // One moment for all queries.
     let moment = connection.unchecked_transaction()?;
-    let slots = slots_in_use(&connection, super::now())?;
-    let lane = |analyzer: view::ObjectView| {
+    let now = super::now();
+    let slots = slots_in_use(&connection, now)?;
+    let lane = |analyzer: view::ObjectView| -> anyhow::Result<Lane> {
+        let known = crate::store::replica::replicas(&connection, &analyzer.name)?;
+        let replicas = replicas(&analyzer, &known, &context.settings, now);
         let (used, draining) = slots.get(&analyzer.name).copied().unwrap_or_default();
         let capacity = item::analyzer(&analyzer, &context.settings).capacity;
-        Lane { name: analyzer.name, used, draining, capacity }
+        Ok(Lane { name: analyzer.name, usable: usable(&replicas), replicas: replicas.len(), used, draining, capacity })
     };
     let analyzers = view::objects(&connection, Kind::Analyzer, &Filter::default())?;
     let stored = Stored {
         phases: view::phase_counts(&connection)?,
         standing: standing(&connection)?,
-        analyzers: analyzers.into_iter().map(lane).collect(),
+        analyzers: analyzers.into_iter().map(lane).collect::<Result<_, _>>()?,
         problems: view::problems(&connection)?.len(),
         conditions: view::directory_conditions(&connection)?,
     };
@@ -199,10 +208,10 @@ fn stored_text(stored: Option<&Stored>, now: Timestamp, out: &mut Out) -> io::Re
         writeln!(out, "Analyzers:")?;
         let row = |lane: &Lane| {
             let numbers = [lane.used, lane.draining, lane.capacity].map(|number| number.to_string());
-            [vec![lane.name.clone()], numbers.to_vec()].concat()
+            [vec![lane.name.clone(), format!("{}/{}", lane.usable, lane.replicas)], numbers.to_vec()].concat()
         };
         let rows: Vec<Vec<String>> = stored.analyzers.iter().map(row).collect();
-        Columns::new(&["NAME", "INFLIGHT", "DRAINING", "CAPACITY"]).indented().write(out, &rows, false)?;
+        Columns::new(&["NAME", "READY", "INFLIGHT", "DRAINING", "CAPACITY"]).indented().write(out, &rows, false)?;
     }
     let hint = if stored.problems > 0 { "; see manifestd get problems" } else { "" };
     writeln!(out, "Problems:    {}{hint}", stored.problems)?;

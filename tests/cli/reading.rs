@@ -332,7 +332,7 @@ fn status_says_that_nobody_runs_and_how_things_stand() {
     assert!(status["oldestQueued"]["since"].as_str().unwrap().starts_with("2026-11-23"), "{status}");
     let ran =
         world.run(&["status"]).with(1).says(&["Pending:     4 Queued", "Queue:       the oldest is", "Database:"]);
-    assert!(ran.lines().iter().any(|line| line == "lint 0 0 1"), "{}", ran.out);
+    assert!(ran.lines().iter().any(|line| line == "lint 1/1 0 0 1"), "{}", ran.out);
     World::empty().run(&["status"]).with(1).says(&["no database yet"]);
 }
 
