@@ -96,7 +96,7 @@ impl Call<'_> {
         let mut again = 0;
         loop {
             let lost = match self.ask(running, asked).await {
-                Ok(received) => match read(received) {
+                Ok(received) => match read(received, running.assignment.resumed) {
                     Answer::Final(received) => return Ok(received),
                     Answer::Refused(broken) => return Err(broken),
                     Answer::Leaving => Lost::connection("the analyzer is shutting down"),
@@ -198,7 +198,7 @@ enum Answer {
     Leaving,
 }
 
-fn read(received: Received) -> Answer {
+fn read(received: Received, resumed: bool) -> Answer {
     if received.frame["type"] != "error" {
         return Answer::Final(received);
     }
@@ -210,6 +210,11 @@ fn read(received: Received) -> Answer {
         Some("busy") => {
             let message = format!("the analyzer has too much to do: {text}");
             refused(Outcome::Unavailable, Reason::AnalyzerUnavailable, message, true)
+        }
+        // What it is asked with has changed while no controller ran. That is nobody's fault; what runs there is cancelled.
+        Some("token_conflict") if resumed => {
+            let message = "its app or its analyzer was edited while no controller ran".to_owned();
+            refused(Outcome::Interrupted, Reason::Interrupted, message, false)
         }
         // What runs there under this attempt's token is this attempt's, and is cancelled.
         Some("token_conflict") => {

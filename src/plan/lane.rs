@@ -23,7 +23,7 @@ use crate::resource::attempt::{AttemptId, Stamp};
 use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
 use crate::resource::reason::Reason;
-use crate::resource::task::TaskSpec;
+use crate::resource::task::{RunPolicy, TaskSpec};
 use crate::resource::time::{Span, Timestamp};
 
 /// What is seen of one analyzer's queue.
@@ -93,6 +93,14 @@ impl Candidate {
         merge(&self.spec.tools, &told)
     }
 
+    /// Whether its round began on files of its app that have changed since, and that matters to it.
+    fn is_of_older_files(&self) -> bool {
+        let tree = self.app.as_ref().filter(|app| app.missing_since.is_none()).and_then(|app| app.tree.as_ref());
+        let seen = self.status.app_digest.as_ref();
+        self.spec.run_policy == RunPolicy::OnAppChange
+            && seen.is_some_and(|seen| tree.is_some_and(|tree| tree.digest != *seen))
+    }
+
     /// The tools to ask for: those that no earlier attempt of the round has run well.
     fn asks(&self) -> Vec<String> {
         self.merged().remaining(&self.spec.tools).unwrap_or_else(|| self.spec.tools.clone())
@@ -115,6 +123,11 @@ impl Reconciler for LaneReconciler {
         let mut ready = false;
         for candidate in &lane.candidates {
             if candidate.unwanted {
+                plan.wakes.push(Key::Task(candidate.uid.clone()));
+                continue;
+            }
+            if candidate.is_of_older_files() {
+                // The task loop starts another round: what ran well before ran on other files.
                 plan.wakes.push(Key::Task(candidate.uid.clone()));
                 continue;
             }

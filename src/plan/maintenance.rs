@@ -80,6 +80,8 @@ pub struct AgedTask {
     pub name: String,
     /// Name of its analyzer.
     pub analyzer: String,
+    /// Generation of its spec.
+    pub generation: i64,
     /// Version of its status.
     pub version: i64,
     /// Its status.
@@ -92,6 +94,8 @@ pub struct AgedTask {
     pub deadline_at: Option<Timestamp>,
     /// When an attempt was last opened on its analyzer: while others are, it only waits for its turn.
     pub lane_moved_at: Option<Timestamp>,
+    /// Whether something runs on its analyzer or in its pool: then it waits for that to end.
+    pub lane_busy: bool,
 }
 
 /// Reconciles what is too old.
@@ -149,21 +153,17 @@ fn delete_app(app: &MissingApp, rules: Rules, now: Timestamp, plan: &mut Plan) {
 /// Running, and nobody carries it: the task loop ends such attempts within seconds, so this only ever finds what that could not.
 fn fail_stuck(task: &AgedTask, rules: Rules, now: Timestamp, plan: &mut Plan) {
     let Some(threshold) = is_over(rules.stuck, rules, task.since, now) else { return };
-    if let Some((id, carried)) = &task.open {
-        if *carried {
-            return;
-        }
-        let verdict = Verdict::without_tools(Outcome::Interrupted, Reason::Interrupted, "nobody carries it");
-        let (id, at) = (id.clone(), now);
-        plan.writes.push(Write::CloseAttempt(Box::new(CloseAttempt {
-            id,
-            verdict,
-            result: None,
-            at,
-            cache_key: None,
-            slot_until: task.deadline_at.filter(|deadline| *deadline > now),
-        })));
-    }
+    // Without an open attempt nothing hangs: its ending is there, and the task loop draws the conclusion.
+    let Some((id, false)) = &task.open else { return };
+    let verdict = Verdict::without_tools(Outcome::Interrupted, Reason::Interrupted, "nobody carries it");
+    plan.writes.push(Write::CloseAttempt(Box::new(CloseAttempt {
+        id: id.clone(),
+        verdict,
+        result: None,
+        at: now,
+        slot_until: task.deadline_at.filter(|deadline| *deadline > now),
+        cache_key: None,
+    })));
     let message = format!("Running since {}, for more than {threshold}, while nobody carried it", task.since);
     end(task, Phase::Failed, Reason::Stuck, message, now, plan);
 }
@@ -171,10 +171,10 @@ fn fail_stuck(task: &AgedTask, rules: Rules, now: Timestamp, plan: &mut Plan) {
 /// What waits for a person who asked it to wait, for a directory that may come back, or for its turn in a queue that moves, is not stuck.
 fn cancel_waiting(task: &AgedTask, rules: Rules, now: Timestamp, plan: &mut Plan) {
     let Some(threshold) = is_over(rules.pending, rules, task.since, now) else { return };
-    let moves = task.lane_moved_at.is_some_and(|at| now.since(at) <= threshold);
+    let moves = task.lane_busy || task.lane_moved_at.is_some_and(|at| now.since(at) <= threshold);
     let wanted = match task.status.reason {
         Reason::Suspended | Reason::AppMissing => true,
-        Reason::Queued => moves,
+        Reason::Queued | Reason::BreakerOpen => moves,
         _ => false,
     };
     if !wanted {
@@ -191,7 +191,10 @@ fn set_aside(task: &AgedTask, rules: Rules, now: Timestamp, plan: &mut Plan) {
 }
 
 fn end(task: &AgedTask, phase: Phase, reason: Reason, message: String, now: Timestamp, plan: &mut Plan) {
-    let status = task.status.ended(phase, reason, message, Findings::default(), now);
+    // A cancelled task is about the spec as it is: it does not start again by itself.
+    let generation = if phase == Phase::Cancelled { task.generation } else { task.status.observed_generation };
+    let status = TaskStatus { observed_generation: generation, ..task.status.clone() };
+    let status = status.ended(phase, reason, message, Findings::default(), now);
     let seen = TaskRef { uid: &task.uid, name: &task.name, version: task.version };
     plan.writes.extend(transition(seen, status));
     plan.wakes.push(Key::Lane(task.analyzer.clone()));

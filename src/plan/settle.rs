@@ -52,8 +52,12 @@ pub(super) fn settle(
             keep_what_succeeded(unreached(task, ended, now), &round.merged)
         }
     };
-    // Something was sent, so the analyzer was there.
-    let next = if ended.outcome == Outcome::Unavailable { next } else { TaskStatus { waits: 0, ..next } };
+    // Unless nothing was sent, the analyzer was there.
+    let next = if ended.outcome == Outcome::Unavailable || ended.reason == Reason::DiskFull {
+        next
+    } else {
+        TaskStatus { waits: 0, ..next }
+    };
     // What is tried again is tried with the spec as it is now, and with fresh budgets.
     let stale = ended.outcome == Outcome::Cancelled && ended.reason == Reason::SpecChanged
         || task.spec_changed_since(attempt.generation);
@@ -68,6 +72,7 @@ fn unreached(task: &ObservedTask, ended: &EndedAttempt, now: Timestamp) -> TaskS
         .attempts
         .iter()
         .rev()
+        .filter(|attempt| attempt.ended.as_ref().is_some_and(|ended| ended.reason != Reason::DiskFull))
         .take_while(|attempt| attempt.ended.as_ref().is_some_and(|ended| ended.outcome == Outcome::Unavailable));
     let tried: Vec<&str> = in_a_row.map(|attempt| attempt.replica.as_str()).collect();
     let urls = task.analyzer.as_ref().map(AnalyzerSpec::replicas).unwrap_or_default();

@@ -213,9 +213,14 @@ fn pending(task: &ObservedTask, now: Timestamp, plan: &mut Plan) {
     if !task.attempts.is_empty() && task.app_changed_since(status.app_digest.as_deref()) {
         return app_changed(task, plan);
     }
+    let hurried = task.hurry_version >= task.version;
     let admitted = admit(&task.spec, task.app.as_ref(), task.analyzer.as_ref())
         .and_then(|()| admit_pool(&task.spec, task.pool.as_deref(), task.pool_known))
-        .and_then(|()| admit_reading(&task.spec, task.app.as_ref(), task.since));
+        // While it sits out a wait nothing needs to be read, and the wait stays.
+        .and_then(|()| match status.next_at {
+            Some(at) if at > now && !hurried => Ok(()),
+            _ => admit_reading(&task.spec, task.app.as_ref(), task.since),
+        });
     if let Err(hold) = admitted {
         if let (Reason::AppNotRead, Some(app)) = (hold.reason, &task.app) {
             plan.wakes.push(Key::Tree(app.uid.clone()));
@@ -233,7 +238,6 @@ fn pending(task: &ObservedTask, now: Timestamp, plan: &mut Plan) {
         let status = TaskStatus { observed_generation: task.generation, waits: 0, ..status.clone() };
         return turn(task, status.waiting(Reason::Queued, "its spec changed", None), plan);
     }
-    let hurried = task.hurry_version >= task.version;
     match status.next_at {
         Some(at) if at > now && !hurried => plan.look_again(at),
         _ if status.reason != Reason::Queued || status.next_at.is_some() => {

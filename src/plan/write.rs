@@ -170,6 +170,14 @@ pub struct OpenAttempt {
     pub pool: Option<String>,
 }
 
+impl OpenAttempt {
+    /// Whether it runs at all: what takes an older result is closed by the plan that opens it, and occupies nothing.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.deadline_at > self.opened_at
+    }
+}
+
 /// Closes an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloseAttempt {

@@ -40,18 +40,19 @@ pub(super) async fn observe_maintenance(core: &Core) -> Result<ObservedMaintenan
     // Before the store is read: an attempt that ends in between has written its outcome.
     let held = core.attempts.held();
     let mut observed = core.store.observe_maintenance(core.settings.rules(), held, core.now()).await?;
-    // And once more after it was read: an attempt that was opened in between is carried by now.
-    for (id, carried) in observed.tasks.iter_mut().filter_map(|task| task.open.as_mut()) {
-        *carried |= core.attempts.carried(id).is_some();
-    }
     let workspace = core.workspace.clone();
-    run_blocking(move || {
+    let mut observed = run_blocking(move || {
         for app in &mut observed.apps {
             app.present = presence(&workspace, &app.path);
         }
         observed
     })
-    .await
+    .await?;
+    // Once more, last of all: an attempt that was opened or taken up in between is carried by now.
+    for (id, carried) in observed.tasks.iter_mut().filter_map(|task| task.open.as_mut()) {
+        *carried |= core.attempts.carried(id).is_some();
+    }
+    Ok(observed)
 }
 
 /// Whether an app's directory is there; `None` when that cannot be seen, as when a directory above it may not be read.

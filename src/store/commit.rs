@@ -106,7 +106,9 @@ fn set_task(connection: &Connection, write: &TaskWrite, now: Timestamp) -> Resul
 }
 
 fn open_attempt(connection: &Connection, open: &OpenAttempt, now: Timestamp) -> Result<(), StoreError> {
-    pool::check_slot(connection, open, now)?;
+    if open.runs() {
+        pool::check_slot(connection, open, now)?;
+    }
     let asked = serde_json::to_string(&open.asked).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     connection
         .prepare_cached(

@@ -28,13 +28,16 @@ pub(super) const MISSING: &str =
 
 /// Tasks that have not ended and are in their phase for long, with the open attempt of each.
 pub(super) const AGED: &str = "SELECT t.*, a.number, a.deadline_at,
-         (SELECT max(l.opened_at) FROM attempt l WHERE l.analyzer = t.analyzer) AS lane_moved_at
+         (SELECT max(l.opened_at) FROM attempt l WHERE l.analyzer = t.analyzer) AS lane_moved_at,
+         EXISTS (SELECT 1 FROM attempt l INDEXED BY attempt_slot WHERE l.analyzer = t.analyzer AND l.outcome IS NULL)
+             OR EXISTS (SELECT 1 FROM attempt l INDEXED BY attempt_pool_open WHERE l.pool = t.pool AND l.outcome IS NULL) AS lane_busy
      FROM task t LEFT JOIN attempt a ON a.task_uid = t.uid AND a.outcome IS NULL
      WHERE t.phase = ?1 AND t.aside_at IS NULL AND t.finished_at IS NULL AND t.since < ?2
      ORDER BY t.since LIMIT ?3";
 
 /// Tasks that ended long ago.
-pub(super) const FINISHED: &str = "SELECT t.*, NULL AS number, NULL AS deadline_at, NULL AS lane_moved_at FROM task t
+pub(super) const FINISHED: &str =
+    "SELECT t.*, NULL AS number, NULL AS deadline_at, NULL AS lane_moved_at, 0 AS lane_busy FROM task t
      WHERE t.aside_at IS NULL AND t.finished_at IS NOT NULL AND t.finished_at < ?1 ORDER BY t.finished_at LIMIT ?2";
 
 /// Tasks that run on an app.
@@ -126,6 +129,8 @@ fn aged(row: &Row<'_>, held: &Held) -> Result<AgedTask, StoreError> {
         open,
         deadline_at: time_or_none(row, "deadline_at")?,
         lane_moved_at: time_or_none(row, "lane_moved_at")?,
+        lane_busy: row.get("lane_busy")?,
+        generation: row.get("generation")?,
         uid,
     })
 }

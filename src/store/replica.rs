@@ -24,7 +24,7 @@ const NEUTRAL_MAX: u32 = 64;
 pub(super) const REPLICAS: &str = "SELECT * FROM replica WHERE analyzer = ?1 ORDER BY url";
 
 /// The latest endings on a replica.
-pub(super) const ENDINGS: &str = "SELECT outcome, ended_at FROM attempt INDEXED BY attempt_replica_ended
+pub(super) const ENDINGS: &str = "SELECT iif(reason IN ('DiskFull', 'AppNotAddressable'), 'Cancelled', outcome) AS outcome, ended_at FROM attempt INDEXED BY attempt_replica_ended
      WHERE analyzer = ?1 AND replica = ?2 AND ended_at IS NOT NULL ORDER BY ended_at DESC LIMIT ?3";
 
 /// Tasks that wait for an analyzer without a place in its queue. The condition is that of the index task_waiting, word by word.

@@ -5,7 +5,7 @@ use manifestd::plan::lane::{Candidate, LaneReconciler};
 use manifestd::plan::reuse::{AnalyzerFacts, ProgramFile, Reusable, cache_key, identity};
 use manifestd::plan::task::{ObservedTask, TaskReconciler};
 use manifestd::plan::tree::{ObservedTree, Reading, SETTLE, SETTLE_MAX, TreeReconciler, Watcher, is_moving};
-use manifestd::plan::{Plan, Reconciler, Write};
+use manifestd::plan::{Key, Plan, Reconciler, Write};
 use manifestd::resource::analyzer::AnalyzerSpec;
 use manifestd::resource::attempt::{Stamp, StoredResult};
 use manifestd::resource::findings::Findings;
@@ -292,4 +292,29 @@ fn a_reading_is_written_when_it_differs_or_somebody_waits_for_it() {
 fn a_time_in_the_future_is_no_sign_of_writing() {
     assert!(is_moving(NOW.minus(Span(1)), NOW) && is_moving(NOW.plus(Span(1)), NOW));
     assert!(!is_moving(NOW.minus(SETTLE), NOW) && !is_moving(NOW.plus(Span::minutes(1)), NOW));
+}
+
+#[test]
+fn a_retry_of_some_tools_does_not_mix_two_states_of_the_files() {
+    let mut late = cached("a");
+    late.spec.run_policy = RunPolicy::OnAppChange;
+    late.status.app_digest = Some("old files".into());
+    let plan = LaneReconciler::plan(&lane(websocket(), vec![late.clone()]), NOW);
+    assert!(plan.is_empty(), "{plan}");
+    assert_eq!(plan.wakes, [Key::Task(late.uid.clone())], "the task loop starts another round");
+    late.status.app_digest = Some("files".into());
+    assert_eq!(LaneReconciler::plan(&lane(websocket(), vec![late]), NOW).effects.len(), 1);
+}
+
+#[test]
+fn a_wait_is_not_cut_short_by_a_reading() {
+    let waits = watching(seen("files", Timestamp(NOW.0 - 1))).with(|task| {
+        task.status.observed_generation = 1;
+        task.status = task.status.waiting(Reason::BackOff, "", Some(NOW.plus(Span::minutes(15))));
+    });
+    let plan = TaskReconciler::plan(&waits, NOW);
+    assert!(plan.is_empty(), "{plan}");
+    assert_eq!(plan.next, Some(NOW.plus(Span::minutes(15))));
+    let over = TaskReconciler::plan(&waits, NOW.plus(Span::minutes(15)));
+    assert!(over.wakes.iter().any(|key| matches!(key, Key::Tree(_))), "then it is asked for: {over}");
 }

@@ -46,12 +46,14 @@ fn task(phase: Phase, reason: Reason) -> AgedTask {
         uid: Uid("t".into()),
         name: "t".into(),
         analyzer: "lint".into(),
+        generation: 1,
         version: 3,
         status,
         since: NOW,
         open: (phase == Phase::Running).then(|| (AttemptId { task: Uid("t".into()), number: 1 }, false)),
         deadline_at: None,
         lane_moved_at: None,
+        lane_busy: false,
     }
 }
 
@@ -104,6 +106,8 @@ fn a_task_that_runs_for_two_hours_is_failed_only_when_nobody_carries_it() {
     let mut carried = running();
     carried.open = carried.open.map(|(id, _)| (id, true));
     assert!(after(DAY.times(3), carried).is_empty(), "carried for three days, and alive");
+    let ended = AgedTask { open: None, ..running() };
+    assert!(after(DAY, ended).is_empty(), "its ending is there, and the task loop settles it");
 }
 
 #[test]
@@ -122,6 +126,12 @@ fn a_task_that_waits_for_four_hours_is_cancelled_unless_it_waits_for_its_turn_or
     assert!(after(DAY, queued(Some(Span::minutes(239)))).is_empty(), "the queue moves");
     assert_eq!(ending(&after(DAY, queued(Some(Span::minutes(241))))), Some((Phase::Cancelled, Reason::PendingTooLong)));
     assert_eq!(ending(&after(DAY, queued(None))), Some((Phase::Cancelled, Reason::PendingTooLong)));
+    // One attempt of many hours is something that it waits for.
+    assert!(after(DAY, AgedTask { lane_busy: true, ..queued(None) }).is_empty());
+    // Cancelled for the spec as it is, although it never ran: nothing starts it again by itself.
+    let never_ran = AgedTask { generation: 7, ..queued(None) };
+    let Some(Write::Task(write)) = after(DAY, never_ran).writes.into_iter().next() else { panic!("it is cancelled") };
+    assert_eq!(write.status.observed_generation, 7);
 }
 
 #[test]

@@ -110,7 +110,12 @@ fn any_task() -> impl Strategy<Value = ObservedTask> {
 /// Whether something is going to happen by itself, or an event is going to lift what holds the task.
 fn goes_on(task: &ObservedTask, plan: &Plan) -> bool {
     let held = admit(&task.spec, task.app.as_ref(), task.analyzer.as_ref());
-    let held = held.and_then(|()| admit_reading(&task.spec, task.app.as_ref(), task.since));
+    // A reading is asked for once a wait is over.
+    let sits = task.status.next_at.is_some_and(|at| at > NOW) && task.hurry_version < task.version;
+    let held = held.and_then(|()| match sits {
+        true => Ok(()),
+        false => admit_reading(&task.spec, task.app.as_ref(), task.since),
+    });
     match task.status.phase {
         Phase::Running => task.attempts.last().is_some_and(|attempt| {
             let carried = attempt.carried.filter(|_| attempt.ended.is_none());

@@ -1,9 +1,10 @@
 //! What is stored of the files of apps, who is woken by a reading, and which results can be taken.
 
+use manifestd::plan::lane::LaneReconciler;
 use manifestd::plan::reuse::Reusable;
 use manifestd::plan::tree::{ObservedTree, Watcher};
 use manifestd::plan::write::{CloseAttempt, TreeSeen};
-use manifestd::plan::{Key, Write};
+use manifestd::plan::{Key, Reconciler, Write};
 use manifestd::resource::attempt::{AttemptId, StoredResult};
 use manifestd::resource::kind::Kind;
 use manifestd::resource::name::Uid;
@@ -195,4 +196,23 @@ async fn a_reused_result_does_not_count_against_the_rate() {
     assert_eq!(opened().await, 1);
     fixture.sql().execute("UPDATE attempt SET reason = 'Reused'", []).unwrap();
     assert_eq!(opened().await, 0);
+}
+
+#[tokio::test]
+async fn a_reused_result_takes_no_slot_of_a_pool_and_holds_nobody_up() {
+    let fixture = Fixture::with_tasks(1, &["first"]).await;
+    finish_with_key(&fixture, "first", NOW).await;
+    let pool = declare(Kind::Pool, "gpu", json!({"slots": 1}));
+    let pooled = |name| task_with(name, json!({"pool": "gpu"}));
+    fixture.create(vec![pool, pooled("same"), pooled("other")]).await;
+    let found = reusable(&fixture).await;
+    let mut lane = fixture.store.observe_lane("lint".into(), NOW, Default::default()).await.unwrap();
+    let same = lane.candidates.iter_mut().find(|candidate| candidate.name == "same").unwrap();
+    same.reusable = found;
+    let plan = LaneReconciler::plan(&lane, NOW);
+    assert_eq!(plan.effects.len(), 1, "the other one runs");
+    assert!(matches!(fixture.commit(&plan).await, Committed::Applied(_)), "{plan}");
+    let same = fixture.seen("same").await.status;
+    assert_eq!((same.phase, same.reason), (Phase::Completed, Reason::Reused));
+    assert_eq!(fixture.seen("other").await.status.phase, Phase::Running);
 }
