@@ -52,6 +52,22 @@ pub(crate) const fn advice(reason: Reason) -> &'static str {
         Reason::ManifestRemoved => "put the manifest back to run it again",
         Reason::CancelledByUser => "manifestd retry runs it again",
         Reason::SpecChanged | Reason::RetriedByUser => "it runs again by itself",
+        Reason::ConcurrencyLimit => {
+            "it begins when the runs before it have ended; spec.maxConcurrentRuns lets more begin at once"
+        }
+        Reason::StepsRunning => "manifestd tree shows how far each step is",
+        Reason::WaitingForApproval => "manifestd approve RUN STEP, or manifestd reject RUN STEP",
+        Reason::AllStepsCompleted => "nothing is left to do",
+        Reason::SomeStepsFailed | Reason::NoStepSucceeded | Reason::CriticalStepFailed => {
+            "manifestd tree shows what failed; mend that, then manifestd retry RUN"
+        }
+        Reason::RunCancelled => "manifestd retry RUN runs what was cancelled",
+        Reason::Superseded => "nothing is left to do; a later run took its place",
+        Reason::DependencyFailed => "mend what it needs, then manifestd retry RUN",
+        Reason::ConditionNotMet => "nothing is left to do; its `when` does not hold",
+        Reason::Rejected => "manifestd retry RUN asks again",
+        Reason::NoItems => "see why its forEach finds nothing, then manifestd retry RUN",
+        Reason::ChildRestarted => "it goes on by itself",
         Reason::InvalidConfiguration => "correct the analyzer's spec as the message says",
     }
 }

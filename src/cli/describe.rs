@@ -78,6 +78,7 @@ fn describe(context: &Context, connection: &Connection, object: &ObjectView, out
         Kind::App => app(connection, object, now, out)?,
         Kind::Analyzer => analyzer(connection, object, &beside, out)?,
         Kind::Pool => pool(connection, object, &beside, now, out)?,
+        Kind::Pipeline | Kind::Run => {}
         Kind::AppSet => {
             line(out, "Apps", &beside.found.get(&object.name).copied().unwrap_or(0).to_string())?;
             line(out, "Suspect", item::suspect(object).unwrap_or("no"))?;

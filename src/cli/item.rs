@@ -182,6 +182,7 @@ fn status(object: &ObjectView, beside: &Beside) -> Value {
             put_time(&mut status, "freeTime", found.and_then(|found| found.free_at));
             status
         }
+        Kind::Pipeline | Kind::Run => Map::new(),
         Kind::AppSet => {
             let mut status = Map::new();
             status.insert("apps".into(), json!(beside.found.get(&object.name).copied().unwrap_or(0)));

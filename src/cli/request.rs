@@ -30,7 +30,19 @@ pub async fn perform(context: &Context, request: Request) -> anyhow::Result<(Res
     }
     let needs_loops = match request {
         Request::Sync | Request::AcceptOrphans | Request::Reconcile { .. } => true,
-        Request::Cancel { .. } | Request::Retry { .. } | Request::Status | Request::Held => false,
+        // What is asked for by name may have been declared a moment ago.
+        Request::Run { .. } => true,
+        Request::Cancel { .. }
+        | Request::Retry { .. }
+        | Request::Rerun { .. }
+        | Request::CancelRuns { .. }
+        | Request::RetryRun { .. }
+        | Request::Suspend { .. }
+        | Request::Resume { .. }
+        | Request::Decide { .. }
+        | Request::Backfill { .. }
+        | Request::Status
+        | Request::Held => false,
     };
     let path = database_path(&context.state);
     if !path.exists() && !needs_loops {

@@ -25,6 +25,8 @@ pub(crate) fn header(kind: Kind, wide: bool) -> Vec<&'static str> {
             (&["NAME", "TYPE", "READY", "CAPACITY", "INFLIGHT", "DRAINING", "AGE"], &["RUNS", "FILE:LINE"])
         }
         Kind::Pool => (&["NAME", "SLOTS", "USED", "DRAINING", "WAITING", "RATE", "AGE"], &["FREE", "FILE:LINE"]),
+        Kind::Pipeline => (&["NAME", "AGE"], &["FILE:LINE"]),
+        Kind::Run => (&["NAME", "AGE"], &[]),
         Kind::AppSet => (&["NAME", "ROOT", "PATTERN", "APPS", "SUSPECT", "AGE"], &["MESSAGE", "FILE:LINE"]),
     };
     if wide { [narrow, more].concat() } else { narrow.to_vec() }
@@ -38,6 +40,7 @@ pub(crate) fn row(object: &ObjectView, beside: &Beside, wide: bool, prefix: bool
         Kind::App => app(object, beside),
         Kind::Analyzer => runs(object, beside),
         Kind::AppSet => set(object, beside),
+        Kind::Pipeline | Kind::Run => (Vec::new(), Vec::new()),
         Kind::Pool => pool(object, beside),
     };
     row.insert(0, name);

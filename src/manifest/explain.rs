@@ -55,7 +55,7 @@ fn below(shape: &Shape) -> &Shape {
 }
 
 fn unknown_kind(word: &str) -> ExplainError {
-    let kinds: Vec<_> = Kind::ALL.iter().map(|kind| kind.singular()).collect();
+    let kinds: Vec<_> = Kind::DECLARED.iter().map(|kind| kind.singular()).collect();
     let help = match nearest(word, kinds.iter().copied()) {
         Some(kind) => format!("did you mean `{kind}`?"),
         None => format!("kinds: {}", kinds.join(", ")),
@@ -195,7 +195,7 @@ mod tests {
             );
             below(shape).fields().iter().for_each(|field| ask(&format!("{path}.{}", field.name), &field.shape));
         }
-        Kind::ALL.iter().for_each(|&kind| ask(kind.singular(), shape::of_kind(kind)));
+        Kind::DECLARED.iter().for_each(|&kind| ask(kind.singular(), shape::of_kind(kind)));
     }
 
     #[test]

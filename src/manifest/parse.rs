@@ -229,7 +229,7 @@ fn inspect(root: &Node<'_>, roots: &[String], faults: &mut Faults) -> Option<Kin
 }
 
 fn kinds() -> String {
-    Kind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ")
+    Kind::DECLARED.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// `apiVersion` and `kind`, which decide what the rest means.
@@ -259,7 +259,7 @@ fn check_header(root: &Node<'_>, faults: &mut Faults) -> Option<Kind> {
     // `task` is surely meant as Task, so the rest of the manifest can be looked at.
     let meant = Kind::from_word(word);
     let near = meant.map(|kind| format!("did you mean `{kind}`?"));
-    let near = near.or_else(|| did_you_mean(word, Kind::ALL.iter().map(|kind| kind.as_str())));
+    let near = near.or_else(|| did_you_mean(word, Kind::DECLARED.iter().map(|kind| kind.as_str())));
     let help = near.unwrap_or_else(|| format!("one of: {}", kinds()));
     faults.error(span, "unknown-kind", format!("there is no kind {}", quoted(word)), Some(help));
     meant
@@ -292,7 +292,7 @@ fn references(object: &Object, root: &Node<'_>, source: &Source<'_>) -> Vec<Refe
             (Kind::Pool, "pool", spec.pool.as_ref()),
         ],
         Spec::Analyzer(spec) => vec![(Kind::Pool, "pool", spec.pool.as_ref())],
-        Spec::App(_) | Spec::AppSet(_) | Spec::Pool(_) => return Vec::new(),
+        Spec::App(_) | Spec::AppSet(_) | Spec::Pipeline(_) | Spec::Pool(_) => return Vec::new(),
     };
     let place = |field: &str| root.get("spec").and_then(|spec| spec.get(field)).map(|node| source.place(node.span));
     names

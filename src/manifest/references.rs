@@ -87,7 +87,7 @@ pub fn check(documents: &[(&str, &Document)], known: &Known) -> Vec<Problem> {
                 Kind::App => names.apps.contains_key(reference.name.as_str()),
                 Kind::Analyzer => names.analyzers.contains_key(reference.name.as_str()),
                 Kind::Pool => names.declares(Kind::Pool, &reference.name) || known.pools.contains(&reference.name),
-                Kind::AppSet | Kind::Task => true,
+                Kind::AppSet | Kind::Pipeline | Kind::Run | Kind::Task => true,
             };
             if !is_known {
                 suggested += 1;
@@ -123,7 +123,7 @@ impl<'d> Names<'d> {
                 Spec::Analyzer(analyzer) => {
                     analyzers.insert(name, KnownAnalyzer::from(&**analyzer));
                 }
-                Spec::AppSet(_) | Spec::Pool(_) | Spec::Task(_) => {}
+                Spec::AppSet(_) | Spec::Pipeline(_) | Spec::Pool(_) | Spec::Task(_) => {}
             }
         }
         Self { apps, analyzers, declared }

@@ -17,6 +17,10 @@ pub enum Key {
     Apps,
     /// The files of one app: reads them, and starts over what depends on them.
     Tree(Uid),
+    /// One pipeline, by its uid: makes runs.
+    Pipeline(Uid),
+    /// One run: moves its steps on.
+    Run(Uid),
     /// Whatever has been as it is for too long.
     Maintenance,
 }
@@ -29,6 +33,8 @@ impl fmt::Display for Key {
             Self::Task(uid) => write!(f, "task/{uid}"),
             Self::Apps => f.write_str("apps"),
             Self::Tree(app) => write!(f, "tree/{app}"),
+            Self::Pipeline(uid) => write!(f, "pipeline/{uid}"),
+            Self::Run(uid) => write!(f, "run/{uid}"),
             Self::Maintenance => f.write_str("maintenance"),
         }
     }

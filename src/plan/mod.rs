@@ -17,6 +17,7 @@ pub mod merge;
 pub mod mirror;
 pub mod orphan;
 pub mod owner;
+pub mod pipeline;
 pub mod pool;
 mod print;
 pub mod replica;

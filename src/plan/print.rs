@@ -103,6 +103,19 @@ impl fmt::Display for PrintedWrite<'_> {
             Write::DeleteApp { uid, .. } => write!(f, "app {}: its record is deleted", self.names.get(uid)),
             Write::SetAside { uid, .. } => write!(f, "task {}: set aside", self.names.get(uid)),
             Write::ForgetReplica { analyzer, url } => write!(f, "replica {url} of {analyzer}: forgotten"),
+            Write::Run(write) => {
+                let name = self.names.get(&write.uid);
+                let (phase, reason) = (write.status.phase, write.status.reason);
+                write!(f, "run {name}: {phase} {reason}{}", Quoted(&write.status.message))
+            }
+            Write::CreateRun(create) => write!(f, "create run {}, {}", create.name, create.cause),
+            Write::AskChild(ask) => write!(f, "ask for {} in round {}", ask.name, ask.round),
+            Write::Conclude(done) => write!(f, "conclude {}/{}: {}", done.step, done.item, done.conclusion),
+            Write::CancelChild(cancel) => write!(f, "cancel {} {}", cancel.kind, cancel.uid),
+            Write::ProducedApp(app) => write!(f, "app {}: made by {}", app.name, app.run),
+            Write::Expand { step, apps, .. } => write!(f, "step {step}: {} apps", apps.len()),
+            Write::ScheduleSeen { at, .. } => write!(f, "schedule dealt with up to {at}"),
+            Write::Unsuspend(uid) => write!(f, "end the suspension of {}", self.names.get(uid)),
             Write::Condition(condition) => {
                 let ConditionWrite { uid, condition, holds, reason, message } = &**condition;
                 let (of, holds) = (self.names.get(uid), if *holds { "True" } else { "False" });

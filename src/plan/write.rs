@@ -1,5 +1,6 @@
 //! Writes: every change of stored state that a plan can ask for. Each carries what it was decided on, so a stale one is refused.
 
+use super::pipeline::write::{AskChild, CancelChild, Conclude, CreateRun, ProducedApp, RunWrite};
 use crate::resource::attempt::{AttemptId, StoredResult};
 use crate::resource::event::EventType;
 use crate::resource::findings::Findings;
@@ -53,6 +54,38 @@ pub enum Write {
         /// The address.
         url: String,
     },
+    /// Replace a run's status.
+    Run(Box<RunWrite>),
+    /// Make a run.
+    CreateRun(Box<CreateRun>),
+    /// Ask for a child of a run.
+    AskChild(Box<AskChild>),
+    /// Draw the conclusion from a child's ending.
+    Conclude(Box<Conclude>),
+    /// Ask a child to end.
+    CancelChild(CancelChild),
+    /// Register an app that a task made.
+    ProducedApp(Box<ProducedApp>),
+    /// Record the apps that a step's selector gave, if none are recorded.
+    Expand {
+        /// The run.
+        run: Uid,
+        /// The step.
+        step: String,
+        /// Their names.
+        apps: Vec<String>,
+    },
+    /// Record up to which moment the slots of a schedule were dealt with.
+    ScheduleSeen {
+        /// The pipeline.
+        pipeline_uid: Uid,
+        /// Its cron expression and time zone.
+        expression: String,
+        /// Up to when.
+        at: Timestamp,
+    },
+    /// Forget a suspension whose time is over.
+    Unsuspend(Uid),
     /// Set a condition of an object.
     Condition(Box<ConditionWrite>),
     /// Record an event.

@@ -9,8 +9,12 @@ crate::words! {
         App,
         /// Finds apps on disk by a pattern.
         AppSet,
+        /// Steps that depend on each other.
+        Pipeline,
         /// Slots that attempts of several analyzers share.
         Pool,
+        /// What one trigger of a pipeline made. It is declared nowhere.
+        Run,
         /// One app, one analyzer, some tools: the unit of work.
         Task,
     }
@@ -20,6 +24,9 @@ crate::words! {
 pub const API_VERSION: &str = "manifestd.dev/v1alpha1";
 
 impl Kind {
+    /// The kinds that a manifest can declare.
+    pub const DECLARED: &[Self] = &[Self::Analyzer, Self::App, Self::AppSet, Self::Pipeline, Self::Pool, Self::Task];
+
     /// The plural, lower-case word used on the command line and in tables.
     #[must_use]
     pub const fn plural(self) -> &'static str {
@@ -27,7 +34,9 @@ impl Kind {
             Self::Analyzer => "analyzers",
             Self::App => "apps",
             Self::AppSet => "appsets",
+            Self::Pipeline => "pipelines",
             Self::Pool => "pools",
+            Self::Run => "runs",
             Self::Task => "tasks",
         }
     }
@@ -39,7 +48,9 @@ impl Kind {
             Self::Analyzer => "analyzer",
             Self::App => "app",
             Self::AppSet => "appset",
+            Self::Pipeline => "pipeline",
             Self::Pool => "pool",
+            Self::Run => "run",
             Self::Task => "task",
         }
     }
@@ -51,6 +62,8 @@ impl Kind {
             Self::Analyzer => "anything that can run a task: WebSocket services or a local command",
             Self::App => "one directory to analyse, written by hand or found by an AppSet",
             Self::AppSet => "finds apps on disk by a directory pattern",
+            Self::Pipeline => "steps that depend on each other; each trigger makes a run",
+            Self::Run => "what one trigger of a pipeline made",
             Self::Pool => "slots that attempts of several analyzers share",
             Self::Task => "one app, one analyzer, some tools: the unit of work",
         }
@@ -76,5 +89,11 @@ mod tests {
             }
         }
         assert_eq!(Kind::from_word("pods"), None);
+    }
+
+    #[test]
+    fn every_kind_but_a_run_can_be_declared() {
+        let declared = Kind::ALL.iter().filter(|kind| **kind != Kind::Run);
+        assert!(declared.eq(Kind::DECLARED));
     }
 }

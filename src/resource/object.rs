@@ -8,6 +8,7 @@ use super::app::AppSpec;
 use super::app_set::AppSetSpec;
 use super::kind::{API_VERSION, Kind};
 use super::metadata::Metadata;
+use super::pipeline::PipelineSpec;
 use super::pool::PoolSpec;
 use super::task::TaskSpec;
 
@@ -21,6 +22,8 @@ pub enum Spec {
     App(AppSpec),
     /// See [`AppSetSpec`].
     AppSet(AppSetSpec),
+    /// See [`PipelineSpec`].
+    Pipeline(Box<PipelineSpec>),
     /// See [`PoolSpec`].
     Pool(PoolSpec),
     /// See [`TaskSpec`].
@@ -35,6 +38,7 @@ impl Spec {
             Self::Analyzer(_) => Kind::Analyzer,
             Self::App(_) => Kind::App,
             Self::AppSet(_) => Kind::AppSet,
+            Self::Pipeline(_) => Kind::Pipeline,
             Self::Pool(_) => Kind::Pool,
             Self::Task(_) => Kind::Task,
         }
@@ -49,6 +53,8 @@ impl Spec {
             Kind::Analyzer => Self::Analyzer(Box::new(serde_json::from_value(value)?)),
             Kind::App => Self::App(serde_json::from_value(value)?),
             Kind::AppSet => Self::AppSet(serde_json::from_value(value)?),
+            Kind::Pipeline => Self::Pipeline(Box::new(serde_json::from_value(value)?)),
+            Kind::Run => return Err(serde::de::Error::custom("a Run is declared nowhere")),
             Kind::Pool => Self::Pool(serde_json::from_value(value)?),
             Kind::Task => Self::Task(Box::new(serde_json::from_value(value)?)),
         })

@@ -83,6 +83,34 @@ crate::words! {
         Reused,
         /// A person asked for another run.
         RetriedByUser,
+        /// An earlier run of its pipeline has not ended.
+        ConcurrencyLimit,
+        /// Its steps are being run.
+        StepsRunning,
+        /// A person is asked.
+        WaitingForApproval,
+        /// Every step did all it should.
+        AllStepsCompleted,
+        /// Some steps or items did not succeed.
+        SomeStepsFailed,
+        /// No step is known to have worked.
+        NoStepSucceeded,
+        /// A critical step has failed.
+        CriticalStepFailed,
+        /// The run that it belongs to was cancelled.
+        RunCancelled,
+        /// A newer revision, or a later slot, took its place.
+        Superseded,
+        /// What it needs has failed.
+        DependencyFailed,
+        /// What its step asks of others does not hold.
+        ConditionNotMet,
+        /// A person said no, or nobody said yes in time.
+        Rejected,
+        /// There was nothing to do it for.
+        NoItems,
+        /// One of its children has started over.
+        ChildRestarted,
         /// The analyzer's configuration cannot be run as it stands.
         InvalidConfiguration,
     }
@@ -110,6 +138,20 @@ impl Reason {
             | Self::DiskFull
             | Self::Interrupted => true,
             Self::Queued
+            | Self::ConcurrencyLimit
+            | Self::StepsRunning
+            | Self::WaitingForApproval
+            | Self::AllStepsCompleted
+            | Self::SomeStepsFailed
+            | Self::NoStepSucceeded
+            | Self::CriticalStepFailed
+            | Self::RunCancelled
+            | Self::Superseded
+            | Self::DependencyFailed
+            | Self::ConditionNotMet
+            | Self::Rejected
+            | Self::NoItems
+            | Self::ChildRestarted
             | Self::BackOff
             | Self::Suspended
             | Self::AppNotFound

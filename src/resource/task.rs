@@ -101,7 +101,7 @@ pub enum Cache {
 }
 
 impl Cache {
-    const fn is_none(&self) -> bool {
+    pub(super) const fn is_none(&self) -> bool {
         matches!(self, Self::None)
     }
 }

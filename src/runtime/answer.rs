@@ -73,6 +73,14 @@ impl Answerer {
                 }
                 Response::Requested { tasks: answers }
             }
+            request @ (Request::Run { .. }
+            | Request::Rerun { .. }
+            | Request::CancelRuns { .. }
+            | Request::RetryRun { .. }
+            | Request::Suspend { .. }
+            | Request::Resume { .. }
+            | Request::Decide { .. }
+            | Request::Backfill { .. }) => self.answer_run(request).await?,
             Request::Sync => Response::Synced(self.sync().await?),
             Request::AcceptOrphans => {
                 let sources = store.accept_orphans(self.core.now()).await.map_err(text)?;
@@ -199,6 +207,15 @@ async fn scan_apps(core: &Core) -> Result<AppsReport, StoreError> {
                 | Write::DeleteApp { .. }
                 | Write::SetAside { .. }
                 | Write::ForgetReplica { .. }
+                | Write::Run(_)
+                | Write::CreateRun(_)
+                | Write::AskChild(_)
+                | Write::Conclude(_)
+                | Write::CancelChild(_)
+                | Write::ProducedApp(_)
+                | Write::Expand { .. }
+                | Write::ScheduleSeen { .. }
+                | Write::Unsuspend(_)
                 | Write::Condition(_)
                 | Write::Event(_) => continue,
             };

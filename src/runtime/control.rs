@@ -33,6 +33,88 @@ pub enum Request {
         /// `manifests`, `apps`, `tasks`; empty for all.
         only: Vec<String>,
     },
+    /// Make a run of a pipeline.
+    Run {
+        /// The pipeline's name.
+        pipeline: String,
+        /// Values of parameters as a person wrote them.
+        params: std::collections::BTreeMap<String, String>,
+    },
+    /// Make a run like an older one.
+    Rerun {
+        /// The older run's name.
+        run: String,
+        /// Values of parameters that shall differ.
+        params: std::collections::BTreeMap<String, String>,
+        /// Take the pipeline as it is now, and not as it was then.
+        latest: bool,
+        /// Only say what would happen.
+        dry_run: bool,
+    },
+    /// Cancel runs.
+    CancelRuns {
+        /// Their names.
+        runs: Vec<String>,
+        /// Why.
+        message: String,
+        /// Also what they run finally.
+        finally: bool,
+        /// Only say what would happen.
+        dry_run: bool,
+    },
+    /// Begin another round of a run that has ended.
+    RetryRun {
+        /// Its name.
+        run: String,
+        /// What to run again.
+        what: RetryWhat,
+        /// Only say what would happen.
+        dry_run: bool,
+    },
+    /// Suspend a run or a pipeline.
+    Suspend {
+        /// `run/NAME`, `pipeline/NAME`, or a name that only one of them has.
+        target: String,
+        /// Why.
+        reason: String,
+        /// Who.
+        by: String,
+        /// Until when; for ever without it.
+        until: Option<Timestamp>,
+        /// Only say what would happen.
+        dry_run: bool,
+    },
+    /// End a suspension.
+    Resume {
+        /// As for Suspend.
+        target: String,
+        /// Only say what would happen.
+        dry_run: bool,
+    },
+    /// Decide where a run waits for a person.
+    Decide {
+        /// The run's name.
+        run: String,
+        /// The step.
+        step: String,
+        /// Yes or no.
+        approved: bool,
+        /// Who.
+        by: String,
+        /// What they say.
+        comment: String,
+    },
+    /// Make the runs of a schedule's slots of the past, as far as there are none.
+    Backfill {
+        /// The pipeline's name.
+        pipeline: String,
+        /// The first moment.
+        from: Timestamp,
+        /// The last moment.
+        to: Timestamp,
+        /// Only say what would happen.
+        dry_run: bool,
+    },
     /// Say who is there, and how its loops are.
     Status,
     /// Say which attempts are carried.
@@ -57,6 +139,11 @@ pub enum Response {
     },
     /// To Reconcile.
     Reconciled(ReconcileReport),
+    /// To whatever concerns runs: what happened, or would, line by line.
+    Told {
+        /// One for each run or step.
+        lines: Vec<ToldLine>,
+    },
     /// To Status.
     Status(StatusReport),
     /// To Held.
@@ -69,6 +156,29 @@ pub enum Response {
         /// Why, for a person.
         message: String,
     },
+}
+
+/// What another round of a run is to run again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RetryWhat {
+    /// What did not succeed.
+    Failed,
+    /// A step and all that comes after it.
+    From(String),
+    /// One step.
+    Only(String),
+}
+
+/// What happened to one run, or to one step of it, or would.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldLine {
+    /// The run, or the step of the run that was asked about.
+    pub name: String,
+    /// For a person.
+    pub message: String,
+    /// Whether anything happens.
+    pub effective: bool,
 }
 
 /// What a request came to for one task.

@@ -21,6 +21,7 @@ pub mod pulse;
 pub mod reconcile;
 mod reuse;
 pub mod room;
+mod run_requests;
 pub mod scan;
 mod tree_scan;
 mod trees;

@@ -25,12 +25,14 @@ pub enum Beat {
     Manifests,
     /// The look for what a lost wake-up left behind.
     Resync,
+    /// Pipelines and their runs.
+    Pipelines,
     /// Maintenance, where the settings have it run.
     Maintenance,
 }
 
 impl Beat {
-    const ALL: [Self; 5] = [Self::Tasks, Self::Apps, Self::Manifests, Self::Resync, Self::Maintenance];
+    const ALL: [Self; 6] = [Self::Tasks, Self::Apps, Self::Manifests, Self::Resync, Self::Pipelines, Self::Maintenance];
 
     /// Whether these settings have it beat at all.
     const fn is_on(self, settings: &Settings) -> bool {
@@ -43,6 +45,7 @@ impl Beat {
             Self::Apps => "apps",
             Self::Manifests => "manifests",
             Self::Resync => "resync",
+            Self::Pipelines => "pipelines",
             Self::Maintenance => "maintenance",
         }
     }
@@ -50,7 +53,7 @@ impl Beat {
     /// The longest time between two passes when nothing happens. The resync turns the task loop, even when there is nothing to do.
     const fn interval(self, settings: &Settings) -> Span {
         match self {
-            Self::Tasks | Self::Resync => settings.task_poll_interval,
+            Self::Tasks | Self::Resync | Self::Pipelines => settings.task_poll_interval,
             Self::Apps => settings.scan_interval,
             Self::Manifests => settings.rescan_interval,
             Self::Maintenance => settings.maintenance_interval,

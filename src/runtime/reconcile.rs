@@ -132,6 +132,7 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
             core.trees.note(app, &plan, now);
             Ok(plan)
         }
+        Key::Pipeline(_) | Key::Run(_) => Ok(Plan::default()),
         Key::Maintenance => Ok(MaintenanceReconciler::plan(&observe_maintenance(core).await?, core.now())),
     }
 }
@@ -157,6 +158,7 @@ const fn beat(key: &Key) -> Beat {
     match key {
         Key::Lane(_) | Key::Analyzer(_) | Key::Task(_) => Beat::Tasks,
         Key::Apps | Key::Tree(_) => Beat::Apps,
+        Key::Pipeline(_) | Key::Run(_) => Beat::Pipelines,
         Key::Maintenance => Beat::Maintenance,
     }
 }

@@ -19,6 +19,8 @@ pub enum Loop {
     Apps,
     /// The files of apps.
     Trees,
+    /// Pipelines and their runs.
+    Pipelines,
     /// What has been as it is for too long.
     Maintenance,
 }
@@ -29,6 +31,7 @@ pub struct Wakes {
     tasks: Lines,
     apps: Lines,
     trees: Lines,
+    pipelines: Lines,
     maintenance: Lines,
 }
 
@@ -44,6 +47,7 @@ impl Wakes {
             Loop::Tasks => &self.tasks,
             Loop::Apps => &self.apps,
             Loop::Trees => &self.trees,
+            Loop::Pipelines => &self.pipelines,
             Loop::Maintenance => &self.maintenance,
         }
     }
@@ -114,6 +118,7 @@ const fn loop_of(key: &Key) -> Loop {
         Key::Lane(_) | Key::Analyzer(_) | Key::Task(_) => Loop::Tasks,
         Key::Apps => Loop::Apps,
         Key::Tree(_) => Loop::Trees,
+        Key::Pipeline(_) | Key::Run(_) => Loop::Pipelines,
         Key::Maintenance => Loop::Maintenance,
     }
 }

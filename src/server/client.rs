@@ -46,7 +46,17 @@ pub enum CallError {
 const fn patience(request: &Request) -> Duration {
     match request {
         Request::Status | Request::Held => Duration::from_secs(5),
-        Request::Cancel { .. } | Request::Retry { .. } | Request::AcceptOrphans => Duration::from_secs(30),
+        Request::Cancel { .. }
+        | Request::Retry { .. }
+        | Request::AcceptOrphans
+        | Request::Run { .. }
+        | Request::Rerun { .. }
+        | Request::CancelRuns { .. }
+        | Request::RetryRun { .. }
+        | Request::Suspend { .. }
+        | Request::Resume { .. }
+        | Request::Decide { .. }
+        | Request::Backfill { .. } => Duration::from_secs(30),
         Request::Sync => Duration::from_secs(300),
         // It waits for attempts, each of which has a deadline of its own.
         Request::Reconcile { .. } => Duration::from_secs(24 * 3600),

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::replica::forget;
-use super::{Store, StoreError, maintenance, pool};
+use super::{Store, StoreError, maintenance, pipeline, pool};
 use crate::plan::Key;
 use crate::plan::mirror::FOUND_ON_DISK;
 use crate::plan::write::{CloseAttempt, ConditionWrite, EventWrite, FoundApp, OpenAttempt, TaskWrite, TreeSeen, Write};
@@ -66,6 +66,17 @@ fn apply(connection: &Connection, write: &Write, now: Timestamp, woken: &mut Vec
         Write::DeleteApp { uid, missing_since } => maintenance::delete_app(connection, uid, *missing_since, now, woken),
         Write::SetAside { uid, version } => maintenance::set_aside(connection, uid, *version, now),
         Write::ForgetReplica { analyzer, url } => forget(connection, analyzer, url),
+        Write::Run(write) => pipeline::set_run(connection, write, now, woken),
+        Write::CreateRun(create) => pipeline::create_run(connection, create, now, woken),
+        Write::AskChild(ask) => pipeline::ask_child(connection, ask, now, woken),
+        Write::Conclude(conclude) => pipeline::conclude(connection, conclude),
+        Write::CancelChild(cancel) => pipeline::cancel_child(connection, cancel, woken),
+        Write::ProducedApp(app) => pipeline::produced_app(connection, app, now, woken),
+        Write::Expand { run, step, apps } => pipeline::expand(connection, run, step, apps),
+        Write::ScheduleSeen { pipeline_uid, expression, at } => {
+            pipeline::schedule_seen(connection, pipeline_uid, expression, *at)
+        }
+        Write::Unsuspend(uid) => pipeline::unsuspend(connection, uid),
         Write::Condition(write) => set_condition(connection, write, now),
         Write::Event(event) => record(connection, event, now),
     }

@@ -81,6 +81,8 @@ fn remove(
         // An AppSet may find by itself what was declared by hand.
         Kind::App | Kind::AppSet => outcome.woken.push(Key::Apps),
         Kind::Pool => pool::waiting_for(connection, name, &mut outcome.woken)?,
+        Kind::Pipeline => outcome.woken.push(Key::Pipeline(uid.clone())),
+        Kind::Run => {}
     }
     Ok(())
 }
@@ -167,7 +169,7 @@ fn write_object(
                 .prepare_cached("INSERT INTO app (uid) VALUES (?1) ON CONFLICT (uid) DO UPDATE SET app_set = NULL, deleted_at = NULL")?
                 .execute([&uid.0])?;
         }
-        Spec::Analyzer(_) | Spec::AppSet(_) | Spec::Pool(_) => {}
+        Spec::Analyzer(_) | Spec::AppSet(_) | Spec::Pipeline(_) | Spec::Pool(_) => {}
     }
     Ok(())
 }
@@ -214,6 +216,7 @@ fn wake(
         }
         Spec::AppSet(_) => woken.push(Key::Apps),
         Spec::Pool(_) => pool::waiting_for(connection, name, woken)?,
+        Spec::Pipeline(_) => woken.push(Key::Pipeline(uid.clone())),
     }
     Ok(())
 }

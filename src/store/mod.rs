@@ -13,6 +13,7 @@ mod mirror;
 mod mirror_write;
 mod observe;
 mod open;
+mod pipeline;
 pub mod pool;
 #[cfg(test)]
 mod query_plans;
