@@ -128,3 +128,23 @@ impl Suspension {
         self.until.is_none_or(|until| now < until)
     }
 }
+
+crate::words! {
+    /// Where a step of a run stands.
+    pub enum StepPhase {
+        /// What it needs has not ended.
+        Waiting,
+        /// It has begun: children are under way, or a person is asked.
+        Running,
+        /// Every item did all it should.
+        Completed,
+        /// Some items did not.
+        PartialSuccess,
+        /// No item succeeded.
+        Failed,
+        /// It was cancelled.
+        Cancelled,
+        /// It never began, and never will in this round.
+        Skipped,
+    }
+}

@@ -45,7 +45,7 @@ pub(crate) fn missing_apps(files: &[TextFile], workspace: &Path) -> Vec<String> 
     let parsed = files.iter().flat_map(|file| parse(&file.path, file.text.as_bytes(), &[".".to_owned()]).documents);
     let paths = parsed.filter_map(|document| match document.object.spec {
         Spec::App(app) => Some(app.path),
-        Spec::Analyzer(_) | Spec::AppSet(_) | Spec::Pool(_) | Spec::Task(_) => None,
+        Spec::Analyzer(_) | Spec::AppSet(_) | Spec::Pipeline(_) | Spec::Pool(_) | Spec::Task(_) => None,
     });
     paths.filter(|path| !workspace.join(path).is_dir()).map(|path| format!("{path} is not there")).collect()
 }
