@@ -46,7 +46,8 @@ impl Graph {
         let ordered = order(&spec.steps).into_iter().map(|step| (step, false));
         let last = order(&spec.finally).into_iter().map(|step| (step, true));
         let all: Vec<(Step, bool)> = ordered.chain(last).collect();
-        let at: BTreeMap<&str, usize> = all.iter().enumerate().map(|(at, (step, _))| (step.name.as_str(), at)).collect();
+        let at: BTreeMap<&str, usize> =
+            all.iter().enumerate().map(|(at, (step, _))| (step.name.as_str(), at)).collect();
         let mut steps: Vec<Node> = Vec::with_capacity(all.len());
         for (step, is_final) in &all {
             let source = source_of(step).and_then(|name| at.get(name).copied()).filter(|source| *source < steps.len());
@@ -55,7 +56,8 @@ impl Graph {
             needs.retain(|need| *need < steps.len());
             needs.sort_unstable();
             needs.dedup();
-            let streams = source.is_some_and(|source| needs == [source]) && step.when.is_empty() && step.approval.is_none();
+            let streams =
+                source.is_some_and(|source| needs == [source]) && step.when.is_empty() && step.approval.is_none();
             steps.push(Node {
                 combinations: combinations(step),
                 step: step.clone(),

@@ -45,8 +45,14 @@ impl Values<'_> {
         found.ok_or_else(|| match place {
             Place::Output { step, key } => format!("step {step} has given no output {key:?}"),
             Place::Param(key) => format!("there is no parameter {key:?}"),
-            Place::Item | Place::ItemKey(_) | Place::Matrix(_) | Place::App | Place::ProducedApp | Place::ProducedPath
-            | Place::RunName | Place::PipelineName => format!("nothing stands for {place:?} here"),
+            Place::Item
+            | Place::ItemKey(_)
+            | Place::Matrix(_)
+            | Place::App
+            | Place::ProducedApp
+            | Place::ProducedPath
+            | Place::RunName
+            | Place::PipelineName => format!("nothing stands for {place:?} here"),
         })
     }
 
@@ -82,7 +88,9 @@ impl Values<'_> {
     /// # Errors
     /// What cannot be filled, with its key.
     pub fn map(&self, map: &Map<String, Value>) -> Result<Map<String, Value>, String> {
-        map.iter().map(|(key, value)| Ok((key.clone(), self.any(value).map_err(|why| format!("{key}: {why}"))?))).collect()
+        map.iter()
+            .map(|(key, value)| Ok((key.clone(), self.any(value).map_err(|why| format!("{key}: {why}"))?)))
+            .collect()
     }
 
     fn any(&self, value: &Value) -> Result<Value, String> {
@@ -123,7 +131,8 @@ pub fn declared(value: &Value) -> Declared {
     };
     let default = map.get("default").cloned();
     let choices = map.get("enum").and_then(Value::as_array).cloned().unwrap_or_default();
-    let said = ["string", "number", "boolean"].into_iter().find(|word| map.get("type").and_then(Value::as_str) == Some(*word));
+    let said =
+        ["string", "number", "boolean"].into_iter().find(|word| map.get("type").and_then(Value::as_str) == Some(*word));
     let word = said.or_else(|| default.as_ref().or(choices.first()).and_then(type_of));
     Declared { default, word, choices }
 }
@@ -153,7 +162,8 @@ pub fn resolve_params(spec: &PipelineSpec, given: &Map<String, Value>) -> Result
     for (key, value) in &spec.params {
         let declared = declared(value);
         let value = given.get(key).or(declared.default.as_ref());
-        let value = value.ok_or_else(|| format!("the parameter {key:?} has no default and needs a value: -p {key}=..."))?;
+        let value =
+            value.ok_or_else(|| format!("the parameter {key:?} has no default and needs a value: -p {key}=..."))?;
         if declared.word.is_some_and(|word| type_of(value) != Some(word)) {
             return Err(format!("the parameter {key:?} is a {}, not {value}", declared.word.unwrap_or_default()));
         }
@@ -175,13 +185,16 @@ pub fn read_params(spec: &PipelineSpec, given: &BTreeMap<String, String>) -> Res
     for (key, text) in given {
         let word = spec.params.get(key).and_then(|value| declared(value).word);
         let value = match word {
-            Some("number") => text.parse::<i64>().map(Value::from).ok().or_else(|| {
-                text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map(Value::Number)
-            }),
+            Some("number") => text
+                .parse::<i64>()
+                .map(Value::from)
+                .ok()
+                .or_else(|| text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map(Value::Number)),
             Some("boolean") => text.parse::<bool>().ok().map(Value::Bool),
             _ => Some(Value::String(text.clone())),
         };
-        let value = value.ok_or_else(|| format!("the parameter {key:?} is a {}, not {text:?}", word.unwrap_or_default()))?;
+        let value =
+            value.ok_or_else(|| format!("the parameter {key:?} is a {}, not {text:?}", word.unwrap_or_default()))?;
         params.insert(key.clone(), value);
     }
     Ok(params)
