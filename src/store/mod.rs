@@ -25,6 +25,7 @@ mod report;
 pub mod request;
 mod reuse;
 mod rows;
+pub mod run_observe;
 pub mod standing;
 mod tree;
 pub mod view;

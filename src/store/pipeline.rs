@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Map, Value};
 
 use super::commit::{new_uid, record, wake_waiting_for_app};
-use super::new_run::{Definition, NewRun, declared, insert_run};
+use super::new_run::{Definition, NewRun, insert_run};
 use super::{StoreError, maintenance};
 use crate::plan::Key;
 use crate::plan::pipeline::expand::indexed_name;
@@ -412,9 +412,4 @@ pub(super) fn schedule_seen(
 pub(super) fn unsuspend(connection: &Connection, uid: &Uid) -> Result<(), StoreError> {
     connection.prepare_cached("DELETE FROM suspension WHERE uid = ?1")?.execute([&uid.0])?;
     Ok(())
-}
-
-/// The pipeline that is declared under a name.
-pub(super) fn pipeline(connection: &Connection, name: &str) -> Result<Option<Definition>, StoreError> {
-    declared(connection, name)
 }
