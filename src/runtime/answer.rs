@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use super::control::{
     AppsReport, Due, HeldReport, ReconcileReport, Request, Response, StatusReport, SyncReport, TaskAnswer,
 };
-use super::controller::{Controller, wake_pipelines, wake_trees, wake_unsettled};
+use super::controller::{Controller, wake_trees, wake_unsettled};
 use super::core::Core;
 use super::mirror::Mirror;
 use super::mirror_loop::MirrorHandle;
@@ -147,7 +147,7 @@ impl Answerer {
         }
         let mut asked = Vec::new();
         if wanted("pipelines") {
-            wake_pipelines(&self.core).await;
+            wake_unsettled(&self.core).await;
             asked.push(Loop::Pipelines);
         }
         if wanted("tasks") {

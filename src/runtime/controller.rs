@@ -264,7 +264,6 @@ async fn resync(core: Core) {
             _ = tick.tick() => {
                 let pass = core.pulses.begin(Beat::Resync, core.now());
                 wake_unsettled(&core).await;
-                wake_pipelines(&core).await;
                 core.pulses.end(pass, core.now());
                 core.wakes.turn(Loop::Tasks);
                 core.wakes.turn(Loop::Pipelines);
@@ -274,7 +273,7 @@ async fn resync(core: Core) {
     }
 }
 
-/// Adds every key of the task loop that may have something to do.
+/// Adds every key of the loops of tasks and pipelines that may have something to do.
 pub(super) async fn wake_unsettled(core: &Core) {
     // Analyzers first: their replicas are then being asked when their queues are looked at.
     match core.store.analyzers().await {
@@ -287,17 +286,6 @@ pub(super) async fn wake_unsettled(core: &Core) {
             Some(at) => core.wakes.add_at(key, at),
         }),
         Err(error) => core.check("looking for work", &error),
-    }
-}
-
-/// Adds every pipeline, and every run that may have something to do.
-pub(super) async fn wake_pipelines(core: &Core) {
-    match core.store.unsettled_runs().await {
-        Ok(wakes) => wakes.into_iter().for_each(|(key, at)| match at {
-            None => core.wakes.add(key),
-            Some(at) => core.wakes.add_at(key, at),
-        }),
-        Err(error) => core.check("looking for runs", &error),
     }
 }
 

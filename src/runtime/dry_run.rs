@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::clock::Clock;
-use super::controller::{ControllerError, wake_pipelines, wake_trees, wake_unsettled};
+use super::controller::{ControllerError, wake_trees, wake_unsettled};
 use super::core::Core;
 use super::mirror::Mirror;
 use super::reconcile::plan;
@@ -50,7 +50,7 @@ pub async fn dry_run(settings: Settings, workspace: PathBuf, only: &[String]) ->
     let mut questions = Vec::new();
     let mut loops = Vec::new();
     if wanted("pipelines") {
-        wake_pipelines(&core).await;
+        wake_unsettled(&core).await;
         loops.push(Loop::Pipelines);
     }
     if wanted("tasks") {

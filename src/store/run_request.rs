@@ -6,8 +6,6 @@ use serde_json::{Map, Value};
 
 use super::{Store, StoreError};
 use crate::plan::Key;
-use crate::plan::pipeline::observed::{ObservedPipeline, ObservedRun};
-use crate::resource::name::Uid;
 use crate::resource::pipeline::PipelineSpec;
 use crate::resource::run::{RetryMode, Suspension};
 use crate::resource::time::Timestamp;
@@ -34,15 +32,6 @@ fn missing<T>() -> Result<T, StoreError> {
 
 #[expect(missing_docs, clippy::unused_async, reason = "to be written")]
 impl Store {
-    pub async fn observe_run(&self, _: Uid) -> Result<Option<ObservedRun>, StoreError> {
-        missing()
-    }
-    pub async fn observe_pipeline(&self, _: Uid) -> Result<Option<ObservedPipeline>, StoreError> {
-        missing()
-    }
-    pub async fn unsettled_runs(&self) -> Result<Vec<(Key, Option<Timestamp>)>, StoreError> {
-        Ok(Vec::new())
-    }
     pub async fn pipeline_spec(&self, _: String) -> Result<Option<PipelineSpec>, StoreError> {
         missing()
     }
