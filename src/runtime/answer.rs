@@ -24,12 +24,12 @@ use crate::store::request::Requested;
 const DUE_MAX: usize = 20;
 
 /// The words that `reconcile --only` knows.
-pub const LOOPS: [&str; 3] = ["manifests", "apps", "tasks"];
+pub const LOOPS: [&str; 4] = ["manifests", "apps", "pipelines", "tasks"];
 
 /// What answering needs of a controller. A cheap handle for the control socket.
 #[derive(Clone)]
 pub struct Answerer {
-    core: Core,
+    pub(super) core: Core,
     // `None` when no loop runs: then this does itself what the loops would.
     mirror: Option<MirrorHandle>,
     embedded: Option<String>,
@@ -111,7 +111,12 @@ impl Answerer {
         })
     }
 
-    async fn sync(&self) -> Result<SyncReport, String> {
+    /// Whether no loop runs beside this.
+    pub(super) const fn is_alone(&self) -> bool {
+        self.mirror.is_none()
+    }
+
+    pub(super) async fn sync(&self) -> Result<SyncReport, String> {
         match &self.mirror {
             Some(mirror) => mirror.sync().await,
             None => Mirror::new(&self.core).scan().await.map_err(|error| error.to_string()),
@@ -140,16 +145,22 @@ impl Answerer {
         if wanted("apps") {
             report.apps = Some(scan_apps(&self.core).await.map_err(|error| error.to_string())?);
         }
+        let mut asked = Vec::new();
+        if wanted("pipelines") {
+            wake_unsettled(&self.core).await;
+            asked.push(Loop::Pipelines);
+        }
         if wanted("tasks") {
-            let mut loops = JoinSet::new();
-            if self.mirror.is_none() {
-                loops.spawn(run_loop(self.core.clone(), Loop::Tasks));
-                loops.spawn(run_loop(self.core.clone(), Loop::Apps));
-                loops.spawn(run_loop(self.core.clone(), Loop::Trees));
-            }
             wake_trees(&self.core, Span(0)).await;
             wake_unsettled(&self.core).await;
-            self.quiet().await?;
+            asked.extend([Loop::Tasks, Loop::Apps, Loop::Trees]);
+        }
+        let mut loops = JoinSet::new();
+        if self.mirror.is_none() {
+            asked.iter().for_each(|of| _ = loops.spawn(run_loop(self.core.clone(), *of)));
+        }
+        if !asked.is_empty() {
+            self.quiet(&asked).await?;
         }
         report.attempts = self.core.attempts.opened() - opened;
         report.phases = self.core.store.phase_counts().await.map_err(|error| error.to_string())?;
@@ -163,8 +174,8 @@ impl Answerer {
         Ok(due.into_iter().map(|(task, reason, at)| Due { task, reason, at }).collect())
     }
 
-    /// Waits until no loop has anything to do now, no attempt is carried, and no answer is awaited on which something depends.
-    async fn quiet(&self) -> Result<(), String> {
+    /// Waits until none of these loops has anything to do now, no attempt is carried, and no answer is awaited on which something depends.
+    async fn quiet(&self, loops: &[Loop]) -> Result<(), String> {
         loop {
             // Registered before the look, so that whatever ends in between is heard.
             let progress = self.core.progress.notified();
@@ -172,9 +183,9 @@ impl Answerer {
             progress.as_mut().enable();
             // A slot that one lane leaves to another for a moment is something to do, too.
             let soon = self.core.now().plus(YIELD);
-            let is_idle = |of: &[Loop]| of.iter().all(|of| self.core.wakes.is_idle(*of, soon));
+            let is_idle = loops.iter().all(|of| self.core.wakes.is_idle(*of, soon));
             // An app that is being written is looked at again in a moment, and then its tasks run.
-            let is_settled = is_idle(&[Loop::Tasks, Loop::Apps, Loop::Trees]) && !self.core.trees.is_settling();
+            let is_settled = is_idle && !self.core.trees.is_settling();
             if self.core.attempts.is_quiet() && self.core.probes.is_quiet() && is_settled {
                 return Ok(());
             }

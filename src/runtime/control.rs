@@ -30,7 +30,7 @@ pub enum Request {
     AcceptOrphans,
     /// Run every loop, or only these, until nothing more can be done now.
     Reconcile {
-        /// `manifests`, `apps`, `tasks`; empty for all.
+        /// `manifests`, `apps`, `pipelines`, `tasks`; empty for all.
         only: Vec<String>,
     },
     /// Make a run of a pipeline.
@@ -277,7 +277,7 @@ pub struct StatusReport {
 /// How a loop is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoopReport {
-    /// `tasks`, `apps`, `manifests` or `resync`.
+    /// `tasks`, `apps`, `manifests`, `resync`, `pipelines` or `maintenance`.
     pub name: String,
     /// Passes that have ended since the process started.
     pub passes: u64,

@@ -127,6 +127,7 @@ impl Controller {
         self.loops.spawn(run_loop(core.clone(), Loop::Tasks));
         self.loops.spawn(run_loop(core.clone(), Loop::Apps));
         self.loops.spawn(run_loop(core.clone(), Loop::Trees));
+        self.loops.spawn(run_loop(core.clone(), Loop::Pipelines));
         self.loops.spawn(resync(core.clone()));
         self.loops.spawn(rescan_apps(core.clone()));
         self.loops.spawn(rescan_trees(core.clone()));
@@ -181,7 +182,9 @@ impl Controller {
 /// runs which was stopped. No lane and no analyzer is looked at, so nothing is opened or asked.
 async fn conclude(core: &Core) {
     loop {
-        while let Some(key) = core.wakes.pop(Loop::Tasks, core.now()) {
+        // Tasks first: what a run makes of its children follows from how these have ended.
+        let pop = |of| core.wakes.pop(of, core.now());
+        while let Some(key) = pop(Loop::Tasks).or_else(|| pop(Loop::Pipelines)) {
             if matches!(key, Key::Lane(_) | Key::Analyzer(_)) {
                 continue;
             }
@@ -263,13 +266,14 @@ async fn resync(core: Core) {
                 wake_unsettled(&core).await;
                 core.pulses.end(pass, core.now());
                 core.wakes.turn(Loop::Tasks);
+                core.wakes.turn(Loop::Pipelines);
             }
             () = core.stopping.cancelled() => break,
         }
     }
 }
 
-/// Adds every key of the task loop that may have something to do.
+/// Adds every key of the loops of tasks and pipelines that may have something to do.
 pub(super) async fn wake_unsettled(core: &Core) {
     // Analyzers first: their replicas are then being asked when their queues are looked at.
     match core.store.analyzers().await {

@@ -48,6 +48,11 @@ pub async fn dry_run(settings: Settings, workspace: PathBuf, only: &[String]) ->
         settle(&core, Loop::Apps).await?;
     }
     let mut questions = Vec::new();
+    let mut loops = Vec::new();
+    if wanted("pipelines") {
+        wake_unsettled(&core).await;
+        loops.push(Loop::Pipelines);
+    }
     if wanted("tasks") {
         // Nothing is asked here, so what is stored of a replica is taken for what it would say. One of which nothing is stored would be
         // asked; what follows from its answer nobody can know.
@@ -56,10 +61,12 @@ pub async fn dry_run(settings: Settings, workspace: PathBuf, only: &[String]) ->
         }
         wake_trees(&core, Span(0)).await;
         wake_unsettled(&core).await;
-        // What waits for a reading goes on after it, and what changed files lead to is seen after they were read.
-        while !(core.wakes.is_idle(Loop::Trees, core.now()) && core.wakes.is_idle(Loop::Tasks, core.now())) {
-            settle(&core, Loop::Trees).await?;
-            questions.extend(settle(&core, Loop::Tasks).await?);
+        loops.extend([Loop::Trees, Loop::Tasks]);
+    }
+    // What waits for a reading goes on after it, what changed files lead to is seen after they were read, and runs ask for tasks.
+    while !loops.iter().all(|of| core.wakes.is_idle(*of, core.now())) {
+        for of in &loops {
+            questions.extend(settle(&core, *of).await?);
         }
     }
     let connection = open_read_only(core.store.path())?;

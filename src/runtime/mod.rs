@@ -22,6 +22,7 @@ pub mod reconcile;
 mod reuse;
 pub mod room;
 mod run_requests;
+mod runs;
 pub mod scan;
 mod tree_scan;
 mod trees;

@@ -50,7 +50,7 @@ impl Beat {
         }
     }
 
-    /// The longest time between two passes when nothing happens. The resync turns the task loop, even when there is nothing to do.
+    /// The longest time between two passes when nothing happens. The resync turns the loops of tasks and pipelines, even when there is nothing to do.
     const fn interval(self, settings: &Settings) -> Span {
         match self {
             Self::Tasks | Self::Resync | Self::Pipelines => settings.task_poll_interval,
@@ -155,9 +155,9 @@ mod tests {
         let minute = |minutes| Timestamp(0).plus(Span::minutes(minutes));
         assert!(stalled(&pulses, minute(1)).is_empty());
         // The manifests are looked at every 5 minutes only.
-        assert_eq!(stalled(&pulses, minute(10)), ["tasks", "apps", "resync"]);
+        assert_eq!(stalled(&pulses, minute(10)), ["tasks", "apps", "resync", "pipelines"]);
         pulses.turned(Beat::Tasks, minute(10));
-        assert_eq!(stalled(&pulses, minute(11)), ["apps", "resync"]);
+        assert_eq!(stalled(&pulses, minute(11)), ["apps", "resync", "pipelines"]);
     }
 
     #[test]

@@ -9,12 +9,15 @@ use super::apps::{observe_apps, observe_maintenance};
 use super::core::Core;
 use super::pulse::Beat;
 use super::reuse::observe_reuse;
+use super::runs::observe_run;
 use super::trees::observe_tree;
 use super::wakes::Loop;
 use crate::plan::analyzer::AnalyzerReconciler;
 use crate::plan::apps::AppsReconciler;
 use crate::plan::lane::LaneReconciler;
 use crate::plan::maintenance::MaintenanceReconciler;
+use crate::plan::pipeline::run::RunReconciler;
+use crate::plan::pipeline::trigger::PipelineReconciler;
 use crate::plan::task::{ObservedTask, TaskReconciler};
 use crate::plan::tree::TreeReconciler;
 use crate::plan::{Effect, Key, Plan, Reconciler};
@@ -132,7 +135,14 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
             core.trees.note(app, &plan, now);
             Ok(plan)
         }
-        Key::Pipeline(_) | Key::Run(_) => Ok(Plan::default()),
+        Key::Pipeline(uid) => {
+            let pipeline = core.store.observe_pipeline(uid.clone()).await?;
+            Ok(pipeline.map_or_else(Plan::default, |pipeline| PipelineReconciler::plan(&pipeline, core.now())))
+        }
+        Key::Run(uid) => {
+            let run = observe_run(core, uid).await?;
+            Ok(run.map_or_else(Plan::default, |run| RunReconciler::plan(&run, core.now())))
+        }
         Key::Maintenance => Ok(MaintenanceReconciler::plan(&observe_maintenance(core).await?, core.now())),
     }
 }
@@ -172,8 +182,10 @@ pub async fn run_loop(core: Core, of: Loop) {
             let Some(key) = core.wakes.pop(of, core.now()) else { break };
             running.spawn(work(core.clone(), key));
         }
-        if of == Loop::Tasks {
-            core.pulses.turned(Beat::Tasks, core.now());
+        match of {
+            Loop::Tasks => core.pulses.turned(Beat::Tasks, core.now()),
+            Loop::Pipelines => core.pulses.turned(Beat::Pipelines, core.now()),
+            Loop::Apps | Loop::Trees | Loop::Maintenance => {}
         }
         let due = core.wakes.next_due(of);
         tokio::select! {

@@ -26,6 +26,7 @@ pub mod request;
 mod reuse;
 mod rows;
 pub mod run_observe;
+pub mod run_request;
 pub mod standing;
 mod tree;
 pub mod view;

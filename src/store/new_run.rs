@@ -36,6 +36,9 @@ pub(super) struct Definition {
     text: String,
 }
 
+/// A definition with the run whose step asks for it, how deep that lies, and the pins of both.
+pub(super) type Pinned = (Definition, (Uid, u32, String));
+
 /// A run to be made.
 pub(super) struct NewRun<'a> {
     pub(super) name: &'a str,
@@ -92,7 +95,7 @@ impl Definition {
         connection: &Connection,
         run: &Uid,
         name: &str,
-    ) -> Result<Result<(Self, (Uid, u32, String)), String>, StoreError> {
+    ) -> Result<Result<Pinned, String>, StoreError> {
         let (pins, depth): (String, u32) = connection
             .prepare_cached("SELECT pins, depth FROM run WHERE uid = ?1")?
             .query_row([&run.0], |row| Ok((row.get(0)?, row.get(1)?)))?;

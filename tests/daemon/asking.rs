@@ -197,7 +197,7 @@ fn status_tells_of_the_loops_and_stuck_asks_who_is_carried() {
     let status = home.run(&["status", "-o", "json"]).json();
     let loops = status["controller"]["loops"].as_array().unwrap();
     let names: Vec<_> = loops.iter().map(|each| each["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["tasks", "apps", "manifests", "resync"]);
+    assert_eq!(names, ["tasks", "apps", "manifests", "resync", "pipelines"]);
     assert!(loops.iter().all(|each| each["stalled"] == false), "{status}");
     assert!(loops[0]["passes"].as_u64() > Some(0) && loops[0]["last_at"].is_number(), "{status}");
     assert_eq!((&status["controller"]["held"], &status["pending"]["AppNotFound"]), (&1.into(), &1.into()));

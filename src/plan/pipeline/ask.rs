@@ -161,12 +161,7 @@ impl<'r> Pass<'r> {
     }
 
     fn register(&mut self, at: usize, child: &OpenChild) {
-        let node = &self.run.graph.steps[at];
-        let Some(produces) = &node.step.produces else { return };
-        let apps = self.run.steps[at].apps.clone();
-        let one = item(node, child.item, apps.as_ref().map(|apps| apps.as_slice()), None);
-        let values = values(&self.run, &one);
-        if let Ok(app) = produced(produces, &values, &self.run.name) {
+        if let Some(app) = produced_by(&self.run, at, child.item) {
             self.plan.writes.push(Write::ProducedApp(Box::new(app)));
         }
     }
@@ -333,6 +328,16 @@ fn summaries(run: &ObservedRun, standings: &[Standing], outputs: &mut BTreeMap<S
         let skipped = count(&[Conclusion::Skipped]) + expected.saturating_sub(rows);
         told.insert("skipped".into(), skipped.into());
     }
+}
+
+/// The app that the child of an item makes; `None` for a step that makes none. The runtime looks for its directory, so both must agree on it.
+#[must_use]
+pub fn produced_by(run: &ObservedRun, at: usize, index: u64) -> Option<ProducedApp> {
+    let node = run.graph.steps.get(at)?;
+    let produces = node.step.produces.as_ref()?;
+    let apps = run.steps.get(at)?.apps.clone();
+    let one = item(node, index, apps.as_ref().map(|apps| apps.as_slice()), None);
+    produced(produces, &values(run, &one), &run.name).ok()
 }
 
 /// The app that a child makes.

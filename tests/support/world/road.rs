@@ -4,6 +4,8 @@ use manifestd::plan::analyzer::{AnalyzerReconciler, Asked};
 use manifestd::plan::apps::{AppsReconciler, ObservedApps};
 use manifestd::plan::lane::LaneReconciler;
 use manifestd::plan::maintenance::MaintenanceReconciler;
+use manifestd::plan::pipeline::run::RunReconciler;
+use manifestd::plan::pipeline::trigger::PipelineReconciler;
 use manifestd::plan::task::TaskReconciler;
 use manifestd::plan::{Key, Plan, Reconciler, Write};
 use manifestd::resource::analyzer::AnalyzerSpec;
@@ -111,6 +113,14 @@ impl World {
             Key::Task(uid) => {
                 let task = self.wait_for(store.observe_task(uid.clone(), self.held(), budgets)).expect("the store");
                 task.map(|task| TaskReconciler::plan(&task, now)).unwrap_or_default()
+            }
+            Key::Pipeline(uid) => {
+                let pipeline = self.wait_for(store.observe_pipeline(uid.clone())).expect("the store");
+                pipeline.map(|pipeline| PipelineReconciler::plan(&pipeline, now)).unwrap_or_default()
+            }
+            Key::Run(uid) => {
+                let run = self.wait_for(store.observe_run(uid.clone())).expect("the store");
+                run.map(|run| RunReconciler::plan(&run, now)).unwrap_or_default()
             }
             Key::Tree(_) => panic!("no task in here looks at the files of its app"),
             Key::Apps => AppsReconciler::plan(&self.observe_apps(), now),
