@@ -23,6 +23,7 @@ mod report;
 pub mod request;
 mod reuse;
 mod rows;
+pub mod run_view;
 pub mod standing;
 mod tree;
 pub mod view;
