@@ -24,6 +24,8 @@ pub mod request;
 mod reuse;
 mod rows;
 pub mod run_view;
+#[cfg(test)]
+mod run_view_tests;
 pub mod standing;
 mod tree;
 pub mod view;
