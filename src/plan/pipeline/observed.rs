@@ -189,3 +189,21 @@ pub struct Applied {
     /// For any one.
     pub any: bool,
 }
+
+impl ObservedRun {
+    /// Whether it ends because its definition is gone.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        match self.removed {
+            Some(DeletionPolicy::Cancel) => true,
+            Some(DeletionPolicy::Finish) => self.status.started_at.is_none(),
+            Some(DeletionPolicy::Orphan) | None => false,
+        }
+    }
+
+    /// Whether it may begin nothing now.
+    #[must_use]
+    pub fn is_suspended(&self, now: Timestamp) -> bool {
+        self.suspension.as_ref().is_some_and(|suspension| suspension.holds(now))
+    }
+}

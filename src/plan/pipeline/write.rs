@@ -67,6 +67,13 @@ pub struct AskChild {
 pub enum ChildSpec {
     /// A task.
     Task(Box<TaskSpec>),
+    /// A task that cannot even be put together: it is made as one that has failed.
+    Broken {
+        /// Its analyzer.
+        analyzer: String,
+        /// Why, for a person.
+        message: String,
+    },
     /// A run of another pipeline, as pinned by the root run. If that is not known, the child is made as a failed one.
     Run {
         /// The pipeline's name.
