@@ -11,6 +11,7 @@ use crate::resource::attempt::AttemptId;
 use crate::resource::event::EventType;
 use crate::resource::kind::Kind;
 use crate::resource::name::Uid;
+use crate::resource::phase::Phase;
 use crate::resource::time::Timestamp;
 
 /// What became of a plan's writes.
@@ -50,7 +51,7 @@ impl Store {
 
 fn apply(connection: &Connection, write: &Write, now: Timestamp, woken: &mut Vec<Key>) -> Result<(), StoreError> {
     match write {
-        Write::Task(write) => set_task(connection, write, now),
+        Write::Task(write) => set_task(connection, write, now, woken),
         Write::OpenAttempt(open) => open_attempt(connection, open, now),
         Write::TakeUp(id) => check_open(connection, id),
         Write::CloseAttempt(close) => match close_attempt(connection, close)? {
@@ -82,38 +83,52 @@ fn apply(connection: &Connection, write: &Write, now: Timestamp, woken: &mut Vec
     }
 }
 
-fn set_task(connection: &Connection, write: &TaskWrite, now: Timestamp) -> Result<(), StoreError> {
+fn set_task(
+    connection: &Connection,
+    write: &TaskWrite,
+    now: Timestamp,
+    woken: &mut Vec<Key>,
+) -> Result<(), StoreError> {
     let status = &write.status;
-    let changed = connection
+    let run: Option<Option<String>> = connection
         .prepare_cached(
             "UPDATE task SET phase = ?3, reason = ?4, message = ?5, observed_generation = ?6, round = ?7, attempt = ?8,
                  next_at = ?9, started_at = ?10, finished_at = ?11, high = ?12, medium = ?13, low = ?14, unrated = ?15,
                  waits = ?16, recoveries = ?17, app_digest = ?18, since = iif(phase = ?3 AND round = ?7, since, ?19),
                  aside_at = iif(?11 IS NULL, NULL, aside_at), version = version + 1
-             WHERE uid = ?1 AND version = ?2",
+             WHERE uid = ?1 AND version = ?2 RETURNING run",
         )?
-        .execute(params![
-            write.uid.0,
-            write.version,
-            status.phase.as_str(),
-            status.reason.as_str(),
-            status.message,
-            status.observed_generation,
-            status.round,
-            status.attempt,
-            status.next_at.map(|at| at.0),
-            status.started_at.map(|at| at.0),
-            status.finished_at.map(|at| at.0),
-            status.findings.high,
-            status.findings.medium,
-            status.findings.low,
-            status.findings.unrated,
-            status.waits,
-            status.recoveries,
-            status.app_digest,
-            now.0,
-        ])?;
-    if changed == 1 { Ok(()) } else { Err(StoreError::Conflict) }
+        .query_row(
+            params![
+                write.uid.0,
+                write.version,
+                status.phase.as_str(),
+                status.reason.as_str(),
+                status.message,
+                status.observed_generation,
+                status.round,
+                status.attempt,
+                status.next_at.map(|at| at.0),
+                status.started_at.map(|at| at.0),
+                status.finished_at.map(|at| at.0),
+                status.findings.high,
+                status.findings.medium,
+                status.findings.low,
+                status.findings.unrated,
+                status.waits,
+                status.recoveries,
+                status.app_digest,
+                now.0,
+            ],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let Some(run) = run else { return Err(StoreError::Conflict) };
+    // Its run hears of its end, and of its starting over.
+    if status.phase != Phase::Running {
+        woken.extend(run.map(|run| Key::Run(Uid(run))));
+    }
+    Ok(())
 }
 
 fn open_attempt(connection: &Connection, open: &OpenAttempt, now: Timestamp) -> Result<(), StoreError> {

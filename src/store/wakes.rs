@@ -34,6 +34,11 @@ pub(super) const UNSETTLED: &str = "SELECT uid, NULL FROM task WHERE
          AND (removed = 1 OR cancel_round >= round
              OR (next_at IS NOT NULL AND (generation > observed_generation OR hurry_version >= version))))";
 
+/// Runs that may have something to do.
+pub(super) const RUNS: &str = "SELECT uid FROM run INDEXED BY run_active WHERE finished_at IS NULL
+     UNION SELECT uid FROM run INDEXED BY run_unsettled WHERE finished_at IS NOT NULL AND retry_round >= round
+     UNION SELECT run FROM child INDEXED BY child_open WHERE conclusion IS NULL";
+
 /// What happens later by itself.
 pub(super) const DUE: &str = "SELECT name, reason, next_at FROM task
      WHERE phase = 'Pending' AND reason <> 'Queued' AND next_at IS NOT NULL ORDER BY next_at LIMIT ?1";
@@ -50,6 +55,7 @@ impl Store {
         self.read(|connection| {
             let mut wakes = Vec::new();
             lanes(connection, &mut wakes)?;
+            pipelines(connection, &mut wakes)?;
             for query in [RUNNING, HELD, UNSETTLED, REVIVED] {
                 let mut statement = connection.prepare_cached(query)?;
                 for row in statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)))? {
@@ -86,6 +92,20 @@ impl Store {
     pub async fn phase_counts(&self) -> Result<BTreeMap<Phase, u64>, StoreError> {
         self.read(super::view::phase_counts).await
     }
+}
+
+/// Every pipeline, and every run that has not ended, or that has more to do: a person asked, or a child started over.
+fn pipelines(connection: &Connection, wakes: &mut Vec<Wake>) -> Result<(), StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT uid FROM object WHERE kind = 'Pipeline' AND removed_at IS NULL")?;
+    for uid in statement.query_map([], |row| row.get(0))? {
+        wakes.push((Key::Pipeline(Uid(uid?)), None));
+    }
+    let mut statement = connection.prepare_cached(RUNS)?;
+    for uid in statement.query_map([], |row| row.get(0))? {
+        wakes.push((Key::Run(Uid(uid?)), None));
+    }
+    Ok(())
 }
 
 fn lanes(connection: &Connection, wakes: &mut Vec<Wake>) -> Result<(), StoreError> {

@@ -1,0 +1,205 @@
+//! Making a run: the definition it is pinned to, with those of the pipelines that its steps run, and its row.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+
+use super::StoreError;
+use super::commit::{new_uid, record};
+use super::rows::json;
+use crate::plan::Key;
+use crate::plan::pipeline::DEPTH_MAX;
+use crate::plan::pipeline::render::resolve_params;
+use crate::plan::write::EventWrite;
+use crate::resource::event::EventType;
+use crate::resource::kind::Kind;
+use crate::resource::name::Uid;
+use crate::resource::outcome::one_line;
+use crate::resource::pipeline::PipelineSpec;
+use crate::resource::run::Cause;
+use crate::resource::time::Timestamp;
+
+/// A pipeline as a run is pinned to it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Definition {
+    pub(super) uid: Uid,
+    pub(super) name: String,
+    pub(super) generation: i64,
+    pub(super) revision: i64,
+    pub(super) manifest_digest: String,
+    pub(super) git_commit: Option<String>,
+    /// Digest of the spec.
+    pub(super) digest: String,
+    #[serde(skip)]
+    text: String,
+}
+
+/// A run to be made.
+pub(super) struct NewRun<'a> {
+    pub(super) name: &'a str,
+    pub(super) definition: Definition,
+    pub(super) params: Map<String, Value>,
+    pub(super) cause: Cause,
+    pub(super) scheduled_at: Option<Timestamp>,
+    /// The run that has it as a child, how deep that lies, and the pins of both.
+    pub(super) parent: Option<(Uid, u32, String)>,
+}
+
+const COLUMNS: &str = "uid, name, generation, revision, manifest_digest, git_commit, spec";
+
+fn definition(row: &Row<'_>) -> rusqlite::Result<Definition> {
+    let text: String = row.get("spec")?;
+    Ok(Definition {
+        uid: Uid(row.get("uid")?),
+        name: row.get("name")?,
+        generation: row.get("generation")?,
+        revision: row.get("revision")?,
+        manifest_digest: row.get("manifest_digest")?,
+        git_commit: row.get("git_commit")?,
+        digest: hex(&Sha256::digest(text.as_bytes())),
+        text,
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The pipeline that is declared under a name.
+pub(super) fn declared(connection: &Connection, name: &str) -> Result<Option<Definition>, StoreError> {
+    let query = format!("SELECT {COLUMNS} FROM object WHERE kind = 'Pipeline' AND name = ?1 AND removed_at IS NULL");
+    Ok(connection.prepare_cached(&query)?.query_row([name], definition).optional()?)
+}
+
+impl Definition {
+    /// The pipeline of a uid, if it is still declared.
+    pub(super) fn of_uid(connection: &Connection, uid: &Uid) -> Result<Option<Self>, StoreError> {
+        let query = format!("SELECT {COLUMNS} FROM object WHERE uid = ?1 AND kind = 'Pipeline' AND removed_at IS NULL");
+        Ok(connection.prepare_cached(&query)?.query_row([&uid.0], definition).optional()?)
+    }
+
+    /// The definition that an existing run is pinned to.
+    pub(super) fn of_run(connection: &Connection, run: &str) -> Result<Option<Self>, StoreError> {
+        let query = "SELECT r.pipeline_uid AS uid, r.pipeline AS name, r.generation, r.revision, r.manifest_digest, r.git_commit, p.spec
+             FROM run r JOIN pinned p ON p.digest = r.digest WHERE r.name = ?1";
+        Ok(connection.prepare_cached(query)?.query_row([run], definition).optional()?)
+    }
+
+    /// A pipeline that a step of a run runs, as it was when the root was made; or why there is none. With the run, its depth and its pins.
+    pub(super) fn pinned(
+        connection: &Connection,
+        run: &Uid,
+        name: &str,
+    ) -> Result<Result<(Self, (Uid, u32, String)), String>, StoreError> {
+        let (pins, depth): (String, u32) = connection
+            .prepare_cached("SELECT pins, depth FROM run WHERE uid = ?1")?
+            .query_row([&run.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if depth + 1 >= DEPTH_MAX {
+            return Ok(Err(format!("pipelines run each other {DEPTH_MAX} deep, which is surely a circle")));
+        }
+        let mut all: BTreeMap<String, Self> = json(&pins)?;
+        let Some(mut found) = all.remove(name) else {
+            return Ok(Err(format!("no Pipeline was called {name:?} when the run was made")));
+        };
+        found.text = connection
+            .prepare_cached("SELECT spec FROM pinned WHERE digest = ?1")?
+            .query_row([&found.digest], |row| row.get(0))?;
+        Ok(Ok((found, (run.clone(), depth + 1, pins))))
+    }
+
+    /// The spec.
+    pub(super) fn spec(&self) -> Result<PipelineSpec, StoreError> {
+        json(&self.text)
+    }
+
+    fn pin(&self, connection: &Connection) -> Result<(), StoreError> {
+        connection
+            .prepare_cached("INSERT INTO pinned (digest, spec) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+            .execute(params![self.digest, self.text])?;
+        Ok(())
+    }
+}
+
+/// The pipelines that a pipeline's steps run, and those that theirs run.
+fn pins(connection: &Connection, root: &Definition) -> Result<String, StoreError> {
+    let mut found: BTreeMap<String, Definition> = BTreeMap::new();
+    let mut left = vec![root.clone()];
+    while let Some(next) = left.pop() {
+        let spec = next.spec()?;
+        for name in spec.steps.iter().chain(&spec.finally).filter_map(|step| step.pipeline.as_ref()) {
+            if found.contains_key(name) {
+                continue;
+            }
+            if let Some(definition) = declared(connection, name)? {
+                definition.pin(connection)?;
+                found.insert(name.clone(), definition.clone());
+                left.push(definition);
+            }
+        }
+    }
+    serde_json::to_string(&found).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+/// Makes a run, unless one of that name is there: then `None`. One whose parameters cannot be resolved is made as one that has failed.
+pub(super) fn insert_run(
+    connection: &Connection,
+    new: NewRun<'_>,
+    now: Timestamp,
+    woken: &mut Vec<Key>,
+) -> Result<Option<Uid>, StoreError> {
+    let NewRun { name, definition, params, cause, scheduled_at, parent } = new;
+    definition.pin(connection)?;
+    let resolved = resolve_params(&definition.spec()?, &params);
+    let failure = resolved.as_ref().err().map(|why| one_line(why));
+    let values = Value::Object(resolved.unwrap_or(params)).to_string();
+    let uid = new_uid(now);
+    let (parent, depth, pins) = match parent {
+        Some((parent, depth, pins)) => (Some(parent.0), depth, pins),
+        None => (None, 0, pins(connection, &definition)?),
+    };
+    let inserted = connection
+        .prepare_cached(
+            "INSERT INTO run (uid, name, pipeline, pipeline_uid, generation, revision, manifest_digest, digest, pins, params, git_commit, cause,
+                 scheduled_at, created_at, parent, depth, phase, reason, message, finished_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
+                 iif(?17 IS NULL, 'Pending', 'Failed'), iif(?17 IS NULL, 'Queued', 'InvalidConfiguration'), coalesce(?17, ''),
+                 iif(?17 IS NULL, NULL, ?14))
+             ON CONFLICT (name) DO NOTHING",
+        )?
+        .execute(params![
+            uid.0,
+            name,
+            definition.name,
+            definition.uid.0,
+            definition.generation,
+            definition.revision,
+            definition.manifest_digest,
+            definition.digest,
+            pins,
+            values,
+            definition.git_commit,
+            cause.as_str(),
+            scheduled_at.map(|at| at.0),
+            now.0,
+            parent,
+            depth,
+            failure,
+        ])?;
+    if inserted == 0 {
+        return Ok(None);
+    }
+    let event = EventWrite {
+        uid: uid.clone(),
+        kind: Kind::Run,
+        name: name.to_owned(),
+        event_type: if failure.is_some() { EventType::Warning } else { EventType::Normal },
+        reason: if failure.is_some() { "Failed" } else { "Created" },
+        message: failure.unwrap_or_else(|| format!("{cause}, revision {} of {}", definition.revision, definition.name)),
+    };
+    record(connection, &event, now)?;
+    woken.push(Key::Run(uid.clone()));
+    woken.extend(parent.map(|parent| Key::Run(Uid(parent))));
+    Ok(Some(uid))
+}
