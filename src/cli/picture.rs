@@ -5,6 +5,7 @@ use rusqlite::Connection;
 
 use crate::plan::pipeline::graph::{Graph, Node};
 use crate::plan::pipeline::observed::ObservedRun;
+use crate::plan::pipeline::run::waits_for_a_person;
 use crate::plan::pipeline::steps::standings;
 use crate::resource::name::Uid;
 use crate::resource::pipeline::{PipelineSpec, Step};
@@ -83,7 +84,7 @@ impl Picture {
         let mut picture = Self::of_graph(&run.graph);
         picture.title = format!("run/{}", run.name);
         for (step, standing) in picture.steps.iter_mut().zip(standings(run, now)) {
-            let is_asked = standing.reason == Reason::WaitingForApproval && !run.status.phase.is_terminal();
+            let is_asked = waits_for_a_person(&standing) && !run.status.phase.is_terminal();
             step.standing = Some(StepStanding {
                 phase: standing.phase,
                 reason: standing.reason,
