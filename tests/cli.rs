@@ -6,6 +6,8 @@
 mod pools;
 #[path = "cli/reading.rs"]
 mod reading;
+#[path = "cli/runs.rs"]
+mod runs;
 #[path = "cli/usage.rs"]
 mod usage;
 #[path = "cli/waiting.rs"]

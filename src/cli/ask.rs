@@ -1,9 +1,10 @@
-//! `manifestd cancel` and `manifestd retry`: what people ask of tasks.
+//! `manifestd cancel` and `manifestd retry`: what people ask of tasks and runs.
 
 use std::io::Write;
 
 use anyhow::bail;
 
+use super::ask_runs::{self, CancelRunArgs, RetryRunArgs};
 use super::context::Context;
 use super::exit::{Exit, refused};
 use super::names;
@@ -20,21 +21,29 @@ const TASKS_PER_REQUEST: usize = 1000;
 
 /// Arguments of `cancel`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "A cancelled task stays Cancelled until its spec changes or somebody asks for a retry.")]
+#[command(after_help = "A cancelled task stays Cancelled until its spec changes or somebody asks for a retry.
+A cancelled run ends what is under way, and runs what it runs finally, unless --finally is given.")]
 pub(crate) struct CancelArgs {
-    /// Names of tasks
-    #[arg(value_name = "TASK", required_unless_present = "selector")]
+    /// Names of tasks and runs; run/NAME where a task has that name, too
+    #[arg(value_name = "TASK|RUN", required_unless_present = "selector")]
     tasks: Vec<String>,
     /// Also all pending and running tasks with these labels
     #[arg(short = 'l', long, value_name = "LABELS")]
     selector: Option<Selector>,
+    #[command(flatten)]
+    of_runs: CancelRunArgs,
 }
 
 /// Arguments of `retry`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "A run that has ended begins another round: it keeps to its spec, and to what succeeded.
+
+Examples:
+  manifestd retry lint-demo
+  manifestd retry study-3 --from analyse --dry-run")]
 pub(crate) struct RetryArgs {
-    /// Names of tasks
-    #[arg(value_name = "TASK", required_unless_present_any = ["selector", "all_failed"])]
+    /// Names of tasks and runs; run/NAME where a task has that name, too
+    #[arg(value_name = "TASK|RUN", required_unless_present_any = ["selector", "all_failed"])]
     tasks: Vec<String>,
     /// All tasks with these labels that are not running; with --all-failed only the failed ones of them
     #[arg(short = 'l', long, value_name = "LABELS")]
@@ -45,6 +54,8 @@ pub(crate) struct RetryArgs {
     /// Really run them, though spec.cache allows to take a stored result
     #[arg(long)]
     no_cache: bool,
+    #[command(flatten)]
+    of_runs: RetryRunArgs,
 }
 
 /// Runs `cancel`.
@@ -53,8 +64,14 @@ pub(crate) async fn cancel(context: &Context, args: &CancelArgs) -> anyhow::Resu
         let open = task.task.as_ref().is_some_and(|task| !task.status.phase.is_terminal());
         open && args.selector.as_ref().is_some_and(|selector| selector.matches(&task.labels))
     };
-    let tasks = select(context, &args.tasks, args.selector.is_some(), is_wanted)?;
-    requested(
+    let (named, runs) = ask_runs::parted(context, &args.tasks)?;
+    let (tasks_too, runs_only) = (!named.is_empty() || args.selector.is_some(), named.is_empty() && !runs.is_empty());
+    let of_runs = ask_runs::cancel(context, runs, &args.of_runs, tasks_too).await?;
+    if runs_only && args.selector.is_none() {
+        return Ok(of_runs);
+    }
+    let tasks = select(context, &named, args.selector.is_some(), is_wanted)?;
+    let of_tasks = requested(
         context,
         tasks,
         |tasks| Request::Cancel { tasks },
@@ -64,7 +81,8 @@ pub(crate) async fn cancel(context: &Context, args: &CancelArgs) -> anyhow::Resu
             _ => ("cancellation requested".into(), true),
         },
     )
-    .await
+    .await?;
+    Ok(if of_tasks == Exit::Ok { of_runs } else { of_tasks })
 }
 
 /// Runs `retry`.
@@ -76,8 +94,14 @@ pub(crate) async fn retry(context: &Context, args: &RetryArgs) -> anyhow::Result
         fits && args.selector.as_ref().is_none_or(|selector| selector.matches(&task.labels))
     };
     let many = args.selector.is_some() || args.all_failed;
-    let tasks = select(context, &args.tasks, many, is_wanted)?;
-    requested(
+    let (named, runs) = ask_runs::parted(context, &args.tasks)?;
+    let runs_only = named.is_empty() && !runs.is_empty() && !many;
+    let of_runs = ask_runs::retry(context, runs, &args.of_runs, !named.is_empty() || many).await?;
+    if runs_only {
+        return Ok(of_runs);
+    }
+    let tasks = select(context, &named, many, is_wanted)?;
+    let of_tasks = requested(
         context,
         tasks,
         |tasks| Request::Retry { tasks, no_cache: args.no_cache },
@@ -90,7 +114,8 @@ pub(crate) async fn retry(context: &Context, args: &RetryArgs) -> anyhow::Result
             _ => ("another run requested".into(), true),
         },
     )
-    .await
+    .await?;
+    Ok(if of_tasks == Exit::Ok { of_runs } else { of_tasks })
 }
 
 /// The named tasks, and with `many` every one that is wanted.

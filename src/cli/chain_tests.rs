@@ -37,6 +37,7 @@ fn object(kind: Kind, name: &str, spec: serde_json::Value) -> ObjectView {
         task: None,
         app: (kind == Kind::App).then_some(AppView { app_set: None, missing_since: None, tree: None }),
         conditions: Vec::new(),
+        run: None,
     }
 }
 

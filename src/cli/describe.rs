@@ -11,7 +11,7 @@ use super::merged::{self, RoundResult};
 use super::out::{Out, clean};
 use super::replicas::{table_of, usable};
 use super::table::{self, Columns};
-use super::{events, names, rows};
+use super::{events, names, rows, run_describe};
 use crate::manifest::to_yaml;
 use crate::plan::merge::MergedTool;
 use crate::resource::kind::Kind;
@@ -78,7 +78,12 @@ fn describe(context: &Context, connection: &Connection, object: &ObjectView, out
         Kind::App => app(connection, object, now, out)?,
         Kind::Analyzer => analyzer(connection, object, &beside, out)?,
         Kind::Pool => pool(connection, object, &beside, now, out)?,
-        Kind::Pipeline | Kind::Run => {}
+        Kind::Pipeline => run_describe::pipeline(connection, object, now, out)?,
+        Kind::Run => {
+            if let Some(run) = &object.run {
+                run_describe::run(connection, run, now, out)?;
+            }
+        }
         Kind::AppSet => {
             line(out, "Apps", &beside.found.get(&object.name).copied().unwrap_or(0).to_string())?;
             line(out, "Suspect", item::suspect(object).unwrap_or("no"))?;
@@ -316,11 +321,11 @@ fn conditions(object: &ObjectView, out: &mut Out) -> io::Result<()> {
 }
 
 /// A table below a title.
-fn indented(out: &mut Out, header: &[&'static str], rows: &[Vec<String>]) -> io::Result<()> {
+pub(super) fn indented(out: &mut Out, header: &[&'static str], rows: &[Vec<String>]) -> io::Result<()> {
     Columns::new(header).indented().write(out, rows, false)
 }
 
-fn line(out: &mut Out, key: &str, value: &str) -> io::Result<()> {
+pub(super) fn line(out: &mut Out, key: &str, value: &str) -> io::Result<()> {
     writeln!(out, "{:<14} {}", format!("{key}:"), clean(value))
 }
 
@@ -337,7 +342,7 @@ fn pairs(out: &mut Out, key: &str, map: &std::collections::BTreeMap<String, Stri
 }
 
 /// A moment, and how far it is from now.
-fn moment(at: Timestamp, now: Timestamp) -> String {
+pub(super) fn moment(at: Timestamp, now: Timestamp) -> String {
     if at > now {
         format!("{at} (in {})", table::length(at.since(now)))
     } else {

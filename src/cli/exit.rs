@@ -33,7 +33,7 @@ pub(crate) const HELP: &str = "Exit codes:
   0  ok
   1  the answer is no: nothing of that name, a condition not met, problems found
   2  the command line is wrong, or the command cannot run
-  3  it did not happen in time (wait --timeout)
+  3  it did not happen in time (wait --timeout, run --wait --timeout)
   4  the state directory is in use by another manifestd
   5  a second signal stopped serve before running attempts had ended";
 

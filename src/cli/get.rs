@@ -15,6 +15,7 @@ use super::exit::Exit;
 use super::item::{self, Beside};
 use super::names;
 use super::out::{Out, note};
+use super::problems;
 use super::rows;
 use super::selector::Selector;
 use super::sort::sort;
@@ -22,6 +23,8 @@ use super::stuck;
 use super::table::Columns;
 use crate::manifest::to_yaml;
 use crate::resource::kind::Kind;
+use crate::resource::phase::Phase;
+use crate::store::run_view::{self, RunFilter};
 use crate::store::view::{self, Filter, ObjectView};
 
 /// Arguments of `get`.
@@ -31,25 +34,32 @@ use crate::store::view::{self, Filter, ObjectView};
   manifestd get task/lint-demo -o yaml
   manifestd get tasks,apps --sort-by .spec.priority
   manifestd get tasks --stuck
+  manifestd get runs --pipeline study --phase Failed
   manifestd get problems
 
 FINDINGS(H/M/L) counts high, medium and low findings; `+n` are those whose severity the tool did not say.")]
 pub(crate) struct Args {
-    /// `tasks`, `apps`, `analyzers`, `appsets`, `pools` (several with commas), `all`, or `problems`; then names, or KIND/NAME
+    /// `tasks`, `apps`, `analyzers`, `appsets`, `pools`, `pipelines`, `runs` (several with commas), `all`, or `problems`; then names, or KIND/NAME
     #[arg(required = true, value_name = "KIND|all|problems [NAME]")]
-    what: Vec<String>,
+    pub(super) what: Vec<String>,
     /// Only objects with these labels: KEY=VALUE, KEY!=VALUE, KEY, !KEY, several with commas
     #[arg(short = 'l', long, value_name = "LABELS")]
-    selector: Option<Selector>,
+    pub(super) selector: Option<Selector>,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
+    pub(super) output: Format,
     /// Go on printing what changes
     #[arg(short, long)]
-    watch: bool,
+    pub(super) watch: bool,
     /// Also objects whose manifest was removed
     #[arg(long)]
     removed: bool,
+    /// Only runs of this pipeline
+    #[arg(long, value_name = "PIPELINE")]
+    pipeline: Option<String>,
+    /// Only tasks and runs in this phase
+    #[arg(long, value_name = "PHASE", value_parser = phase)]
+    phase: Option<Phase>,
     /// Sort by a column (name, age, phase, ...) or a field (.spec.priority)
     #[arg(long, value_name = "FIELD")]
     sort_by: Option<String>,
@@ -58,12 +68,12 @@ pub(crate) struct Args {
     stuck: bool,
     /// Print no column titles
     #[arg(long)]
-    no_headers: bool,
+    pub(super) no_headers: bool,
 }
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// Columns
     #[default]
     Table,
@@ -77,6 +87,13 @@ enum Format {
     Name,
 }
 
+/// A phase in any case.
+fn phase(text: &str) -> Result<Phase, String> {
+    let found = Phase::ALL.iter().find(|phase| phase.as_str().eq_ignore_ascii_case(text));
+    let words = || Phase::ALL.iter().map(|phase| phase.as_str()).collect::<Vec<_>>().join(", ");
+    found.copied().ok_or_else(|| format!("phases: {}", words()))
+}
+
 /// What to list.
 struct Wanted {
     kinds: Vec<Kind>,
@@ -88,7 +105,7 @@ struct Wanted {
 pub(crate) async fn run(context: &Context, args: Args) -> anyhow::Result<Exit> {
     let mut out = Out::new(context.colour);
     if args.what.first().is_some_and(|word| matches!(word.as_str(), "problems" | "problem")) {
-        return problems(context, &args, &mut out);
+        return problems::problems(context, &args, &mut out);
     }
     let wanted = wanted(&args.what)?;
     let connection = context.open()?;
@@ -163,7 +180,7 @@ fn wanted(words: &[String]) -> anyhow::Result<Wanted> {
         }
         // What runs first, then what it runs on.
         return Ok(Wanted {
-            kinds: vec![Kind::Task, Kind::App, Kind::AppSet, Kind::Analyzer, Kind::Pool],
+            kinds: vec![Kind::Run, Kind::Pipeline, Kind::Task, Kind::App, Kind::AppSet, Kind::Analyzer, Kind::Pool],
             names: Vec::new(),
         });
     }
@@ -194,8 +211,10 @@ fn load(
     let mut objects = Vec::new();
     if wanted.names.is_empty() {
         for kind in &wanted.kinds {
-            let filter = Filter { name: None, removed: args.removed };
-            objects.extend(view::objects(connection, *kind, &filter)?);
+            objects.extend(match kind {
+                Kind::Run => listed_runs(connection, args)?,
+                _ => view::objects(connection, *kind, &Filter { name: None, removed: args.removed })?,
+            });
         }
     } else {
         for (kind, name) in &wanted.names {
@@ -208,6 +227,15 @@ fn load(
             objects.push(object);
         }
     }
+    if let Some(phase) = args.phase {
+        let of = |object: &ObjectView| match (&object.task, &object.run) {
+            (Some(task), _) => Some(task.status.phase),
+            (None, Some(run)) => Some(run.status.phase),
+            (None, None) => None,
+        };
+        objects.retain(|object| of(object) == Some(phase));
+    }
+    let beside = beside.with_runs(connection, &objects)?;
     moment.finish()?;
     if let Some(selector) = &args.selector {
         objects.retain(|object| selector.matches(&object.labels));
@@ -216,6 +244,16 @@ fn load(
         sort(&mut objects, &beside, field)?;
     }
     Ok((objects, beside))
+}
+
+/// The runs that are asked for, newest first.
+fn listed_runs(connection: &Connection, args: &Args) -> anyhow::Result<Vec<ObjectView>> {
+    let filter = RunFilter { pipeline: args.pipeline.clone(), phase: args.phase, ..RunFilter::default() };
+    let runs = run_view::runs(connection, &filter)?;
+    if runs.len() as u32 >= run_view::RUNS_MAX {
+        note(format_args!("note: only the latest {} runs are listed; --pipeline and --phase narrow it", runs.len()));
+    }
+    Ok(runs.into_iter().map(run_view::object).collect())
 }
 
 fn tables(objects: &[ObjectView], beside: &Beside, args: &Args, wanted: &Wanted, out: &mut Out) -> std::io::Result<()> {
@@ -308,61 +346,4 @@ fn print_changed(
             Ok(())
         }
     }
-}
-
-fn problems(context: &Context, args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
-    if args.what.len() > 1 || args.selector.is_some() || args.watch {
-        bail!("`get problems` takes no names, labels or --watch");
-    }
-    let connection = context.open()?;
-    let problems = view::problems(&connection)?;
-    let wide = args.output == Format::Wide;
-    match args.output {
-        Format::Json | Format::Yaml => {
-            let items = problems.iter().map(|problem| serde_json::to_value(problem).unwrap_or_default()).collect();
-            let whole = item::list(items);
-            if args.output == Format::Json { out.json(&whole)? } else { out.write_all(to_yaml(&whole).as_bytes())? }
-        }
-        Format::Name => {
-            problems.iter().try_for_each(|problem| writeln!(out, "{}", super::out::clean(&problem.file)))?
-        }
-        Format::Table | Format::Wide if problems.is_empty() => {}
-        Format::Table | Format::Wide => {
-            let rows: Vec<Vec<String>> = problems
-                .into_iter()
-                .map(|problem| {
-                    let place = format!("{}:{}:{}", problem.file, problem.place.line, problem.place.column);
-                    let severity = if problem.is_error() { "error" } else { "warning" };
-                    let mut row = vec![place, problem.code.into_owned(), problem.message];
-                    if wide {
-                        row.extend([severity.to_owned(), problem.help.unwrap_or_default()]);
-                    }
-                    row
-                })
-                .collect();
-            let header: &[_] = if wide {
-                &["FILE:LINE:COL", "CODE", "MESSAGE", "SEVERITY", "HELP"]
-            } else {
-                &["FILE:LINE:COL", "CODE", "MESSAGE"]
-            };
-            Columns::new(header).write(out, &rows, args.no_headers)?;
-            out.flush()?;
-            say_conditions(&connection)?;
-            return Ok(Exit::Ok);
-        }
-    }
-    out.flush()?;
-    if !matches!(args.output, Format::Json | Format::Yaml) {
-        note(format_args!("No problems found in {}.", context.manifests.display()));
-        say_conditions(&connection)?;
-    }
-    Ok(Exit::Ok)
-}
-
-/// What holds of the manifests directory as a whole, such as a blown fuse.
-fn say_conditions(connection: &Connection) -> anyhow::Result<()> {
-    for condition in view::directory_conditions(connection)?.iter().filter(|condition| condition.status == "True") {
-        note(super::out::clean(&format!("{} ({}): {}", condition.condition, condition.reason, condition.message)));
-    }
-    Ok(())
 }

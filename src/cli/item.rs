@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::merged::{self, RoundResult};
 use super::replicas::{Replica, replicas, usable};
+use super::run_rows::{self, RunFacts};
 use crate::config::Settings;
 use crate::plan::replica::ReplicaFacts;
 use crate::resource::analyzer::AnalyzerSpec;
@@ -29,6 +30,8 @@ pub(crate) struct Beside {
     pub(crate) found: BTreeMap<String, u64>,
     /// What is known of the replicas of each analyzer.
     pub(crate) known: BTreeMap<String, Vec<ReplicaFacts>>,
+    /// How runs and pipelines stand; empty until [`Beside::with_runs`].
+    pub(crate) runs: RunFacts,
     /// Replicas that the settings give instead of the manifests, by request type.
     pub(crate) settings: Settings,
 }
@@ -47,6 +50,7 @@ impl Beside {
             pools: BTreeMap::new(),
             found: BTreeMap::new(),
             known: BTreeMap::new(),
+            runs: RunFacts::default(),
             settings: settings.clone(),
         };
         if kinds.contains(&Kind::Analyzer) {
@@ -73,6 +77,16 @@ impl Beside {
 }
 
 impl Beside {
+    /// With how those of the objects stand that are runs or pipelines.
+    pub(crate) fn with_runs(
+        mut self,
+        connection: &rusqlite::Connection,
+        objects: &[ObjectView],
+    ) -> anyhow::Result<Self> {
+        self.runs = RunFacts::read(connection, objects, self.now)?;
+        Ok(self)
+    }
+
     /// The replicas of an analyzer as they are known.
     pub(crate) fn replicas(&self, object: &ObjectView) -> Vec<Replica> {
         let known = self.known.get(&object.name).map(Vec::as_slice).unwrap_or_default();
@@ -182,7 +196,8 @@ fn status(object: &ObjectView, beside: &Beside) -> Value {
             put_time(&mut status, "freeTime", found.and_then(|found| found.free_at));
             status
         }
-        Kind::Pipeline | Kind::Run => Map::new(),
+        Kind::Pipeline => run_rows::pipeline_status(object, beside),
+        Kind::Run => run_rows::run_status(object, beside),
         Kind::AppSet => {
             let mut status = Map::new();
             status.insert("apps".into(), json!(beside.found.get(&object.name).copied().unwrap_or(0)));
@@ -228,7 +243,7 @@ fn tools(of: &RoundResult) -> Vec<Value> {
     tools.collect()
 }
 
-fn put_time(map: &mut Map<String, Value>, key: &str, time: Option<Timestamp>) {
+pub(crate) fn put_time(map: &mut Map<String, Value>, key: &str, time: Option<Timestamp>) {
     if let Some(time) = time {
         map.insert(key.into(), json!(time.rfc3339()));
     }

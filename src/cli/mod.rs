@@ -7,6 +7,7 @@ mod advice;
 mod analyzer;
 mod apply;
 mod ask;
+mod ask_runs;
 mod chain;
 mod chain_app;
 mod chain_pool;
@@ -24,6 +25,7 @@ pub mod exit;
 mod explain;
 mod files;
 mod get;
+mod graph;
 mod item;
 mod known;
 mod logs;
@@ -31,12 +33,19 @@ mod merged;
 mod names;
 mod orphans;
 mod out;
+mod picture;
+mod problems;
 mod progress;
 mod reconcile;
 mod replicas;
 pub mod request;
 mod results;
 mod rows;
+mod run;
+mod run_ask;
+mod run_describe;
+mod run_rows;
+mod run_why;
 mod schema;
 pub mod selector;
 mod serve;
@@ -46,6 +55,9 @@ mod stop;
 mod stuck;
 mod systemd;
 mod table;
+mod told;
+mod tree;
+mod tree_text;
 mod unwell;
 mod validate;
 mod version;
@@ -104,10 +116,28 @@ enum Command {
     Apply(apply::Args),
     /// Remove manifests from the manifests directory
     Delete(delete::Args),
-    /// Cancel tasks that are pending or running
+    /// Cancel tasks and runs that are pending or running
     Cancel(ask::CancelArgs),
-    /// Run finished tasks again, and try waiting ones now
+    /// Run finished tasks again, and try waiting ones now; begin another round of a run
     Retry(ask::RetryArgs),
+    /// Make a run of a pipeline, and wait for it if asked
+    Run(run::RunArgs),
+    /// Make a new run like an older one
+    Rerun(run::RerunArgs),
+    /// Let a run begin nothing more, or a pipeline make no runs by itself
+    Suspend(run_ask::SuspendArgs),
+    /// End a suspension
+    Resume(run_ask::ResumeArgs),
+    /// Say yes where a run waits for a person
+    Approve(run_ask::DecideArgs),
+    /// Say no where a run waits for a person
+    Reject(run_ask::DecideArgs),
+    /// Make the runs of a schedule's past slots
+    Backfill(run_ask::BackfillArgs),
+    /// Show the steps of a run with their children, once or live
+    Tree(tree::Args),
+    /// Draw the steps of a run or a pipeline as Mermaid, DOT or SVG
+    Graph(graph::Args),
     /// Check manifests without a controller
     Validate(validate::Args),
     /// Print the JSON Schema of manifests
@@ -170,6 +200,15 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Delete(args) => delete::run(&context, &args).await,
         Command::Cancel(args) => ask::cancel(&context, &args).await,
         Command::Retry(args) => ask::retry(&context, &args).await,
+        Command::Run(args) => run::run(&context, &args).await,
+        Command::Rerun(args) => run::rerun(&context, &args).await,
+        Command::Suspend(args) => run_ask::suspend(&context, &args).await,
+        Command::Resume(args) => run_ask::resume(&context, &args).await,
+        Command::Approve(args) => run_ask::decide(&context, &args, true).await,
+        Command::Reject(args) => run_ask::decide(&context, &args, false).await,
+        Command::Backfill(args) => run_ask::backfill(&context, &args).await,
+        Command::Tree(args) => tree::run(&context, &args).await,
+        Command::Graph(args) => graph::run(&context, &args),
         Command::Validate(args) => validate::run(&context, &args),
         Command::Config(args) => config::run(&context, &args),
         Command::Status(args) => status::run(&context, &args).await,

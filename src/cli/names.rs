@@ -6,7 +6,10 @@ use super::exit::refused;
 use super::out::clean;
 use crate::manifest::suggest::did_you_mean;
 use crate::resource::kind::Kind;
+use crate::resource::object::Spec;
+use crate::resource::pipeline::PipelineSpec;
 use crate::store::glance;
+use crate::store::run_view::{self, RunView};
 use crate::store::view::{self, Filter, ObjectView};
 
 /// The kind of a word such as `task`, `tasks` or `Task`.
@@ -18,7 +21,8 @@ pub(crate) fn kind(word: &str) -> anyhow::Result<Kind> {
         return Ok(kind);
     }
     let words = Kind::ALL.iter().map(|kind| kind.plural());
-    let hint = did_you_mean(word, words).unwrap_or_else(|| "kinds: analyzers, apps, appsets, pools, tasks".into());
+    let hint = did_you_mean(word, words)
+        .unwrap_or_else(|| "kinds: analyzers, apps, appsets, pipelines, pools, runs, tasks".into());
     bail!("there is no kind \"{}\"; {hint}", clean(word))
 }
 
@@ -72,6 +76,83 @@ pub(crate) fn find(connection: &rusqlite::Connection, kind: Kind, name: &str) ->
     match view::objects(connection, kind, &filter)?.pop() {
         Some(object) => Ok(object),
         None => Err(unknown(connection, kind, name)),
+    }
+}
+
+/// What a word names where a run or a pipeline is expected.
+pub(crate) enum RunOrPipeline {
+    /// A run.
+    Run(Box<RunView>),
+    /// A pipeline.
+    Pipeline(Box<ObjectView>),
+}
+
+/// The run or pipeline in `run/NAME`, `pipeline/NAME` or `NAME`; a name of both is the run's.
+///
+/// # Errors
+/// When there is neither; ends with exit code 1.
+pub(crate) fn run_or_pipeline(connection: &rusqlite::Connection, word: &str) -> anyhow::Result<RunOrPipeline> {
+    let (only, name) = match word.split_once('/') {
+        None => (None, word),
+        Some((prefix, name)) => match kind(prefix)? {
+            found @ (Kind::Run | Kind::Pipeline) => (Some(found), name),
+            other => bail!("\"{}\" is neither a run nor a pipeline, but a {}", clean(word), other.singular()),
+        },
+    };
+    if only != Some(Kind::Pipeline)
+        && let Some(run) = run_view::run(connection, name)?
+    {
+        return Ok(RunOrPipeline::Run(Box::new(run)));
+    }
+    if only == Some(Kind::Run) {
+        return Err(unknown(connection, Kind::Run, name));
+    }
+    let filter = Filter { name: Some(name.to_owned()), removed: true };
+    match (view::objects(connection, Kind::Pipeline, &filter)?.pop(), only) {
+        (Some(pipeline), _) => Ok(RunOrPipeline::Pipeline(Box::new(pipeline))),
+        (None, None) => Err(unknown(connection, Kind::Run, name)),
+        (None, Some(kind)) => Err(unknown(connection, kind, name)),
+    }
+}
+
+/// A run by `NAME` or `run/NAME`.
+///
+/// # Errors
+/// When there is none, with the nearest name; ends with exit code 1.
+pub(crate) fn run(connection: &rusqlite::Connection, word: &str) -> anyhow::Result<RunView> {
+    let name = of_kind(Kind::Run, word)?;
+    match run_view::run(connection, name)? {
+        Some(run) => Ok(run),
+        None => Err(unknown(connection, Kind::Run, name)),
+    }
+}
+
+/// The task or the run in `task/NAME`, `run/NAME` or `NAME`; a name of both is the task's.
+///
+/// # Errors
+/// When there is neither; ends with exit code 1.
+pub(crate) fn task_or_run(connection: &rusqlite::Connection, word: &str) -> anyhow::Result<ObjectView> {
+    match word.split_once('/') {
+        Some((prefix, name)) => match kind(prefix)? {
+            found @ (Kind::Run | Kind::Task) => find(connection, found, name),
+            other => bail!("\"{}\" is neither a task nor a run, but a {}", clean(word), other.singular()),
+        },
+        None => find(connection, Kind::Task, word).or_else(|error| match run_view::run(connection, word)? {
+            Some(run) => Ok(run_view::object(run)),
+            None => Err(error),
+        }),
+    }
+}
+
+/// The spec of a pipeline.
+///
+/// # Errors
+/// When the database holds something else.
+pub(crate) fn pipeline_spec(object: &ObjectView) -> anyhow::Result<PipelineSpec> {
+    match Spec::from_value(object.kind, object.spec.clone()) {
+        Ok(Spec::Pipeline(spec)) => Ok(*spec),
+        Ok(_) => bail!("{} {:?} is no pipeline", object.kind.singular(), object.name),
+        Err(error) => bail!("the spec of pipeline {:?} cannot be read: {error}", object.name),
     }
 }
 

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::item::{Beside, analyzer, suspect};
 use super::replicas::usable;
+use super::run_rows;
 use super::table;
 use crate::resource::kind::Kind;
 use crate::resource::phase::Phase;
@@ -25,8 +26,14 @@ pub(crate) fn header(kind: Kind, wide: bool) -> Vec<&'static str> {
             (&["NAME", "TYPE", "READY", "CAPACITY", "INFLIGHT", "DRAINING", "AGE"], &["RUNS", "FILE:LINE"])
         }
         Kind::Pool => (&["NAME", "SLOTS", "USED", "DRAINING", "WAITING", "RATE", "AGE"], &["FREE", "FILE:LINE"]),
-        Kind::Pipeline => (&["NAME", "AGE"], &["FILE:LINE"]),
-        Kind::Run => (&["NAME", "AGE"], &[]),
+        Kind::Pipeline => (
+            &["NAME", "STEPS", "SCHEDULE", "NEXT", "LAST RUN", "PHASE", "SUSPENDED", "AGE"],
+            &["GENERATION", "FILE:LINE"],
+        ),
+        Kind::Run => (
+            &["NAME", "PIPELINE", "CAUSE", "PHASE", "REASON", "DONE", "FAILED", "DURATION", "AGE"],
+            &["ROUND", "REVISION", "SCHEDULED", "SUSPENDED", "WITHIN", "NEXT", "MESSAGE"],
+        ),
         Kind::AppSet => (&["NAME", "ROOT", "PATTERN", "APPS", "SUSPECT", "AGE"], &["MESSAGE", "FILE:LINE"]),
     };
     if wide { [narrow, more].concat() } else { narrow.to_vec() }
@@ -40,7 +47,8 @@ pub(crate) fn row(object: &ObjectView, beside: &Beside, wide: bool, prefix: bool
         Kind::App => app(object, beside),
         Kind::Analyzer => runs(object, beside),
         Kind::AppSet => set(object, beside),
-        Kind::Pipeline | Kind::Run => (Vec::new(), Vec::new()),
+        Kind::Pipeline => run_rows::pipeline(object, beside),
+        Kind::Run => run_rows::run(object, beside),
         Kind::Pool => pool(object, beside),
     };
     row.insert(0, name);
@@ -149,7 +157,7 @@ fn words(list: &Value) -> Vec<String> {
     items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect()
 }
 
-fn or_nothing(text: &str) -> String {
+pub(crate) fn or_nothing(text: &str) -> String {
     if text.is_empty() { NOTHING.into() } else { text.to_owned() }
 }
 

@@ -87,22 +87,27 @@ fn colour(word: &str) -> Option<Color> {
         "Running" => Some(Color::Blue),
         "PartialSuccess" | "Warning" | "Unavailable" | "Interrupted" => Some(Color::Yellow),
         "Failed" | "NotRun" | "TimedOut" | "HeartbeatLost" | "ProtocolError" => Some(Color::Red),
-        "Cancelled" => Some(Color::DarkGrey),
+        "Cancelled" | "Skipped" => Some(Color::DarkGrey),
         _ => None,
     }
 }
 
 /// A phase as on a line of its own, coloured when wanted.
 pub(crate) fn phase(phase: Phase, coloured: bool) -> String {
-    let code = match colour(phase.as_str()) {
+    word(phase.as_str(), coloured)
+}
+
+/// A phase of whatever it may be, coloured when wanted.
+pub(crate) fn word(word: &str, coloured: bool) -> String {
+    let code = match colour(word) {
         Some(Color::Green) => "32",
         Some(Color::Blue) => "34",
         Some(Color::Yellow) => "33",
         Some(Color::Red) => "31",
         Some(Color::DarkGrey) => "90",
-        _ => return phase.to_string(),
+        _ => return word.to_owned(),
     };
-    if coloured { format!("\u{1b}[{code}m{phase}\u{1b}[0m") } else { phase.to_string() }
+    if coloured { format!("\u{1b}[{code}m{word}\u{1b}[0m") } else { word.to_owned() }
 }
 
 /// How long something is ago, as kubectl writes it: `45s`, `7m12s`, `3h5m`, `2d4h`, `40d`.

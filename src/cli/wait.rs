@@ -1,4 +1,4 @@
-//! `manifestd wait`: waits until tasks are as expected, for scripts.
+//! `manifestd wait`: waits until tasks and runs are as expected, for scripts.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -31,11 +31,12 @@ const LEFT_SHOWN_MAX: usize = 5;
 Examples:
   manifestd wait lint-demo --for=phase=Completed,PartialSuccess --timeout 10m
   manifestd wait --all --for=terminal
+  manifestd wait run/study-3 --for=phase=Completed --timeout 2h
   manifestd wait old-task --for=delete"
 )]
 pub(crate) struct Args {
-    /// Names of tasks
-    #[arg(value_name = "TASK", required_unless_present_any = ["selector", "all"])]
+    /// Names of tasks, or of runs as run/NAME
+    #[arg(value_name = "TASK|RUN", required_unless_present_any = ["selector", "all"])]
     tasks: Vec<String>,
     /// What to wait for: phase=PHASE, terminal, delete; several with commas, of which one is enough
     #[arg(long = "for", value_name = "CONDITION", default_value = "terminal")]
@@ -83,6 +84,9 @@ impl FromStr for Condition {
     }
 }
 
+/// The kind, a task or a run, and the name.
+type Named = (Kind, String);
+
 /// How a task stands towards what is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
@@ -95,7 +99,7 @@ enum Standing {
 /// Runs `wait`.
 pub(crate) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
     let connection = context.open()?;
-    let tasks = tasks(&connection, args)?;
+    let tasks = named(&connection, args)?;
     if tasks.is_empty() {
         return Err(refused("no tasks match, so there is nothing to wait for"));
     }
@@ -113,24 +117,29 @@ pub(crate) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
 }
 
 /// The names to wait for.
-fn tasks(connection: &rusqlite::Connection, args: &Args) -> anyhow::Result<Vec<String>> {
+fn named(connection: &rusqlite::Connection, args: &Args) -> anyhow::Result<Vec<Named>> {
     let mut tasks = Vec::new();
     for word in &args.tasks {
-        let name = names::of_kind(Kind::Task, word)?;
         // What is gone already is just what `delete` waits for.
-        if !args.condition.delete {
-            let task = names::find(connection, Kind::Task, name)?;
-            if task.removed_at.is_some() {
-                bail!(super::exit::Refused(format!("task \"{name}\" was removed")));
-            }
+        if args.condition.delete {
+            let (prefix, name) = word.split_once('/').unwrap_or(("task", word));
+            tasks.push(match names::kind(prefix)? {
+                kind @ (Kind::Task | Kind::Run) => (kind, name.to_owned()),
+                kind => bail!("\"{}\" is neither a task nor a run", kind.singular()),
+            });
+            continue;
         }
-        tasks.push(name.to_owned());
+        let found = names::task_or_run(connection, word)?;
+        if found.removed_at.is_some() {
+            bail!(super::exit::Refused(format!("task \"{}\" was removed", found.name)));
+        }
+        tasks.push((found.kind, found.name));
     }
     if args.all || args.selector.is_some() {
         let all = view::objects(connection, Kind::Task, &Filter::default())?;
         let is_wanted =
             |task: &ObjectView| args.selector.as_ref().is_none_or(|selector| selector.matches(&task.labels));
-        tasks.extend(all.into_iter().filter(is_wanted).map(|task| task.name));
+        tasks.extend(all.into_iter().filter(is_wanted).map(|task| (Kind::Task, task.name)));
     }
     tasks.sort();
     tasks.dedup();
@@ -140,7 +149,7 @@ fn tasks(connection: &rusqlite::Connection, args: &Args) -> anyhow::Result<Vec<S
 async fn until(
     watched: &mut Watched,
     args: &Args,
-    waiting: &mut Vec<String>,
+    waiting: &mut Vec<Named>,
     context: &Context,
 ) -> anyhow::Result<Exit> {
     let mut out = Out::new(context.colour);
@@ -149,13 +158,14 @@ async fn until(
         watched.changed().await?;
         let mut left = Vec::new();
         let mut now = read(watched.connection(), waiting)?;
-        for name in std::mem::take(waiting) {
-            let task = now.remove(&name);
+        for of in std::mem::take(waiting) {
+            let task = now.remove(&of);
+            let (kind, name) = (of.0.singular(), &of.1);
             match standing(task.as_ref(), &args.condition) {
-                Standing::NotYet => left.push(name),
+                Standing::NotYet => left.push(of),
                 Standing::Met => match &task {
-                    Some(task) => writeln!(out, "task/{name} {}", phase(task).map_or("", Phase::as_str))?,
-                    None => writeln!(out, "task/{name} deleted")?,
+                    Some(task) => writeln!(out, "{kind}/{name} {}", phase(task).map_or("", Phase::as_str))?,
+                    None => writeln!(out, "{kind}/{name} deleted")?,
                 },
                 Standing::Never => {
                     all_met = false;
@@ -163,7 +173,8 @@ async fn until(
                         .as_ref()
                         .and_then(phase)
                         .map_or_else(|| "was removed".into(), |phase| format!("is {phase}"));
-                    note(format_args!("error: task/{name} {what}; manifestd why {name} says more"));
+                    let which = if of.0 == Kind::Run { format!("run/{name}") } else { name.clone() };
+                    note(format_args!("error: {kind}/{name} {what}; manifestd why {which} says more"));
                 }
             }
         }
@@ -176,12 +187,12 @@ async fn until(
 }
 
 /// How the first few of the tasks stand that are still waited for.
-fn left(connection: &rusqlite::Connection, waiting: &[String]) -> anyhow::Result<String> {
+fn left(connection: &rusqlite::Connection, waiting: &[Named]) -> anyhow::Result<String> {
     let shown = &waiting[..waiting.len().min(LEFT_SHOWN_MAX)];
     let now = read(connection, shown)?;
-    let stand = |name: &String| match now.get(name).and_then(phase) {
-        Some(phase) => format!("task/{name} is {phase}"),
-        None => format!("task/{name} is gone"),
+    let stand = |of: &Named| match now.get(of).and_then(phase) {
+        Some(phase) => format!("{}/{} is {phase}", of.0.singular(), of.1),
+        None => format!("{}/{} is gone", of.0.singular(), of.1),
     };
     let more = match waiting.len() - shown.len() {
         0 => String::new(),
@@ -190,22 +201,23 @@ fn left(connection: &rusqlite::Connection, waiting: &[String]) -> anyhow::Result
     Ok(shown.iter().map(stand).collect::<Vec<_>>().join(", ") + &more)
 }
 
-/// The tasks of these names that are there, by name: one by one, or all at once when they are many.
-fn read(connection: &rusqlite::Connection, names: &[String]) -> anyhow::Result<HashMap<String, ObjectView>> {
+/// What of these is there, by kind and name: one by one, or all tasks at once when they are many.
+fn read(connection: &rusqlite::Connection, names: &[Named]) -> anyhow::Result<HashMap<Named, ObjectView>> {
     let mut found = Vec::new();
-    if names.len() > ONE_BY_ONE_MAX {
+    let at_once = names.len() > ONE_BY_ONE_MAX;
+    if at_once {
         found = view::objects(connection, Kind::Task, &Filter::default())?;
-    } else {
-        for name in names {
-            let filter = Filter { name: Some(name.clone()), removed: false };
-            found.extend(view::objects(connection, Kind::Task, &filter)?);
-        }
     }
-    Ok(found.into_iter().map(|task| (task.name.clone(), task)).collect())
+    for (kind, name) in names.iter().filter(|(kind, _)| !at_once || *kind != Kind::Task) {
+        let filter = Filter { name: Some(name.clone()), removed: false };
+        found.extend(view::objects(connection, *kind, &filter)?);
+    }
+    Ok(found.into_iter().map(|object| ((object.kind, object.name.clone()), object)).collect())
 }
 
-fn phase(task: &ObjectView) -> Option<Phase> {
-    task.task.as_ref().map(|task| task.status.phase)
+fn phase(object: &ObjectView) -> Option<Phase> {
+    let of_run = || object.run.as_ref().map(|run| run.status.phase);
+    object.task.as_ref().map(|task| task.status.phase).or_else(of_run)
 }
 
 fn standing(task: Option<&ObjectView>, condition: &Condition) -> Standing {
@@ -222,8 +234,11 @@ fn standing(task: Option<&ObjectView>, condition: &Condition) -> Standing {
     }
 }
 
-/// Whether a finished task is about to run again: asked for by a person, or its spec changed.
+/// Whether a finished task or run is about to run again: asked for by a person, or its spec changed.
 fn is_moving(task: &ObjectView) -> bool {
+    if let Some(run) = &task.run {
+        return run.is_moving();
+    }
     let Some(state) = &task.task else { return false };
     let changed = task.generation > state.status.observed_generation;
     let reruns =

@@ -1,4 +1,4 @@
-//! `manifestd why`: the causal chain of a task's phase, and the time of the next transition.
+//! `manifestd why`: the causal chain of a task's phase, and the time of the next transition. Runs are in `run_why.rs`.
 
 use std::io::Write;
 
@@ -14,6 +14,7 @@ use super::names;
 use super::out::{Out, clean};
 use super::replicas::replicas;
 use super::request::ask;
+use super::run_why;
 use super::table;
 use super::version::Format;
 use crate::manifest::suggest::did_you_mean;
@@ -30,8 +31,8 @@ const OCCUPANTS_MAX: u32 = 5;
 /// Arguments of `why`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Name of the task
-    #[arg(value_name = "TASK")]
+    /// Name of the task, or of the run
+    #[arg(value_name = "TASK|RUN")]
     task: String,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
@@ -41,8 +42,10 @@ pub(crate) struct Args {
 /// Runs `why`.
 pub(crate) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
     let connection = context.open()?;
-    let name = names::of_kind(Kind::Task, &args.task)?;
-    let task = names::find(&connection, Kind::Task, name)?;
+    let task = names::task_or_run(&connection, &args.task)?;
+    if let Some(run) = &task.run {
+        return run_why::why(context, &connection, run, args.output);
+    }
     let controller = match ask(&context.state, &Request::Status).await {
         Ok(Some(Response::Status(report))) => Controller::Running { pid: report.pid },
         Ok(None) => Controller::Absent,

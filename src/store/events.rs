@@ -21,7 +21,9 @@ pub fn latest(connection: &Connection, of: Option<(Kind, &str)>, limit: usize) -
     let uid: Option<String> = match of {
         None => None,
         Some((kind, name)) => connection
-            .prepare_cached("SELECT uid FROM object WHERE kind = ?1 AND name = ?2")?
+            .prepare_cached(
+                "SELECT uid FROM object WHERE kind = ?1 AND name = ?2 UNION ALL SELECT uid FROM run WHERE ?1 = 'Run' AND name = ?2",
+            )?
             .query_row(params![kind.as_str(), name], |row| row.get(0))
             .optional()?,
     };

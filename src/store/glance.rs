@@ -31,7 +31,10 @@ pub fn copy_database(connection: &Connection, to: &Path) -> Result<(), StoreErro
 /// # Errors
 /// What the database says.
 pub fn names(connection: &Connection, kind: Kind) -> Result<Vec<String>, StoreError> {
-    let query = "SELECT name FROM object WHERE kind = ?1 AND removed_at IS NULL ORDER BY name";
+    let query = match kind {
+        Kind::Run => "SELECT name FROM run WHERE ?1 = 'Run' ORDER BY name",
+        _ => "SELECT name FROM object WHERE kind = ?1 AND removed_at IS NULL ORDER BY name",
+    };
     let mut statement = connection.prepare_cached(query)?;
     let names = statement.query_map([kind.as_str()], |row| row.get(0))?;
     Ok(names.collect::<Result<_, _>>()?)

@@ -27,6 +27,9 @@ mod reuse;
 mod rows;
 pub mod run_observe;
 pub mod run_request;
+pub mod run_view;
+#[cfg(test)]
+mod run_view_tests;
 pub mod standing;
 mod tree;
 pub mod view;

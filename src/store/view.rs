@@ -63,6 +63,8 @@ pub struct ObjectView {
     pub app: Option<AppView>,
     /// Conditions.
     pub conditions: Vec<ConditionView>,
+    /// A Run itself.
+    pub run: Option<Box<super::run_view::RunView>>,
 }
 
 /// Status of a Task.
@@ -175,11 +177,14 @@ pub struct Filter {
     pub removed: bool,
 }
 
-/// Lists objects of a kind by name.
+/// Lists objects of a kind by name; runs, which no manifest declares, newest first.
 ///
 /// # Errors
 /// What the database says.
 pub fn objects(connection: &Connection, kind: Kind, filter: &Filter) -> Result<Vec<ObjectView>, StoreError> {
+    if kind == Kind::Run {
+        return super::run_view::objects(connection, filter);
+    }
     let mut statement = connection.prepare_cached(
         "SELECT o.*, p.app_set, p.missing_since, p.tree_digest, p.tree_seen_at FROM object o LEFT JOIN app p ON p.uid = o.uid
          WHERE o.kind = ?1 AND (?2 IS NULL OR o.name = ?2) AND (?3 OR o.removed_at IS NULL)
@@ -229,6 +234,7 @@ fn object(row: &Row<'_>) -> Result<ObjectView, StoreError> {
         task: None,
         app,
         conditions: Vec::new(),
+        run: None,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::world::{Ran, World};
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 32] = [
     "serve",
     "reconcile",
     "diff",
@@ -19,6 +19,15 @@ const COMMANDS: [&str; 23] = [
     "delete",
     "cancel",
     "retry",
+    "run",
+    "rerun",
+    "suspend",
+    "resume",
+    "approve",
+    "reject",
+    "backfill",
+    "tree",
+    "graph",
     "validate",
     "schema",
     "explain",
