@@ -67,6 +67,10 @@ async fn prepare(running: &Running<'_>, spec: &CommandSpec) -> Result<(Vec<Strin
         (Reason::InvalidConfiguration, text)
     })?;
     let app = &running.assignment.app;
+    if app.name.is_empty() {
+        let argv = placeholders::expand(&spec.argv, running.assignment, "")?;
+        return Ok((argv, workspace));
+    }
     let path = tokio::fs::canonicalize(workspace.join(&app.path))
         .await
         .map_err(|error| (Reason::AppMissing, format!("the directory {:?} of app {}: {error}", app.path, app.name)))?;

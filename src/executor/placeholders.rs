@@ -88,6 +88,10 @@ fn value(name: &str, argument: &str, assignment: &Assignment, app_path: &str) ->
         let text = format!("argument {argument:?} needs the app's {field}, and app {} has no spec.{field}", app.name);
         (Reason::AppNotAddressable, text)
     };
+    if name.starts_with("app.") && assignment.app.name.is_empty() {
+        let text = format!("argument {argument:?} names the app, and the task has none");
+        return Err((Reason::AppNotAddressable, text));
+    }
     match name {
         "app.path" => Ok(app_path.to_owned()),
         "app.name" => Ok(app.name.clone()),

@@ -78,7 +78,9 @@ pub(super) async fn store(
         "tools": verdict.tools,
         "findings": verdict.findings,
     });
-    let parts = [file_name(&assignment.app.name), file_name(&assignment.task), id.number.to_string()];
+    // `_` is no name that an app can have.
+    let app = if assignment.app.name.is_empty() { "_".to_owned() } else { file_name(&assignment.app.name) };
+    let parts = [app, file_name(&assignment.task), id.number.to_string()];
     let (results, resumed) = (state.join("results"), assignment.resumed);
     blocking(move || {
         create_dir(&staging.dir)?;

@@ -287,7 +287,7 @@ fn typed(kind: Kind, root: &Node<'_>, faults: &mut Faults) -> Option<Object> {
 fn references(object: &Object, root: &Node<'_>, source: &Source<'_>) -> Vec<Reference> {
     let names = match &object.spec {
         Spec::Task(spec) => vec![
-            (Kind::App, "app", Some(&spec.app)),
+            (Kind::App, "app", Some(&spec.app).filter(|_| spec.has_app())),
             (Kind::Analyzer, "analyzer", Some(&spec.analyzer)),
             (Kind::Pool, "pool", spec.pool.as_ref()),
         ],

@@ -66,6 +66,15 @@ pub fn admit(spec: &TaskSpec, app: Option<&AppFacts>, analyzer: Option<&Analyzer
     let Some(analyzer) = analyzer else {
         return hold(Reason::AnalyzerNotFound, format!("no Analyzer is called {:?}", spec.analyzer));
     };
+    if !spec.has_app() {
+        return match analyzer.websocket {
+            None => Ok(()),
+            Some(_) => hold(
+                Reason::AppNotAddressable,
+                format!("the task has no app, and the WebSocket analyzer {:?} works on nothing else", spec.analyzer),
+            ),
+        };
+    }
     let Some(app) = app else {
         return hold(Reason::AppNotFound, format!("no App is called {:?}", spec.app));
     };

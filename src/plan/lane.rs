@@ -142,7 +142,7 @@ impl Reconciler for LaneReconciler {
                     continue;
                 }
                 Ok(()) => match (&lane.spec, &candidate.app) {
-                    (Some(spec), Some(app)) => (spec, app),
+                    (Some(spec), app) if app.is_some() || !candidate.spec.has_app() => (spec, app.as_ref()),
                     _ => continue,
                 },
             };
@@ -306,7 +306,7 @@ fn open(
     lane: &ObservedLane,
     candidate: &Candidate,
     spec: &AnalyzerSpec,
-    app: &AppFacts,
+    app: Option<&AppFacts>,
     replica: &str,
     now: Timestamp,
     plan: &mut Plan,
@@ -314,7 +314,7 @@ fn open(
     let id = AttemptId { task: candidate.uid.clone(), number: candidate.status.attempt + 1 };
     let limit = candidate.spec.active_deadline_seconds.map_or(lane.budgets.task_timeout, Span::seconds);
     let deadline_at = now.plus(limit);
-    let tree = app.tree.as_ref().filter(|_| candidate.spec.needs_reading());
+    let tree = app.and_then(|app| app.tree.as_ref()).filter(|_| candidate.spec.needs_reading());
     let app_digest = tree.map(|tree| tree.digest.clone());
     let extended = of(&lane.replicas, replica).is_some_and(|known| known.health.said.is_extended());
     let asked = candidate.asks();
@@ -354,7 +354,7 @@ fn open(
         task: &candidate.name,
         spec: &candidate.spec,
         tools: asked,
-        app: Some(app),
+        app,
         analyzer: &lane.analyzer,
         analyzer_spec: Some(spec),
         replica,

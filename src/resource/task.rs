@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TaskSpec {
-    /// Name of the App.
+    /// Name of the App. Without one the task belongs to no app: its program runs in the workspace. WebSocket analyzers need one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub app: String,
     /// Name of the Analyzer.
     pub analyzer: String,
@@ -55,7 +56,13 @@ impl TaskSpec {
     /// Whether it must be known what the files of the app look like before an attempt is opened.
     #[must_use]
     pub fn needs_reading(&self) -> bool {
-        self.run_policy == RunPolicy::OnAppChange || self.cache == Cache::Content
+        self.has_app() && (self.run_policy == RunPolicy::OnAppChange || self.cache == Cache::Content)
+    }
+
+    /// Whether it works on an app.
+    #[must_use]
+    pub fn has_app(&self) -> bool {
+        !self.app.is_empty()
     }
 }
 

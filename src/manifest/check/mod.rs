@@ -6,8 +6,10 @@
 mod analyzer;
 mod app;
 mod path;
+mod pipeline;
 mod pool;
 mod task;
+mod template;
 
 use crate::resource::kind::Kind;
 use crate::resource::name::check_name;
@@ -37,7 +39,8 @@ pub(crate) fn check(root: &Node<'_>, kind: Option<Kind>, roots: &[String], fault
         Kind::App => app::check_app(spec, roots, faults),
         Kind::AppSet => app::check_app_set(spec, roots, faults),
         Kind::Pool => pool::check(spec, faults),
-        Kind::Pipeline | Kind::Run => {}
+        Kind::Pipeline => pipeline::check(spec, faults),
+        Kind::Run => {}
         Kind::Task => task::check(spec, faults),
     }
 }

@@ -12,6 +12,16 @@ pub(super) fn check(spec: &Node<'_>, faults: &mut Faults) {
             name_fits(node.span, &format!("spec.{field}"), name, faults);
         }
     }
+    if spec.get("app").is_none() {
+        for (field, word) in [("runPolicy", "OnAppChange"), ("cache", "Content")] {
+            if let Some((node, found)) = text(spec, field)
+                && found == word
+            {
+                let message = format!("`spec.{field}` is {word}, and the task has no app whose files could be read");
+                faults.error(node.span, "contradiction", message, Some("name the app in `spec.app`".into()));
+            }
+        }
+    }
     let tools = spec.get("tools").map(Node::items).unwrap_or_default();
     for (index, node) in tools.iter().enumerate() {
         if let Some(tool) = node.text() {
