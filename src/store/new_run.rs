@@ -91,11 +91,7 @@ impl Definition {
     }
 
     /// A pipeline that a step of a run runs, as it was when the root was made; or why there is none. With the run, its depth and its pins.
-    pub(super) fn pinned(
-        connection: &Connection,
-        run: &Uid,
-        name: &str,
-    ) -> Result<Result<Pinned, String>, StoreError> {
+    pub(super) fn pinned(connection: &Connection, run: &Uid, name: &str) -> Result<Result<Pinned, String>, StoreError> {
         let (pins, depth): (String, u32) = connection
             .prepare_cached("SELECT pins, depth FROM run WHERE uid = ?1")?
             .query_row([&run.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
