@@ -83,6 +83,8 @@ CREATE TABLE run (
 
 CREATE INDEX run_active ON run (pipeline_uid, created_at, uid) WHERE finished_at IS NULL;
 CREATE INDEX run_by_pipeline ON run (pipeline_uid, created_at, uid);
+-- for which generations runs were made by themselves
+CREATE INDEX run_applied ON run (pipeline_uid, generation) WHERE cause = 'Apply';
 CREATE INDEX run_by_parent ON run (parent) WHERE parent IS NOT NULL;
 -- a person asked for another round, and that was not seen yet
 CREATE INDEX run_unsettled ON run (uid) WHERE finished_at IS NOT NULL AND retry_round >= round;

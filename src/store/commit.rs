@@ -77,7 +77,7 @@ fn apply(connection: &Connection, write: &Write, now: Timestamp, woken: &mut Vec
         Write::ScheduleSeen { pipeline_uid, expression, at } => {
             pipeline::schedule_seen(connection, pipeline_uid, expression, *at)
         }
-        Write::Unsuspend(uid) => pipeline::unsuspend(connection, uid),
+        Write::Unsuspend(uid) => pipeline::unsuspend(connection, uid, now),
         Write::Condition(write) => set_condition(connection, write, now),
         Write::Event(event) => record(connection, event, now),
     }

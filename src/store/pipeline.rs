@@ -403,13 +403,17 @@ pub(super) fn schedule_seen(
     connection
         .prepare_cached(
             "INSERT INTO schedule (pipeline_uid, expression, seen_at) VALUES (?1, ?2, ?3)
-             ON CONFLICT (pipeline_uid) DO UPDATE SET expression = excluded.expression, seen_at = excluded.seen_at",
+             ON CONFLICT (pipeline_uid) DO UPDATE SET expression = excluded.expression,
+                 seen_at = iif(expression = excluded.expression, max(seen_at, excluded.seen_at), excluded.seen_at)",
         )?
         .execute(params![pipeline.0, expression, at.0])?;
     Ok(())
 }
 
-pub(super) fn unsuspend(connection: &Connection, uid: &Uid) -> Result<(), StoreError> {
-    connection.prepare_cached("DELETE FROM suspension WHERE uid = ?1")?.execute([&uid.0])?;
+pub(super) fn unsuspend(connection: &Connection, uid: &Uid, now: Timestamp) -> Result<(), StoreError> {
+    // A person may have suspended it anew since the plan looked; that one stands.
+    connection
+        .prepare_cached("DELETE FROM suspension WHERE uid = ?1 AND until <= ?2")?
+        .execute(params![uid.0, now.0])?;
     Ok(())
 }

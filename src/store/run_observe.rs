@@ -176,7 +176,7 @@ fn suspension(row: &Row<'_>) -> Result<Option<Suspension>, StoreError> {
 
 fn superseded(connection: &Connection, uid: &Uid) -> Result<bool, StoreError> {
     let query = "SELECT 1 FROM run r JOIN run n ON n.pipeline_uid = r.pipeline_uid
-         WHERE r.uid = ?1 AND n.cause = 'Apply' AND n.generation > r.generation";
+         WHERE r.uid = ?1 AND n.cause = 'Apply' AND n.generation > r.generation LIMIT 1";
     Ok(connection.prepare_cached(query)?.exists([&uid.0])?)
 }
 
@@ -234,7 +234,8 @@ fn observe_step(of: &Of<'_>, graph: &Graph, at: usize, before: &[ObservedStep]) 
         if node.is_read && node.step.for_each.is_none() {
             facts.outputs = only_outputs(of, step)?;
         }
-        if graph.steps.iter().any(|other| other.step.approval.is_some()) {
+        // The end of a step that is asked about; while children are open it has none, and reading all the others would be in vain.
+        if facts.open.is_empty() && graph.steps.iter().any(|other| other.step.approval.is_some()) {
             let query = "SELECT max(ended_at) FROM child WHERE run = ?1 AND step = ?2";
             facts.ended_at = of
                 .connection
