@@ -1,80 +1,130 @@
-//! When the slots of a schedule are, and what the run of a slot is called.
+//! Slots of a schedule, as moments. Cron expressions speak of local time, which the change of the clocks tears: a schedule at fixed hours
+//! has each of its local times once (one that is left out comes as much later as the clocks jump, one that comes twice is taken the first
+//! time); one that goes through the hours (`*` or `*/n` there) keeps its pace in real time.
 
-use cronexpr::{Crontab, MakeTimestamp};
+use std::collections::BTreeSet;
+
+use cronexpr::{Crontab, MakeTimestamp, parse_crontab};
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 
 use crate::resource::pipeline::Schedule;
-use crate::resource::time::Timestamp;
+use crate::resource::time::{Span, Timestamp};
 
-/// The slots after one moment and up to another, that one included, in order; at most `max`. The expression is about the clock on the wall: a
-/// time that a change of the clocks leaves out is taken at the end of the gap, one that comes twice when it comes first.
+/// Clocks are turned by less than this.
+const TURN_MAX: Span = Span::minutes(24 * 60);
+
+/// Local times that are looked at for one answer: half a year of minutes.
+const LOOKED_AT_MAX: usize = 300_000;
+
+/// A schedule that was read.
+struct Plan {
+    cron: Crontab,
+    zone: TimeZone,
+    keeps_pace: bool,
+}
+
+/// Whether an expression and a time zone can be read.
 ///
 /// # Errors
-/// When the expression or the time zone is none, for a person.
-pub fn slots(schedule: &Schedule, after: Timestamp, until: Timestamp, max: usize) -> Result<Vec<Timestamp>, String> {
-    let (crontab, zone) = parse(&schedule.cron, &schedule.time_zone)?;
-    let text = |error: jiff::Error| error.to_string();
-    let of_jiff = |at: jiff::Timestamp| Timestamp(at.as_millisecond());
-    let start = jiff::Timestamp::from_millisecond(after.0).map_err(text)?;
-    // The expression is asked in UTC for times on the wall, since the library passes over a gap and takes a repeated hour twice.
-    let mut wall = TimeZone::UTC.to_timestamp(zone.to_datetime(start)).map_err(text)?;
-    let mut slots: Vec<Timestamp> = Vec::new();
-    while slots.len() < max {
-        // An expression that never comes again has no further slots.
-        let Ok(next) = crontab.find_next(MakeTimestamp(wall)) else { break };
-        wall = next.timestamp();
-        let at = of_jiff(on_the_wall(&zone, TimeZone::UTC.to_datetime(wall)).map_err(text)?);
-        if at > until {
-            break;
-        }
-        // Several times of one gap are one slot.
-        if at > slots.last().copied().unwrap_or(after) {
-            slots.push(at);
-        }
-    }
-    Ok(slots)
-}
-
-/// When the clock on the wall shows a time, for the first time; the end of the gap when it never does.
-fn on_the_wall(zone: &TimeZone, time: DateTime) -> Result<jiff::Timestamp, jiff::Error> {
-    let ambiguous = zone.to_ambiguous_timestamp(time);
-    let is_gap = matches!(ambiguous.offset(), AmbiguousOffset::Gap { .. });
-    let earlier = ambiguous.earlier()?;
-    let end = || zone.following(earlier).next().map(|change| change.timestamp());
-    Ok(if is_gap { end().unwrap_or(earlier) } else { earlier })
-}
-
-/// The name of a slot's run, by which it can be made only once: `NAME-YYYYMMDDtHHMMSSz`, in UTC.
-#[must_use]
-pub fn slot_name(pipeline: &str, slot: Timestamp) -> String {
-    let digits: String =
-        slot.rfc3339().chars().take("2026-11-23T18:16:02".len()).filter(|c| !"-:".contains(*c)).collect();
-    format!("{pipeline}-{}z", digits.to_lowercase())
-}
-
-/// Whether an expression and a time zone can be understood.
-///
-/// # Errors
-/// Why not, for a person.
+/// What is wrong with them.
 pub fn check(cron: &str, time_zone: &str) -> Result<(), String> {
-    parse(cron, time_zone).map(|_| ())
+    read(cron, time_zone).map(|_| ())
 }
 
-/// The expression with its time zone, by which a changed schedule is known.
+/// The expression together with its time zone: another text is another schedule.
 #[must_use]
 pub fn expression(schedule: &Schedule) -> String {
     format!("{} {}", schedule.cron, schedule.time_zone)
 }
 
-fn parse(cron: &str, time_zone: &str) -> Result<(Crontab, TimeZone), String> {
-    // The fields are counted here, since a sixth would be taken for the time zone.
-    if cron.split_whitespace().count() != 5 {
-        return Err("write five fields: minute, hour, day of the month, month, day of the week".into());
+/// The slots after one moment and up to another, the latest `max` of them, in order.
+///
+/// # Errors
+/// What is wrong with the schedule.
+pub fn slots(schedule: &Schedule, after: Timestamp, until: Timestamp, max: usize) -> Result<Vec<Timestamp>, String> {
+    let plan = read(&schedule.cron, &schedule.time_zone)?;
+    let mut found = BTreeSet::new();
+    plan.each(after, |at| {
+        if at > after && at <= until {
+            found.insert(at);
+            if found.len() > max {
+                found.pop_first();
+            }
+        }
+        at <= until.plus(TURN_MAX)
+    })?;
+    Ok(found.into_iter().collect())
+}
+
+/// The first slot after a moment; `None` when there is none in the years to come.
+///
+/// # Errors
+/// What is wrong with the schedule.
+pub fn next(schedule: &Schedule, after: Timestamp) -> Result<Option<Timestamp>, String> {
+    let plan = read(&schedule.cron, &schedule.time_zone)?;
+    let mut first: Option<Timestamp> = None;
+    plan.each(after, |at| {
+        if at > after {
+            first = Some(first.map_or(at, |first| first.min(at)));
+        }
+        // Another local time may come earlier where the clocks are turned back.
+        first.is_none_or(|first| at <= first.plus(TURN_MAX))
+    })?;
+    Ok(first)
+}
+
+/// Name of the run of a slot: one for each moment, so that a slot can never have two.
+#[must_use]
+pub fn slot_name(pipeline: &str, slot: Timestamp) -> String {
+    let text = jiff::Timestamp::from_millisecond(slot.0)
+        .map_or_else(|_| slot.0.to_string(), |at| at.to_zoned(TimeZone::UTC).strftime("%Y%m%dt%H%M%Sz").to_string());
+    format!("{pipeline}-{text}")
+}
+
+fn read(cron: &str, time_zone: &str) -> Result<Plan, String> {
+    let fields: Vec<&str> = cron.split_whitespace().collect();
+    if fields.len() != 5 && !cron.starts_with('@') {
+        return Err(format!(
+            "{cron:?} has {} fields; five are expected: minute, hour, day of month, month, day of week",
+            fields.len()
+        ));
     }
     let zone = TimeZone::get(time_zone)
-        .map_err(|_| format!("{time_zone:?} is no time zone; write an IANA name, such as Europe/Warsaw"))?;
-    Ok((cronexpr::parse_crontab(&format!("{cron} UTC")).map_err(|error| error.to_string())?, zone))
+        .map_err(|_| format!("{time_zone:?} is no time zone; an IANA name such as Europe/Warsaw is expected"))?;
+    // Read as if local time were UTC: which moment a local time is, is said below.
+    let cron_of_local = parse_crontab(&format!("{cron} UTC")).map_err(|error| format!("{cron:?}: {error}"))?;
+    let keeps_pace = fields.get(1).is_some_and(|hour| hour.starts_with('*')) || cron.starts_with("@hourly");
+    Ok(Plan { cron: cron_of_local, zone, keeps_pace })
+}
+
+impl Plan {
+    /// Calls `tell` with moments from a little before `after` on, roughly in order, until it says that it has enough.
+    fn each(&self, after: Timestamp, mut tell: impl FnMut(Timestamp) -> bool) -> Result<(), String> {
+        let start = jiff::Timestamp::from_millisecond(after.minus(TURN_MAX).0).map_err(|error| error.to_string())?;
+        let local = self.zone.to_datetime(start);
+        let from = TimeZone::UTC.to_timestamp(local).map_err(|error| error.to_string())?;
+        let times = self.cron.iter_after(MakeTimestamp(from)).map_err(|error| error.to_string())?;
+        for time in times.take(LOOKED_AT_MAX) {
+            // The end of the calendar: nothing comes after it.
+            let Ok(time) = time else { return Ok(()) };
+            if !self.moments(time.datetime()).into_iter().all(&mut tell) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The moments that a local time stands for.
+    fn moments(&self, local: DateTime) -> Vec<Timestamp> {
+        let ambiguous = self.zone.to_ambiguous_timestamp(local);
+        let found = match (ambiguous.offset(), self.keeps_pace) {
+            (AmbiguousOffset::Gap { .. }, true) => Vec::new(),
+            (AmbiguousOffset::Fold { .. }, true) => vec![ambiguous.clone().earlier(), ambiguous.later()],
+            _ => vec![ambiguous.compatible()],
+        };
+        found.into_iter().flatten().map(|at| Timestamp(at.as_millisecond())).collect()
+    }
 }
 
 #[cfg(test)]
@@ -82,51 +132,69 @@ mod tests {
     use super::*;
     use crate::resource::pipeline::{CatchUp, ConcurrencyPolicy};
 
+    fn schedule(cron: &str) -> Schedule {
+        Schedule {
+            cron: cron.into(),
+            time_zone: "Europe/Warsaw".into(),
+            concurrency_policy: ConcurrencyPolicy::default(),
+            starting_deadline_seconds: None,
+            catch_up: CatchUp::default(),
+        }
+    }
+
     fn at(text: &str) -> Timestamp {
         Timestamp(text.parse::<jiff::Timestamp>().unwrap().as_millisecond())
     }
 
-    fn between(cron: &str, zone: &str, after: &str, until: &str) -> Vec<String> {
-        let schedule = Schedule {
-            cron: cron.into(),
-            time_zone: zone.into(),
-            concurrency_policy: ConcurrencyPolicy::default(),
-            starting_deadline_seconds: None,
-            catch_up: CatchUp::default(),
-        };
-        slots(&schedule, at(after), at(until), 10).unwrap().into_iter().map(Timestamp::rfc3339).collect()
+    fn between(cron: &str, from: &str, to: &str) -> Vec<String> {
+        let found = slots(&schedule(cron), at(from), at(to), 1000).unwrap();
+        found.into_iter().map(|at| at.rfc3339().replace(":00.000Z", "Z")).collect()
     }
 
     #[test]
-    fn slots_lie_after_one_moment_and_up_to_another() {
-        let found = between("0 3 * * *", "Europe/Warsaw", "2026-11-01T02:00:00Z", "2026-11-03T02:00:00Z");
-        assert_eq!(found, ["2026-11-02T02:00:00.000Z", "2026-11-03T02:00:00.000Z"]);
-        assert_eq!(between("* * * * *", "UTC", "2026-11-01T00:00:00Z", "2026-11-02T00:00:00Z").len(), 10);
+    fn a_daily_slot_in_the_gap_comes_as_much_later_as_the_clocks_jump() {
+        // 2026-03-29 02:00 CET becomes 03:00 CEST, which is 01:00 UTC.
+        let found = between("30 2 * * *", "2026-03-28T00:00:00Z", "2026-03-31T00:00:00Z");
+        assert_eq!(found, ["2026-03-28T01:30Z", "2026-03-29T01:30Z", "2026-03-30T00:30Z"]);
     }
 
     #[test]
-    fn a_time_that_a_change_of_the_clocks_leaves_out_or_repeats_comes_once() {
-        let gap = between("30 2 * * *", "Europe/Warsaw", "2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z");
-        let fold = between("30 2 * * *", "Europe/Warsaw", "2026-10-24T12:00:00Z", "2026-10-25T12:00:00Z");
-        assert_eq!(gap, ["2026-03-29T01:00:00.000Z"]);
-        assert_eq!(fold, ["2026-10-25T00:30:00.000Z"]);
-        let again = between("30 2 * * *", "Europe/Warsaw", "2026-10-25T00:45:00Z", "2026-10-25T12:00:00Z");
-        assert!(again.is_empty(), "{again:?}");
-        let many = between("*/20 2 * * *", "Europe/Warsaw", "2026-03-29T00:00:00Z", "2026-03-29T12:00:00Z");
-        assert_eq!(many, ["2026-03-29T01:00:00.000Z"]);
+    fn a_daily_slot_in_the_fold_comes_once_the_first_time() {
+        // 2026-10-25 03:00 CEST becomes 02:00 CET, which is 01:00 UTC.
+        let found = between("30 2 * * *", "2026-10-24T00:00:00Z", "2026-10-27T00:00:00Z");
+        assert_eq!(found, ["2026-10-24T00:30Z", "2026-10-25T00:30Z", "2026-10-26T01:30Z"]);
     }
 
     #[test]
-    fn a_slot_gives_its_run_a_name() {
-        assert_eq!(slot_name("nightly", at("2026-11-23T18:16:00Z")), "nightly-20261123t181600z");
-    }
-
-    #[test]
-    fn what_is_no_expression_or_no_time_zone_is_refused() {
-        assert!(check("0 3 * * *", "UTC").is_ok());
-        for (cron, zone) in [("0 3 * *", "UTC"), ("0 3 * * * UTC", "UTC"), ("61 3 * * *", "UTC"), ("0 3 * * *", "Mars")]
+    fn a_schedule_through_the_hours_keeps_its_pace() {
+        for (from, to) in
+            [("2026-03-29T00:00:00Z", "2026-03-29T03:00:00Z"), ("2026-10-25T00:00:00Z", "2026-10-25T03:00:00Z")]
         {
-            assert!(check(cron, zone).is_err(), "{cron} {zone}");
+            let found = slots(&schedule("*/15 * * * *"), at(from), at(to), 1000).unwrap();
+            assert_eq!(found.len(), 12, "{from}");
+            assert!(found.windows(2).all(|pair| pair[1].since(pair[0]) == Span::minutes(15)), "{found:?}");
         }
+    }
+
+    #[test]
+    fn a_year_of_daily_slots_has_one_for_each_day_and_each_has_its_name() {
+        let found =
+            slots(&schedule("30 2 * * *"), at("2025-12-31T23:00:00Z"), at("2026-12-31T23:00:00Z"), 1000).unwrap();
+        assert_eq!(found.len(), 365);
+        let names: BTreeSet<String> = found.iter().map(|slot| slot_name("nightly", *slot)).collect();
+        assert_eq!(names.len(), 365);
+        assert!(names.contains("nightly-20260101t013000z"), "{names:?}");
+        for pair in found.windows(2) {
+            assert_eq!(next(&schedule("30 2 * * *"), pair[0]), Ok(Some(pair[1])));
+        }
+    }
+
+    #[test]
+    fn what_is_no_schedule_is_said() {
+        assert!(check("0 2 * * *", "Europe/Warsaw").is_ok());
+        assert!(check("0 2 * *", "UTC").unwrap_err().contains("4 fields"));
+        assert!(check("0 2 * * *", "Mars/Base").unwrap_err().contains("no time zone"));
+        assert!(check("61 2 * * *", "UTC").is_err());
+        assert_eq!(next(&schedule("0 0 30 2 *"), at("2026-01-01T00:00:00Z")).unwrap_or(None), None);
     }
 }
