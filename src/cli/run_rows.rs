@@ -10,15 +10,12 @@ use super::names::pipeline_spec;
 use super::picture::Picture;
 use super::rows::{next, or_nothing, place};
 use super::table;
-use crate::plan::pipeline::schedule::slots;
+use crate::plan::pipeline::schedule;
 use crate::resource::pipeline::PipelineSpec;
 use crate::resource::run::Suspension;
-use crate::resource::time::{Span, Timestamp};
+use crate::resource::time::Timestamp;
 use crate::store::run_view::{self, LatestRun};
 use crate::store::view::ObjectView;
-
-/// A slot that is further away is not looked for: 29 February comes once in eight years at the most.
-const AHEAD: Span = Span::seconds(9 * 366 * 86_400);
 
 /// What is known of a pipeline besides its object.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -64,7 +61,7 @@ impl PipelineFacts {
 /// The next slot of a pipeline's schedule.
 fn next_slot(spec: &PipelineSpec, now: Timestamp) -> Option<Timestamp> {
     // An expression that is no longer understood has no slots; `get problems` says so.
-    slots(spec.schedule.as_ref()?, now, now.plus(AHEAD), 1).ok()?.first().copied()
+    schedule::next(spec.schedule.as_ref()?, now).ok()?
 }
 
 /// What `get` needs of runs and pipelines besides the objects.

@@ -117,7 +117,7 @@ fn version_completion_schema_and_explain_answer() {
     for shell in ["bash", "zsh", "fish"] {
         world.run(&["completion", shell]).ok().says(&["manifestd", "describe"]);
     }
-    assert_eq!(world.run(&["schema"]).ok().json()["oneOf"].as_array().unwrap().len(), 5);
+    assert_eq!(world.run(&["schema"]).ok().json()["oneOf"].as_array().unwrap().len(), 6);
     assert!(world.run(&["schema", "tasks"]).ok().json()["properties"]["spec"].is_object());
     world.run(&["schema", "tsk"]).with(2);
     world.run(&["explain", "task.spec.retry"]).ok().says(&["FIELD:    task.spec.retry"]);
