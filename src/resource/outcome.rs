@@ -1,6 +1,7 @@
 //! How an attempt ended: the typed outcome, and what is known of each tool.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::findings::Findings;
 use super::reason::Reason;
@@ -95,7 +96,17 @@ pub struct Verdict {
     pub tools: Vec<ToolReport>,
     /// The tools' findings together.
     pub findings: Findings,
+    /// What it gives to later steps of a pipeline.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub outputs: Box<Map<String, Value>>,
 }
+
+fn is_nothing(outputs: &Map<String, Value>) -> bool {
+    outputs.is_empty()
+}
+
+/// Outputs that one attempt may give.
+pub const OUTPUTS_MAX: usize = 32;
 
 /// The longest message that is kept in a row; the rest stays in the result.
 pub const MESSAGE_BYTES_MAX: usize = 1000;
@@ -104,7 +115,14 @@ impl Verdict {
     /// An ending that no tool had a part in.
     #[must_use]
     pub fn without_tools(outcome: Outcome, reason: Reason, message: impl Into<String>) -> Self {
-        Self { outcome, reason, message: one_line(&message.into()), tools: Vec::new(), findings: Findings::default() }
+        Self {
+            outcome,
+            reason,
+            message: one_line(&message.into()),
+            tools: Vec::new(),
+            findings: Findings::default(),
+            outputs: Box::default(),
+        }
     }
 }
 

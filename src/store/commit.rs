@@ -178,7 +178,7 @@ pub(super) fn close_attempt(connection: &Connection, close: &CloseAttempt) -> Re
     let changed = connection
         .prepare_cached(
             "UPDATE attempt SET ended_at = ?3, outcome = ?4, reason = ?5, message = ?6, tools = ?7, high = ?8, medium = ?9,
-                 low = ?10, unrated = ?11, result_dir = ?12, result_sha256 = ?13, result_bytes = ?14, slot_until = ?15, cache_key = ?16
+                 low = ?10, unrated = ?11, result_dir = ?12, result_sha256 = ?13, result_bytes = ?14, slot_until = ?15, cache_key = ?16, outputs = ?17
              WHERE task_uid = ?1 AND number = ?2 AND outcome IS NULL",
         )?
         .execute(params![
@@ -198,6 +198,7 @@ pub(super) fn close_attempt(connection: &Connection, close: &CloseAttempt) -> Re
             close.result.as_ref().map(|result| result.bytes),
             close.slot_until.map(|at| at.0),
             close.cache_key,
+            serde_json::Value::Object((*verdict.outputs).clone()).to_string(),
         ])?;
     if changed == 1 { pool::freed_by(connection, &close.id).map(Some) } else { Ok(None) }
 }

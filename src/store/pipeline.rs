@@ -172,7 +172,9 @@ fn insert_task(
     if insert.execute(params![uid.0, name, text, now.0, file])? == 0 {
         // Another item of the step is called the same.
         name = indexed_name(&ask.run_name, &ask.step, ask.item);
-        insert.execute(params![uid.0, name, text, now.0, file])?;
+        if insert.execute(params![uid.0, name, text, now.0, file])? == 0 {
+            return Err(StoreError::Corrupt(format!("the name {name} is taken by another task")));
+        }
     }
     connection
         .prepare_cached(
@@ -296,7 +298,7 @@ pub(super) fn conclude(connection: &Connection, done: &Conclude) -> Result<(), S
     };
     let guard = match done.conclusion {
         // What is not wanted any more has been concluded before.
-        Conclusion::Skipped => "",
+        Conclusion::Skipped => "AND round < ?7",
         _ => "AND conclusion IS NULL",
     };
     let changed = connection

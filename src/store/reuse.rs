@@ -60,6 +60,7 @@ fn reusable(row: &Row<'_>) -> Result<Reusable, StoreError> {
             message: row.get("message")?,
             tools: json_column(row, "tools")?,
             findings: findings(row)?,
+            outputs: json_column(row, "outputs")?,
         },
         result: result(row)?,
     })

@@ -1,12 +1,12 @@
 //! Judges a program: its exit code says whether it worked, its output must be what the analyzer declares.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::judge::{report, weigh};
 use super::sarif;
 use crate::resource::analyzer::{CommandSpec, Output};
 use crate::resource::findings::Findings;
-use crate::resource::outcome::{Outcome, ToolReport, ToolStatus, Verdict, one_line};
+use crate::resource::outcome::{MESSAGE_BYTES_MAX, OUTPUTS_MAX, Outcome, ToolReport, ToolStatus, Verdict, one_line};
 use crate::resource::reason::Reason;
 
 /// How a program ended.
@@ -62,6 +62,7 @@ pub fn judge_command(
             message: one_line(&message),
             tools,
             findings: Findings::default(),
+            outputs: Box::default(),
         };
         (verdict, Vec::new())
     };
@@ -76,10 +77,11 @@ pub fn judge_command(
     }
     let found = match spec.output {
         Output::ExitCode => Ok(Found::default()),
-        Output::Json => read_json(stdout).map(|value| Found { unrated: listed(&value), ..Found::default() }),
+        Output::Json => read_json(stdout)
+            .and_then(|value| Ok(Found { unrated: listed(&value), outputs: outputs(&value)?, ..Found::default() })),
         Output::Sarif => read_sarif(&ran, stdout),
     };
-    let Found { unrated, by_tool, documents } = match found {
+    let Found { unrated, by_tool, documents, outputs } = match found {
         Ok(found) => found,
         Err(problem) => return fail(Reason::OutputInvalid, with_last_line(problem, stderr)),
     };
@@ -96,7 +98,29 @@ pub fn judge_command(
         first.findings.unrated += unrated;
     }
     tools.extend(missing.iter().map(|name| absent(name, spec)));
-    (weigh(tools), documents)
+    (Verdict { outputs: Box::new(outputs), ..weigh(tools) }, documents)
+}
+
+/// What a document gives to later steps of a pipeline: texts, numbers and booleans in its object `outputs`.
+fn outputs(document: &Value) -> Result<Map<String, Value>, String> {
+    let Some(given) = document.get("outputs") else { return Ok(Map::new()) };
+    let given = given.as_object().ok_or("`outputs` is not an object of texts, numbers and booleans")?;
+    if given.len() > OUTPUTS_MAX {
+        return Err(format!("`outputs` has {} entries, more than {OUTPUTS_MAX}", given.len()));
+    }
+    for (key, value) in given {
+        let fits = match value {
+            Value::String(text) => text.len() <= MESSAGE_BYTES_MAX,
+            Value::Number(_) | Value::Bool(_) => true,
+            Value::Null | Value::Array(_) | Value::Object(_) => false,
+        };
+        if !fits {
+            return Err(format!(
+                "the output {key:?} is no number, no boolean and no text of at most {MESSAGE_BYTES_MAX} bytes"
+            ));
+        }
+    }
+    Ok(given.clone())
 }
 
 fn absent(name: &str, spec: &CommandSpec) -> ToolReport {
@@ -112,6 +136,7 @@ struct Found {
     unrated: u64,
     by_tool: Vec<Option<Findings>>,
     documents: Vec<(String, Value)>,
+    outputs: Map<String, Value>,
 }
 
 fn read_json(stdout: &[u8]) -> Result<Value, String> {

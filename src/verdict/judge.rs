@@ -185,7 +185,7 @@ pub(super) fn weigh(tools: Vec<ToolReport>) -> Verdict {
     let mut findings = Findings::default();
     tools.iter().for_each(|tool| findings += tool.findings);
     let message = one_line(&describe(&tools, findings));
-    Verdict { outcome, reason, message, tools, findings }
+    Verdict { outcome, reason, message, tools, findings, outputs: Box::default() }
 }
 
 /// The reports of tools as one sentence: what is wrong, else how many ran and what they found.
@@ -217,7 +217,14 @@ fn failed(requested: &[String], told: Vec<ToolReport>, reason: Reason, said: &st
         tool.permanent = matches!(reason, Reason::ToolNotRun | Reason::ApiKeyMissing);
     }
     tools.extend(extra);
-    Verdict { outcome: Outcome::Failed, reason, message: one_line(said), tools, findings: Findings::default() }
+    Verdict {
+        outcome: Outcome::Failed,
+        reason,
+        message: one_line(said),
+        tools,
+        findings: Findings::default(),
+        outputs: Box::default(),
+    }
 }
 
 /// What one `status` word and the `executed` flag beside it prove. `not_applicable` says whether the app is known to have no files for the tool.

@@ -233,6 +233,7 @@ impl World {
                 tool("bandit", ToolStatus::NotRun, "bandit is not installed", Findings::default()),
             ],
             findings: found,
+            outputs: Box::default(),
         };
         let directory = "demo/lint-demo/1";
         let result = StoredResult { directory: directory.into(), sha256: "e".repeat(64), bytes: 10 };
@@ -287,7 +288,14 @@ impl World {
             };
             let directory = format!("demo/lint-demo/{number}");
             let result = StoredResult { directory: directory.clone(), sha256: "e".repeat(64), bytes: 10 };
-            let verdict = Verdict { outcome, reason: Reason::AllToolsRan, message: String::new(), tools, findings };
+            let verdict = Verdict {
+                outcome,
+                reason: Reason::AllToolsRan,
+                message: String::new(),
+                tools,
+                findings,
+                outputs: Box::default(),
+            };
             let close = CloseAttempt {
                 id,
                 verdict,

@@ -98,6 +98,7 @@ fn reusable() -> Reusable {
             message: "1 tool ran".into(),
             tools: vec![tool],
             findings,
+            outputs: Box::default(),
         },
         result: Some(StoredResult { directory: "demo/first/3".into(), sha256: "s".into(), bytes: 7 }),
     }

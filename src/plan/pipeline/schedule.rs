@@ -120,7 +120,7 @@ impl Plan {
         let ambiguous = self.zone.to_ambiguous_timestamp(local);
         let found = match (ambiguous.offset(), self.keeps_pace) {
             (AmbiguousOffset::Gap { .. }, true) => Vec::new(),
-            (AmbiguousOffset::Fold { .. }, true) => vec![ambiguous.clone().earlier(), ambiguous.later()],
+            (AmbiguousOffset::Fold { .. }, true) => vec![ambiguous.earlier(), ambiguous.later()],
             _ => vec![ambiguous.compatible()],
         };
         found.into_iter().flatten().map(|at| Timestamp(at.as_millisecond())).collect()

@@ -119,7 +119,7 @@ fn choose(schedule: &Schedule, due: &[Timestamp], now: Timestamp) -> Vec<Timesta
     let left: Vec<Timestamp> = due.iter().filter(in_time).copied().collect();
     match schedule.catch_up {
         CatchUp::None => {
-            left.into_iter().filter(|slot| now.since(*slot) <= limit.unwrap_or(ON_TIME)).last().into_iter().collect()
+            left.into_iter().rfind(|slot| now.since(*slot) <= limit.unwrap_or(ON_TIME)).into_iter().collect()
         }
         CatchUp::Latest => left.last().copied().into_iter().collect(),
         CatchUp::All => left,
