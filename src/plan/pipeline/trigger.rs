@@ -162,3 +162,135 @@ fn tell(pipeline: &ObservedPipeline, event_type: EventType, reason: &'static str
         message,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::plan::pipeline::observed::Applied;
+    use crate::resource::name::Uid;
+    use crate::resource::run::Suspension;
+
+    const HOUR: Span = Span::minutes(60);
+    /// 2026-01-05T12:00:00Z.
+    const NOON: Timestamp = Timestamp(1_767_614_400_000);
+
+    fn pipeline(more: serde_json::Value) -> ObservedPipeline {
+        let mut spec = json!({"steps": [{"name": "a", "analyzer": "lint"}]});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        ObservedPipeline {
+            uid: Uid("p".into()),
+            name: "study".into(),
+            generation: 3,
+            removed: false,
+            spec: serde_json::from_value(spec).unwrap(),
+            created_at: NOON,
+            applied: Applied { current: true, any: true },
+            suspension: None,
+            scheduled: Vec::new(),
+            seen: None,
+            unfinished: Vec::new(),
+            unknown: Vec::new(),
+        }
+    }
+
+    /// Every hour, dealt with up to noon.
+    fn hourly(more: serde_json::Value) -> ObservedPipeline {
+        let mut schedule = json!({"cron": "0 * * * *"});
+        schedule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let seen = pipeline(json!({"schedule": schedule}));
+        ObservedPipeline { seen: Some(("0 * * * * UTC".into(), NOON)), ..seen }
+    }
+
+    fn made(seen: &ObservedPipeline, now: Timestamp) -> Vec<String> {
+        let writes = PipelineReconciler::plan(seen, now).writes.into_iter();
+        writes.filter_map(|write| if let Write::CreateRun(create) = write { Some(create.name) } else { None }).collect()
+    }
+
+    #[test]
+    fn a_new_spec_makes_one_run_that_is_named_after_its_generation() {
+        let new = ObservedPipeline { applied: Applied { current: false, any: true }, ..pipeline(json!({})) };
+        assert_eq!(made(&new, NOON), ["study-g3"]);
+        assert_eq!(made(&pipeline(json!({})), NOON), Vec::<String>::new());
+        for (policy, any, runs) in
+            [("Once", true, 0), ("Once", false, 1), ("Manual", false, 0), ("OnSpecChange", true, 1)]
+        {
+            let seen = pipeline(json!({"runPolicy": policy}));
+            let seen = ObservedPipeline { applied: Applied { current: false, any }, ..seen };
+            assert_eq!(made(&seen, NOON).len(), runs, "{policy}");
+        }
+    }
+
+    #[test]
+    fn a_schedule_fires_at_its_slots_and_never_for_those_before_it_was_seen() {
+        let fresh = ObservedPipeline { seen: None, ..hourly(json!({})) };
+        assert_eq!(made(&fresh, NOON), Vec::<String>::new());
+        let seen = hourly(json!({}));
+        assert_eq!(made(&seen, NOON), Vec::<String>::new());
+        assert_eq!(PipelineReconciler::plan(&seen, NOON).next, Some(NOON.plus(HOUR)));
+        assert_eq!(made(&seen, Timestamp(NOON.plus(HOUR).0 - 1)), Vec::<String>::new());
+        assert_eq!(made(&seen, NOON.plus(HOUR)), ["study-20260105t130000z"]);
+    }
+
+    #[test]
+    fn missed_slots_are_made_up_for_as_the_schedule_says() {
+        let later = NOON.plus(HOUR.times(3)).plus(Span::minutes(30));
+        assert_eq!(made(&hourly(json!({"catchUp": "None"})), later), Vec::<String>::new());
+        assert_eq!(made(&hourly(json!({"catchUp": "Latest"})), later), ["study-20260105t150000z"]);
+        assert_eq!(made(&hourly(json!({"catchUp": "All"})), later).len(), 3);
+        let strict = json!({"catchUp": "All", "startingDeadlineSeconds": 5400});
+        assert_eq!(made(&hourly(strict), later), ["study-20260105t140000z", "study-20260105t150000z"]);
+        let years = NOON.plus(HOUR.times(24 * 365));
+        assert_eq!(made(&hourly(json!({"catchUp": "All"})), years).len(), CATCH_UP_MAX);
+    }
+
+    #[test]
+    fn a_slot_beside_an_unfinished_run_is_passed_over_or_takes_its_place() {
+        let busy = |policy: &str| ObservedPipeline {
+            scheduled: vec![(Uid("r".into()), "study-20260105t120000z".into())],
+            ..hourly(json!({"concurrencyPolicy": policy}))
+        };
+        let at = NOON.plus(HOUR);
+        assert_eq!(made(&busy("Forbid"), at), Vec::<String>::new());
+        assert_eq!(made(&busy("Allow"), at).len(), 1);
+        assert_eq!(made(&busy("Replace"), at).len(), 1);
+        let cancels = |policy: &str| {
+            let writes = PipelineReconciler::plan(&busy(policy), at).writes;
+            writes.iter().filter(|write| matches!(write, Write::CancelChild(_))).count()
+        };
+        assert_eq!((cancels("Forbid"), cancels("Allow"), cancels("Replace")), (0, 0, 1));
+    }
+
+    #[test]
+    fn nothing_is_made_while_it_is_suspended_and_its_end_makes_up_for_what_was_missed() {
+        let suspension = |until| Suspension { reason: String::new(), by: "me".into(), at: NOON, until };
+        let at = NOON.plus(HOUR.times(2));
+        let held = ObservedPipeline { suspension: Some(suspension(None)), ..hourly(json!({})) };
+        assert!(PipelineReconciler::plan(&held, at).is_empty());
+        let over = ObservedPipeline { suspension: Some(suspension(Some(at))), ..hourly(json!({})) };
+        assert_eq!(made(&over, at), ["study-20260105t140000z"]);
+        assert!(PipelineReconciler::plan(&over, at).writes.contains(&Write::Unsuspend(Uid("p".into()))));
+    }
+
+    #[test]
+    fn every_slot_of_many_days_has_one_run_however_often_it_is_looked_at() {
+        let mut seen = hourly(json!({"catchUp": "All", "concurrencyPolicy": "Allow"}));
+        let mut names = std::collections::BTreeSet::new();
+        let mut now = NOON;
+        for step in 0..120_u64 {
+            // Irregular looks, some of them hours apart.
+            now = now.plus(Span::minutes([7, 31, 3, 200, 1, 59][(step % 6) as usize]));
+            let plan = PipelineReconciler::plan(&seen, now);
+            for write in plan.writes {
+                match write {
+                    Write::CreateRun(create) => assert!(names.insert(create.name.clone()), "{} twice", create.name),
+                    Write::ScheduleSeen { expression, at, .. } => seen.seen = Some((expression, at)),
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert!(PipelineReconciler::plan(&seen, now).is_empty());
+        }
+        assert_eq!(names.len() as i64, now.since(NOON).ms() / HOUR.ms());
+    }
+}
