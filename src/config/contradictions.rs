@@ -36,7 +36,7 @@ pub(super) fn contradictions(settings: &Settings, chosen: &BTreeMap<&'static str
             told("state")
         ));
     }
-    problems.extend(git_source(settings, chosen, &told));
+    problems.extend(git_source(settings, chosen, told));
     if Span::minutes(u64::from(settings.stuck_task_timeout_minutes)) < settings.task_timeout {
         problems.push(format!(
             "{} is shorter than {}: what may still run would be called stuck",
