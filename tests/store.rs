@@ -23,6 +23,8 @@ mod mirroring;
 mod pools;
 #[path = "store/reads.rs"]
 mod reads;
+#[path = "store/runs.rs"]
+mod runs;
 #[path = "store/schema.rs"]
 mod schema;
 #[path = "store/shares.rs"]

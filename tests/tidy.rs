@@ -116,7 +116,7 @@ fn manifests_below(folder: &str) -> Vec<TextFile> {
         path.starts_with(folder)
             && path.ends_with(".yaml")
             && !path.starts_with("examples/apps/")
-            && path != "examples/manifestd.yaml"
+            && !path.ends_with("/manifestd.yaml")
     };
     text_files().into_iter().filter(|file| is_manifest(&file.path)).collect()
 }

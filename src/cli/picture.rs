@@ -84,13 +84,18 @@ impl Picture {
         let mut picture = Self::of_graph(&run.graph);
         picture.title = format!("run/{}", run.name);
         for (step, standing) in picture.steps.iter_mut().zip(standings(run, now)) {
+            let mut tally = counts(&step.name);
+            if standing.has_ended() {
+                // What was never asked for, since what it would have followed from did not succeed.
+                tally.skipped += standing.expected.unwrap_or(0).saturating_sub(tally.all());
+            }
             let is_asked = waits_for_a_person(&standing) && !run.status.phase.is_terminal();
             step.standing = Some(StepStanding {
                 phase: standing.phase,
                 reason: standing.reason,
                 message: standing.message,
                 expected: standing.expected,
-                tally: counts(&step.name),
+                tally,
                 is_asked,
             });
         }

@@ -20,7 +20,7 @@ const RUNS_MAX: u32 = 10;
 /// What is known of a run besides its name and its spec.
 pub(super) fn run(connection: &Connection, run: &RunView, now: Timestamp, out: &mut Out) -> anyhow::Result<()> {
     line(out, "Pipeline", &run.pipeline)?;
-    line(out, "Revision", &format!("{} (generation {})", run.revision, run.generation))?;
+    line(out, "Pinned to", &format!("generation {}", run.generation))?;
     line(out, "Cause", run.cause.as_str())?;
     if let Some(at) = run.scheduled_at {
         line(out, "Scheduled", &moment(at, now))?;

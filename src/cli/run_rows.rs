@@ -111,7 +111,7 @@ pub(crate) fn run(object: &ObjectView, beside: &Beside) -> (Vec<String>, Vec<Str
     let suspended = run.suspension.as_ref().is_some_and(|of| of.holds(beside.now));
     let more = vec![
         status.round.to_string(),
-        run.revision.to_string(),
+        run.generation.to_string(),
         run.scheduled_at.map_or_else(|| "-".to_owned(), Timestamp::rfc3339),
         if suspended { "yes".into() } else { "no".into() },
         or_nothing(run.parent.as_deref().unwrap_or_default()),

@@ -3,6 +3,7 @@
 //! One thread owns the one write connection and commits groups; reads use their own read-only connections. A [`Store`] is a cheap handle.
 
 mod checkout;
+mod child;
 mod commit;
 pub mod error;
 pub mod events;
@@ -16,6 +17,7 @@ mod new_run;
 mod observe;
 mod open;
 mod pipeline;
+mod pipeline_observe;
 pub mod pool;
 #[cfg(test)]
 mod query_plans;
@@ -25,6 +27,7 @@ mod report;
 pub mod request;
 mod reuse;
 mod rows;
+mod run_follow;
 pub mod run_observe;
 pub mod run_request;
 pub mod run_view;

@@ -195,7 +195,8 @@ pub(super) fn insert_run(
         name: name.to_owned(),
         event_type: if failure.is_some() { EventType::Warning } else { EventType::Normal },
         reason: if failure.is_some() { "Failed" } else { "Created" },
-        message: failure.unwrap_or_else(|| format!("{cause}, revision {} of {}", definition.revision, definition.name)),
+        message: failure
+            .unwrap_or_else(|| format!("{cause}, generation {} of {}", definition.generation, definition.name)),
     };
     record(connection, &event, now)?;
     woken.push(Key::Run(uid.clone()));

@@ -6,23 +6,16 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
 use super::rows::{json, json_column, time, time_or_none, word};
+use super::run_follow::{followers, matching, missing};
 use super::{Store, StoreError, graphs};
 use crate::plan::pipeline::WINDOW;
 use crate::plan::pipeline::graph::{Graph, Node};
-use crate::plan::pipeline::observed::{
-    Applied, Decision, ObservedPipeline, ObservedRun, ObservedStep, OpenChild, StaleChild,
-};
+use crate::plan::pipeline::observed::{Decision, ObservedRun, ObservedStep, OpenChild, StaleChild};
 use crate::plan::pipeline::render::Values;
 use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
 use crate::resource::run::{CancelWish, Cause, ChildKind, Conclusion, RetryMode, RunStatus, Suspension};
 use crate::resource::time::Timestamp;
-
-/// Unfinished runs of the schedule that a plan looks at.
-const SCHEDULED_MAX: i64 = 64;
-
-/// Unfinished runs that a changed pipeline wakes.
-const UNFINISHED_MAX: i64 = 1024;
 
 /// One run with its pinned spec.
 pub(super) const RUN: &str =
@@ -50,25 +43,14 @@ pub(super) const STALE: &str = "SELECT c.item, c.uid, c.kind, c.app, coalesce(t.
      FROM child c INDEXED BY child_concluded LEFT JOIN task t ON t.uid = c.uid LEFT JOIN run r ON r.uid = c.uid
      WHERE c.run = ?1 AND c.step = ?2 AND c.conclusion = ?3 AND c.round < ?4 ORDER BY c.round, c.item LIMIT ?5";
 
-/// What follows from the well-concluded children of a source, from an item on.
-pub(super) const SOURCES: &str = "SELECT item, app FROM child
-     WHERE run = ?1 AND step = ?2 AND item >= ?3 AND conclusion IN ('Succeeded', 'Partial') ORDER BY item LIMIT ?4";
-
-/// The same, where something is missing that follows: another round may have anything left to do.
-pub(super) const MISSING: &str = "SELECT s.item, s.app FROM child s
-     WHERE s.run = ?1 AND s.step = ?2 AND s.conclusion IN ('Succeeded', 'Partial')
-         AND (SELECT count(*) FROM child f WHERE f.run = ?1 AND f.step = ?3 AND f.item >= s.item * ?4 AND f.item < (s.item + 1) * ?4
-                  AND NOT (f.round < ?5 AND f.conclusion IS NOT NULL AND (?6 = 2 OR (?6 = 1 AND f.conclusion <> 'Succeeded')))) < ?4
-     ORDER BY s.item LIMIT ?7";
-
 /// A run's parts, in one word each for the queries on its children.
-struct Of<'c> {
-    connection: &'c Connection,
-    uid: &'c Uid,
-    round: i64,
-    modes: &'c BTreeMap<String, RetryMode>,
+pub(super) struct Of<'c> {
+    pub(super) connection: &'c Connection,
+    pub(super) uid: &'c Uid,
+    pub(super) round: i64,
+    pub(super) modes: &'c BTreeMap<String, RetryMode>,
     /// Whether a person asked for this round.
-    asked: bool,
+    pub(super) asked: bool,
 }
 
 impl Store {
@@ -78,14 +60,6 @@ impl Store {
     /// What the database says.
     pub async fn observe_run(&self, uid: Uid) -> Result<Option<ObservedRun>, StoreError> {
         self.read(move |connection| observe_run(connection, &uid)).await
-    }
-
-    /// What a pipeline's plan looks at; `None` when there is no such pipeline.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn observe_pipeline(&self, uid: Uid) -> Result<Option<ObservedPipeline>, StoreError> {
-        self.read(move |connection| observe_pipeline(connection, &uid)).await
     }
 }
 
@@ -168,7 +142,7 @@ pub(super) fn status(row: &Row<'_>) -> Result<RunStatus, StoreError> {
     })
 }
 
-fn suspension(row: &Row<'_>) -> Result<Option<Suspension>, StoreError> {
+pub(super) fn suspension(row: &Row<'_>) -> Result<Option<Suspension>, StoreError> {
     let Some(at) = time_or_none(row, "suspend_at")? else { return Ok(None) };
     let (reason, by) = (row.get("suspend_reason")?, row.get("suspend_by")?);
     Ok(Some(Suspension { reason, by, at, until: time_or_none(row, "suspend_until")? }))
@@ -330,7 +304,7 @@ fn only_outputs(of: &Of<'_>, step: &str) -> Result<Map<String, Value>, StoreErro
 }
 
 /// What this round does to the children of a step.
-fn mode(of: &Of<'_>, node: &Node) -> Option<RetryMode> {
+pub(super) fn mode(of: &Of<'_>, node: &Node) -> Option<RetryMode> {
     if node.is_final { Some(RetryMode::All) } else { of.modes.get(&node.step.name).copied() }
 }
 
@@ -358,126 +332,4 @@ fn stale(of: &Of<'_>, node: &Node, has: &BTreeSet<Conclusion>) -> Result<Vec<Sta
     found.sort_by_key(|child| child.item);
     found.truncate(WINDOW);
     Ok(found)
-}
-
-/// Items of a step that streams which were asked for already, of those that follow from open children of its source.
-fn followers(of: &Of<'_>, node: &Node, source: &ObservedStep) -> Result<BTreeSet<u64>, StoreError> {
-    let combinations = node.combinations.max(1);
-    let mut found = BTreeSet::new();
-    let keeps = of.asked && mode(of, node).is_none();
-    for child in source.open.iter().filter(|child| child.phase.is_terminal()) {
-        let query = "SELECT item, round FROM child WHERE run = ?1 AND step = ?2 AND item >= ?3 AND item < ?4";
-        let mut statement = of.connection.prepare_cached(query)?;
-        let range = params![of.uid.0, node.step.name, child.item * combinations, (child.item + 1) * combinations];
-        let mut rows = statement.query(range)?;
-        while let Some(row) = rows.next()? {
-            if keeps || row.get::<_, i64>("round")? >= of.round {
-                found.insert(row.get("item")?);
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn missing(of: &Of<'_>, node: &Node, source: &Node, next_item: u64) -> Result<Vec<(u64, String)>, StoreError> {
-    let combinations = node.combinations.max(1);
-    let of_source = |item: u64, app: &str| {
-        (0..combinations).map(|at| (item * combinations + at, app.to_owned())).collect::<Vec<_>>()
-    };
-    let mut found = Vec::new();
-    if of.round == 1 {
-        if node.streams {
-            return Ok(found);
-        }
-        let mut statement = of.connection.prepare_cached(SOURCES)?;
-        let from = next_item / combinations;
-        let mut rows = statement.query(params![of.uid.0, source.step.name, from, WINDOW as i64])?;
-        while let Some(row) = rows.next()? {
-            found.extend(of_source(row.get("item")?, &row.get::<_, String>("app")?));
-        }
-        found.retain(|(item, _)| *item >= next_item);
-        return Ok(found);
-    }
-    let (own, its) = (mode(of, node), mode(of, source));
-    if of.asked && own.is_none() && its.is_none() {
-        return Ok(found);
-    }
-    let word = match own {
-        None => 0,
-        Some(RetryMode::Bad) => 1,
-        Some(RetryMode::All) => 2,
-    };
-    let mut statement = of.connection.prepare_cached(MISSING)?;
-    let values = params![of.uid.0, source.step.name, node.step.name, combinations, of.round, word, WINDOW as i64];
-    let mut rows = statement.query(values)?;
-    let mut fresh = of.connection.prepare_cached(
-        "SELECT 1 FROM child f WHERE f.run = ?1 AND f.step = ?2 AND f.item = ?3
-             AND NOT (f.round < ?4 AND f.conclusion IS NOT NULL AND (?5 = 2 OR (?5 = 1 AND f.conclusion <> 'Succeeded')))",
-    )?;
-    while let Some(row) = rows.next()? {
-        for (item, app) in of_source(row.get("item")?, &row.get::<_, String>("app")?) {
-            if !fresh.exists(params![of.uid.0, node.step.name, item, of.round, word])? {
-                found.push((item, app));
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// The apps that a step's selector gives now.
-fn matching(connection: &Connection, node: &Node, values: &Values<'_>) -> Result<Vec<String>, StoreError> {
-    let Some(selector) = node.step.for_each.as_ref().and_then(|each| each.apps.as_ref()) else { return Ok(Vec::new()) };
-    let mut wanted = BTreeMap::new();
-    for (key, value) in &selector.match_labels {
-        let Ok(value) = values.text(value) else { return Ok(Vec::new()) };
-        wanted.insert(key.clone(), value);
-    }
-    let query = "SELECT o.name, o.labels FROM object o JOIN app a ON a.uid = o.uid
-         WHERE o.kind = 'App' AND o.removed_at IS NULL AND a.missing_since IS NULL ORDER BY o.name";
-    let mut statement = connection.prepare_cached(query)?;
-    let mut rows = statement.query([])?;
-    let mut names = Vec::new();
-    while let Some(row) = rows.next()? {
-        let labels: BTreeMap<String, String> = json_column(row, "labels")?;
-        if wanted.iter().all(|(key, value)| labels.get(key) == Some(value)) {
-            names.push(row.get("name")?);
-        }
-    }
-    Ok(names)
-}
-
-fn observe_pipeline(connection: &Connection, uid: &Uid) -> Result<Option<ObservedPipeline>, StoreError> {
-    let query = "SELECT o.*, s.reason AS suspend_reason, s.by AS suspend_by, s.at AS suspend_at, s.until AS suspend_until,
-             e.expression, e.seen_at,
-             EXISTS (SELECT 1 FROM run r WHERE r.pipeline_uid = o.uid AND r.cause = 'Apply') AS any_applied,
-             EXISTS (SELECT 1 FROM run r WHERE r.pipeline_uid = o.uid AND r.cause = 'Apply' AND r.generation = o.generation) AS applied
-         FROM object o LEFT JOIN suspension s ON s.uid = o.uid LEFT JOIN schedule e ON e.pipeline_uid = o.uid
-         WHERE o.uid = ?1 AND o.kind = 'Pipeline'";
-    let mut statement = connection.prepare_cached(query)?;
-    let mut rows = statement.query([&uid.0])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    let mut scheduled = connection.prepare_cached(
-        "SELECT uid, name FROM run INDEXED BY run_active WHERE pipeline_uid = ?1 AND finished_at IS NULL AND cause IN ('Schedule', 'Backfill')
-         ORDER BY created_at, uid LIMIT ?2",
-    )?;
-    let scheduled = scheduled.query_map(params![uid.0, SCHEDULED_MAX], |row| Ok((Uid(row.get(0)?), row.get(1)?)))?;
-    let mut unfinished = connection.prepare_cached(
-        "SELECT uid FROM run INDEXED BY run_active WHERE pipeline_uid = ?1 AND finished_at IS NULL ORDER BY created_at, uid LIMIT ?2",
-    )?;
-    let unfinished = unfinished.query_map(params![uid.0, UNFINISHED_MAX], |row| Ok(Uid(row.get(0)?)))?;
-    let seen: Option<String> = row.get("expression")?;
-    Ok(Some(ObservedPipeline {
-        uid: uid.clone(),
-        name: row.get("name")?,
-        generation: row.get("generation")?,
-        removed: time_or_none(row, "removed_at")?.is_some(),
-        spec: json_column(row, "spec")?,
-        created_at: time(row, "created_at")?,
-        applied: Applied { current: row.get("applied")?, any: row.get("any_applied")? },
-        suspension: suspension(row)?,
-        scheduled: scheduled.collect::<Result<_, _>>()?,
-        seen: seen.zip(time_or_none(row, "seen_at")?),
-        unfinished: unfinished.collect::<Result<_, _>>()?,
-        unknown: Vec::new(),
-    }))
 }

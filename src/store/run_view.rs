@@ -291,7 +291,7 @@ pub fn object(run: RunView) -> ObjectView {
         name: run.name.clone(),
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
-        spec: json!({ "pipeline": run.pipeline, "revision": run.revision, "digest": run.digest, "params": run.params }),
+        spec: json!({ "pipeline": run.pipeline, "generation": run.generation, "digest": run.digest, "params": run.params }),
         generation: run.generation,
         created_at: run.created_at,
         removed_at: None,
