@@ -18,6 +18,12 @@ pub const ENV_PREFIX: &str = "MANIFESTD_";
 /// The settings file looked for in the workspace.
 pub const FILE_NAME: &str = "manifestd.yaml";
 
+/// Where a git repository that is followed is kept, in the state directory.
+pub const GIT_DIRECTORY: &str = "git";
+
+/// The checkout that counts, in [`GIT_DIRECTORY`].
+pub const GIT_CURRENT: &str = "current";
+
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -112,6 +118,11 @@ settings! {
     rescan_interval: Span, "rescanInterval", None, "5m", "Time between two full scans of the manifests directory; file events make it immediate.";
     prune_percent: u32, "prunePercent", None, "50", "Removal of more than this share of the manifests in one scan must be confirmed.";
     prune_count: u32, "pruneCount", None, "1000", "Removal of more than this many manifests in one scan must be confirmed.";
+    git_url: String, "gitUrl", None, "", "A git repository whose manifests are mirrored instead of the directory `manifests`; empty for none.";
+    git_branch: String, "gitBranch", None, "main", "The branch of gitUrl that is followed.";
+    git_path: String, "gitPath", None, ".", "The directory of manifests in the repository of gitUrl.";
+    git_interval: Span, "gitInterval", None, "1m", "Time between two looks at the repository of gitUrl.";
+    git_verify: bool, "gitVerify", None, "false", "Take a commit of gitUrl only if `git verify-commit` accepts its signature.";
     shutdown_grace_period: Span, "shutdownGracePeriod", None, "30s", "How long running attempts may go on after the first signal to stop.";
     maintenance_auto_start: bool, "maintenanceAutoStart", Some("MAINTENANCE_AUTO_START"), "false", "Run maintenance in the daemon, at every maintenanceInterval.";
     maintenance_interval: Span, "maintenanceInterval", Some("MAINTENANCE_INTERVAL_SECONDS"), "1h", "Time between two runs of maintenance.";
@@ -281,6 +292,16 @@ pub fn resolve(layers: &[Layer]) -> Result<(Settings, Vec<Effective>), Vec<Strin
 }
 
 impl Settings {
+    /// The directory of manifests, relative to the workspace: the one of the settings, or that of the checkout that follows a git repository.
+    #[must_use]
+    pub fn manifests_directory(&self) -> String {
+        if self.git_url.is_empty() {
+            return self.manifests.clone();
+        }
+        let current = format!("{}/{GIT_DIRECTORY}/{GIT_CURRENT}", self.state.trim_end_matches('/'));
+        if self.git_path == "." { current } else { format!("{current}/{}", self.git_path) }
+    }
+
     /// The limits that plans keep to.
     #[must_use]
     pub fn budgets(&self) -> Budgets {

@@ -10,6 +10,8 @@ mod directory;
 mod dispatch;
 #[path = "daemon/freshness.rs"]
 mod freshness;
+#[path = "daemon/git_source.rs"]
+mod git_source;
 #[path = "daemon/health.rs"]
 mod health;
 #[path = "daemon/once.rs"]

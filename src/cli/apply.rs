@@ -42,6 +42,9 @@ struct FileEdit {
 /// Runs `apply`.
 pub(crate) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
     let roots = &context.settings.roots;
+    if !args.dry_run {
+        context.check_writable()?;
+    }
     let given = files::read_all(&args.files, roots)?;
     let directory = Directory::read(&context.manifests, roots, !args.dry_run)?;
     let problems = problems(context, &given, &directory)?;

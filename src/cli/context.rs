@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
+use super::exit::refused;
 use crate::config::{self, Effective, Layer, LogFormat, Origin, Settings};
 use crate::manifest::typed::typed;
 use crate::store::{database_path, open_read_only};
@@ -98,7 +99,7 @@ impl Context {
         };
         Ok(Self {
             state: below(&workspace, &settings.state),
-            manifests: below(&workspace, &settings.manifests),
+            manifests: below(&workspace, &settings.manifests_directory()),
             workspace,
             colour: colour(std::io::stdout().is_terminal()),
             colour_stderr: colour(std::io::stderr().is_terminal()),
@@ -126,6 +127,22 @@ impl Context {
         // A log that was started before, as by a test of the library, goes on.
         let _ = started;
         Ok(())
+    }
+
+    /// Refuses to change manifests that are a checkout of somebody else's repository.
+    ///
+    /// # Errors
+    /// Where they are to be changed instead.
+    pub fn check_writable(&self) -> anyhow::Result<()> {
+        if self.settings.git_url.is_empty() {
+            return Ok(());
+        }
+        // Without the address, which may hold a password.
+        Err(refused(format!(
+            "the manifests are a checkout of the repository in the setting gitUrl, and nothing is written into it; \
+             change them there, on branch {:?} below {:?}",
+            self.settings.git_branch, self.settings.git_path
+        )))
     }
 
     /// Opens the database for reading, with or without a running controller.

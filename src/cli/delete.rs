@@ -35,6 +35,9 @@ pub(crate) struct Args {
 /// Runs `delete`.
 pub(crate) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
     let roots = &context.settings.roots;
+    if !args.dry_run {
+        context.check_writable()?;
+    }
     let wanted = wanted(args, roots)?;
     let directory = Directory::read(&context.manifests, roots, false)?;
     let mut cuts: BTreeMap<PathBuf, (&ManifestFile, BTreeMap<usize, &Document>)> = BTreeMap::new();

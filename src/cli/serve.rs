@@ -27,7 +27,8 @@ pub(super) struct Args {
 pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
     let mut settings = context.settings.clone();
     settings.embedded_analyzer |= args.embedded_analyzer;
-    if !context.manifests.is_dir() {
+    // A checkout is made by the controller itself.
+    if settings.git_url.is_empty() && !context.manifests.is_dir() {
         bail!(
             "the manifests directory {} is not there; create it, or name another one with --manifests",
             context.manifests.display()

@@ -36,6 +36,7 @@ pub(super) fn contradictions(settings: &Settings, chosen: &BTreeMap<&'static str
             told("state")
         ));
     }
+    problems.extend(git_source(settings, chosen, told));
     if Span::minutes(u64::from(settings.stuck_task_timeout_minutes)) < settings.task_timeout {
         problems.push(format!(
             "{} is shorter than {}: what may still run would be called stuck",
@@ -48,6 +49,44 @@ pub(super) fn contradictions(settings: &Settings, chosen: &BTreeMap<&'static str
     }
     if settings.embedded_parallel == 0 {
         problems.push("embeddedParallel = 0 would run nothing; it must be at least 1".into());
+    }
+    problems
+}
+
+/// What is wrong with the repository that is followed. Its settings become arguments of git, which must not take them for something else.
+fn git_source(
+    settings: &Settings,
+    chosen: &BTreeMap<&'static str, (String, Origin)>,
+    told: impl Fn(&str) -> String,
+) -> Vec<String> {
+    let mut problems = Vec::new();
+    let Settings { git_url: url, git_branch: branch, git_path: path, .. } = settings;
+    if url.is_empty() {
+        return problems;
+    }
+    if chosen.get("manifests").is_some_and(|(_, origin)| *origin != Origin::Default) {
+        problems.push(format!(
+            "{} and {}: manifests come from one of the two; remove the other",
+            told("gitUrl"),
+            told("manifests")
+        ));
+    }
+    let helper = url.split_once("::").is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_alphanumeric()));
+    if url.starts_with('-') || helper || url.chars().any(char::is_control) {
+        problems.push(format!(
+            "{} is no address of a repository: https://, ssh://, git://, file://, HOST:PATH or a path",
+            told("gitUrl")
+        ));
+    }
+    // Source: git-check-ref-format(1), as far as it keeps a name from being read as something else.
+    let bad = |c: char| c.is_whitespace() || c.is_control() || "~^:?*[\\".contains(c);
+    let is_wrong =
+        branch.is_empty() || branch.starts_with(['-', '/']) || branch.contains("..") || branch.contains("@{");
+    if is_wrong || branch.chars().any(bad) {
+        problems.push(format!("{} is no name of a branch", told("gitBranch")));
+    }
+    if path.is_empty() || path.starts_with('/') || path.split('/').any(|part| part == ".." || part == ".git") {
+        problems.push(format!("{} is no directory inside of the repository; . is its top", told("gitPath")));
     }
     problems
 }
@@ -93,5 +132,34 @@ mod tests {
         }
         // A deadline shorter than `stuckAfter` is none: whichever comes first ends the attempt.
         assert!(resolve(&[env(&[("TASK_TIMEOUT", "30")])]).is_ok());
+    }
+
+    #[test]
+    fn a_repository_that_git_could_take_for_something_else_is_refused() {
+        let of = |url: &str, more: &[(&str, &str)]| {
+            let all: Vec<(&str, &str)> = [("MANIFESTD_GIT_URL", url)].iter().chain(more).copied().collect();
+            resolve(&[env(&all)])
+                .map(|(settings, _)| settings.manifests_directory())
+                .map_err(|problems| problems.join("; "))
+        };
+        for url in ["https://git.example/a.git", "ssh://git@[::1]/a", "git@host:a.git", "/srv/a.git", "../a"] {
+            assert_eq!(of(url, &[]).as_deref(), Ok(".manifestd/git/current"), "{url}");
+        }
+        let deep = of("/a", &[("MANIFESTD_GIT_PATH", "deploy/x"), ("MANIFESTD_STATE", "s/")]);
+        assert_eq!(deep.as_deref(), Ok("s/git/current/deploy/x"));
+        for url in ["--upload-pack=x", "ext::sh -c x", "fd::7", "a\nb"] {
+            assert!(of(url, &[]).unwrap_err().contains("gitUrl"), "{url}");
+        }
+        for (name, values) in [
+            ("MANIFESTD_GIT_BRANCH", vec!["", "-x", "a b", "a:b", "a..b", "*", "a\\b"]),
+            ("MANIFESTD_GIT_PATH", vec!["", "/etc", "../x", "a/../..", ".git"]),
+            ("MANIFESTD_MANIFESTS", vec!["here"]),
+        ] {
+            for value in values {
+                assert!(of("/a", &[(name, value)]).is_err(), "{name}={value}");
+                // Without a repository they say nothing.
+                assert!(of("", &[(name, value)]).is_ok(), "{name}={value}");
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Answering requests: the one code behind the control socket and behind a command line that finds no daemon.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
@@ -9,6 +10,7 @@ use super::control::{
 };
 use super::controller::{Controller, wake_trees, wake_unsettled};
 use super::core::Core;
+use super::git_source::GitSource;
 use super::mirror::Mirror;
 use super::mirror_loop::MirrorHandle;
 use super::reconcile::{Verdict, carry_out, plan, run_loop};
@@ -32,6 +34,7 @@ pub struct Answerer {
     pub(super) core: Core,
     // `None` when no loop runs: then this does itself what the loops would.
     mirror: Option<MirrorHandle>,
+    git: Option<Arc<GitSource>>,
     embedded: Option<String>,
     started_at: Timestamp,
 }
@@ -43,6 +46,7 @@ impl Answerer {
         Self {
             core: controller.core().clone(),
             mirror: controller.mirror(),
+            git: controller.git(),
             embedded: controller.embedded().map(|address| address.to_string()),
             started_at: controller.started_at(),
         }
@@ -81,7 +85,7 @@ impl Answerer {
             | Request::Resume { .. }
             | Request::Decide { .. }
             | Request::Backfill { .. }) => self.answer_run(request).await?,
-            Request::Sync => Response::Synced(self.sync().await?),
+            Request::Sync => Response::Synced(self.refresh().await?),
             Request::AcceptOrphans => {
                 let sources = store.accept_orphans(self.core.now()).await.map_err(text)?;
                 self.sync().await?;
@@ -123,6 +127,18 @@ impl Answerer {
         }
     }
 
+    /// Follows the git repository, if there is one, then scans.
+    async fn refresh(&self) -> Result<SyncReport, String> {
+        let followed = match &self.git {
+            Some(git) => git.pass(self.mirror.as_ref()).await,
+            None => None,
+        };
+        match followed {
+            Some(report) => report,
+            None => self.sync().await,
+        }
+    }
+
     fn requested(&self, name: String, requested: Option<Requested>) -> TaskAnswer {
         let (phase, effective) = requested.map_or((None, false), |requested| {
             self.core.wakes.add(requested.key);
@@ -140,7 +156,7 @@ impl Answerer {
         let (began, opened) = (self.core.now(), self.core.attempts.opened());
         let mut report = ReconcileReport::default();
         if wanted("manifests") {
-            report.manifests = Some(self.sync().await?);
+            report.manifests = Some(self.refresh().await?);
         }
         if wanted("apps") {
             report.apps = Some(scan_apps(&self.core).await.map_err(|error| error.to_string())?);

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::{Clock, system_time};
 use super::core::Core;
+use super::git_source::{self, GitSource};
 use super::mirror::Mirror;
 use super::mirror_loop::{self, MirrorHandle, MirrorInbox};
 use super::pulse::Beat;
@@ -49,6 +51,7 @@ pub struct Controller {
     handle: MirrorHandle,
     inbox: Option<MirrorInbox>,
     loops: JoinSet<()>,
+    git: Option<Arc<GitSource>>,
     embedded: Option<SocketAddr>,
     embedded_run: JoinSet<()>,
     embedded_stop: CancellationToken,
@@ -80,16 +83,17 @@ impl Controller {
         };
         let surroundings = Surroundings {
             workspace: workspace.clone(),
-            state,
+            state: state.clone(),
             embedded,
             attempt_token_prefix: store.id().to_owned(),
-            environment,
+            environment: environment.clone(),
             limits: Limits::default(),
         };
         let core = Core::new(store, Clock::System, settings, workspace, Executors::new(surroundings));
+        let git = GitSource::new(&core, &state, &environment).map(Arc::new);
         let (handle, inbox) = mirror_loop::handle();
         let (started_at, loops) = (core.now(), JoinSet::new());
-        Ok(Self { started_at, core, handle, inbox: Some(inbox), loops, embedded, embedded_run, embedded_stop })
+        Ok(Self { started_at, core, handle, inbox: Some(inbox), loops, git, embedded, embedded_run, embedded_stop })
     }
 
     /// What the loops share.
@@ -102,6 +106,12 @@ impl Controller {
     #[must_use]
     pub fn mirror(&self) -> Option<MirrorHandle> {
         self.inbox.is_none().then(|| self.handle.clone())
+    }
+
+    /// The git repository that the manifests come from, if they do.
+    #[must_use]
+    pub fn git(&self) -> Option<Arc<GitSource>> {
+        self.git.clone()
     }
 
     /// Address of the embedded analyzer.
@@ -120,10 +130,13 @@ impl Controller {
     pub async fn start(&mut self) {
         let Some(inbox) = self.inbox.take() else { return };
         let core = &self.core;
-        if tokio::time::timeout(FIRST_LOOK, first_look(core)).await.is_err() {
+        if tokio::time::timeout(FIRST_LOOK, first_look(core, self.git.as_deref())).await.is_err() {
             tracing::warn!("the disk is slow; starting with what is known, the scans go on beside it");
         }
         self.loops.spawn(mirror_loop::run(core.clone(), inbox));
+        if let Some(git) = &self.git {
+            self.loops.spawn(git_source::run(core.clone(), Arc::clone(git), self.handle.clone()));
+        }
         self.loops.spawn(run_loop(core.clone(), Loop::Tasks));
         self.loops.spawn(run_loop(core.clone(), Loop::Apps));
         self.loops.spawn(run_loop(core.clone(), Loop::Trees));
@@ -205,8 +218,11 @@ async fn conclude(core: &Core) {
     }
 }
 
-async fn first_look(core: &Core) {
-    if let Err(error) = Mirror::new(core).scan().await {
+async fn first_look(core: &Core, git: Option<&GitSource>) {
+    if let Some(git) = git {
+        // It scans what is checked out then, or was before.
+        let _ = git.pass(None).await;
+    } else if let Err(error) = Mirror::new(core).scan().await {
         core.check("scanning manifests", &error);
     }
     if let Err(error) = reconcile(core, &Key::Apps).await {

@@ -44,7 +44,7 @@ impl Mirror {
     /// The mirror of the directory that the settings name.
     #[must_use]
     pub fn new(core: &Core) -> Self {
-        let directory = core.workspace.join(&core.settings.manifests);
+        let directory = core.workspace.join(core.settings.manifests_directory());
         Self { core: core.clone(), directory, roots: core.settings.roots.clone() }
     }
 
@@ -81,6 +81,16 @@ impl Mirror {
     /// # Errors
     /// What the store says. A directory that cannot be read as a whole is no error: the report says so, and nothing is taken away.
     pub async fn scan(&self) -> Result<SyncReport, StoreError> {
+        self.pinned().scan_pinned().await
+    }
+
+    /// The same directory by its real path: a checkout is exchanged by a link, and a scan reads all of one tree.
+    fn pinned(&self) -> Self {
+        let directory = self.directory.canonicalize().unwrap_or_else(|_| self.directory.clone());
+        Self { directory, ..self.clone() }
+    }
+
+    async fn scan_pinned(&self) -> Result<SyncReport, StoreError> {
         let mut report = SyncReport::default();
         let known = self.core.store.mirrored_files().await?;
         let contested = self.core.store.contested_files().await?;

@@ -12,6 +12,8 @@ pub mod controller;
 pub mod core;
 pub mod dry_run;
 pub mod git;
+mod git_program;
+pub mod git_source;
 mod hints;
 pub mod mirror;
 pub mod mirror_loop;

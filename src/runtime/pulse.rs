@@ -23,6 +23,8 @@ pub enum Beat {
     Apps,
     /// The mirror of the manifests directory.
     Manifests,
+    /// The look at a git repository, where the settings name one.
+    Git,
     /// The look for what a lost wake-up left behind.
     Resync,
     /// Pipelines and their runs.
@@ -32,11 +34,16 @@ pub enum Beat {
 }
 
 impl Beat {
-    const ALL: [Self; 6] = [Self::Tasks, Self::Apps, Self::Manifests, Self::Resync, Self::Pipelines, Self::Maintenance];
+    const ALL: [Self; 7] =
+        [Self::Tasks, Self::Apps, Self::Manifests, Self::Git, Self::Resync, Self::Pipelines, Self::Maintenance];
 
     /// Whether these settings have it beat at all.
-    const fn is_on(self, settings: &Settings) -> bool {
-        !matches!(self, Self::Maintenance) || settings.maintenance_auto_start
+    fn is_on(self, settings: &Settings) -> bool {
+        match self {
+            Self::Maintenance => settings.maintenance_auto_start,
+            Self::Git => !settings.git_url.is_empty(),
+            Self::Tasks | Self::Apps | Self::Manifests | Self::Resync | Self::Pipelines => true,
+        }
     }
 
     const fn name(self) -> &'static str {
@@ -44,6 +51,7 @@ impl Beat {
             Self::Tasks => "tasks",
             Self::Apps => "apps",
             Self::Manifests => "manifests",
+            Self::Git => "git",
             Self::Resync => "resync",
             Self::Pipelines => "pipelines",
             Self::Maintenance => "maintenance",
@@ -56,6 +64,7 @@ impl Beat {
             Self::Tasks | Self::Resync | Self::Pipelines => settings.task_poll_interval,
             Self::Apps => settings.scan_interval,
             Self::Manifests => settings.rescan_interval,
+            Self::Git => settings.git_interval,
             Self::Maintenance => settings.maintenance_interval,
         }
     }
