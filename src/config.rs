@@ -132,8 +132,10 @@ settings! {
     cleanup_stuck_tasks: bool, "cleanupStuckTasks", Some("CLEANUP_STUCK_TASKS"), "true", "Maintenance ends tasks that stuckTaskTimeoutMinutes or pendingTaskTimeoutMinutes call stuck.";
     stuck_task_timeout_minutes: u32, "stuckTaskTimeoutMinutes", Some("STUCK_TASK_TIMEOUT_MINUTES"), "120", "Maintenance fails a task that is Running for so many minutes while nobody carries it.";
     pending_task_timeout_minutes: u32, "pendingTaskTimeoutMinutes", Some("PENDING_TASK_TIMEOUT_MINUTES"), "240", "Maintenance cancels a task that is Pending for so many minutes, and not for its turn, a missing directory or a person; 0 for never.";
-    cleanup_old_tasks: bool, "cleanupOldTasks", Some("CLEANUP_OLD_TASKS"), "true", "Maintenance sets finished tasks aside after taskRetentionDays.";
-    task_retention_days: u32, "taskRetentionDays", Some("TASK_RETENTION_DAYS"), "30", "Days for which a finished task is listed.";
+    cleanup_old_tasks: bool, "cleanupOldTasks", Some("CLEANUP_OLD_TASKS"), "true", "Maintenance sets finished tasks and runs aside after taskRetentionDays.";
+    task_retention_days: u32, "taskRetentionDays", Some("TASK_RETENTION_DAYS"), "30", "Days for which a finished task or run is listed, and events are kept.";
+    quarantine_days: u32, "quarantineDays", None, "7", "Days for which what maintenance set aside, or found without a record, can be brought back.";
+    cleanup_stray_results: bool, "cleanupStrayResults", None, "true", "Maintenance looks for result directories that belong to no attempt, lists them, and deletes them after quarantineDays.";
     grace_period_minutes: u32, "gracePeriodMinutes", Some("GRACE_PERIOD_MINUTES"), "5", "Maintenance leaves alone whatever is younger.";
     embedded_analyzer: bool, "embeddedAnalyzer", None, "false", "Run the embedded analyzer inside the daemon, for Analyzers with the address embedded:.";
     embedded_listen: String, "embeddedListen", None, "127.0.0.1:0", "Loopback address of the embedded analyzer; port 0 takes a free one.";
@@ -326,6 +328,8 @@ impl Settings {
             stuck: self.cleanup_stuck_tasks.then(|| minutes(self.stuck_task_timeout_minutes)),
             pending: pending.then(|| minutes(self.pending_task_timeout_minutes)),
             finished: self.cleanup_old_tasks.then(|| days(self.task_retention_days)),
+            quarantine: Some(days(self.quarantine_days)),
+            strays: self.cleanup_stray_results,
             grace: minutes(self.grace_period_minutes),
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::json;
 
+use super::action::{Action, Permit, Rule};
 use super::write::{ConditionWrite, EventWrite, FoundApp, Write};
 use super::{Plan, Reconciler};
 use crate::resource::app::AppSpec;
@@ -32,6 +33,8 @@ pub struct ObservedApps {
     pub sets: Vec<ObservedSet>,
     /// Every known App.
     pub apps: Vec<KnownApp>,
+    /// What may be done.
+    pub permit: Permit,
 }
 
 /// One AppSet and what its scan saw.
@@ -106,12 +109,12 @@ impl Reconciler for AppsReconciler {
             observed.apps.iter().map(|app| (app.name.clone(), app.path.as_str())).collect();
         for set in &observed.sets {
             if let Ok(found) = &set.scan {
-                plan_found(set, found, &mut holders, &mut plan);
+                plan_found((set, found), &observed.permit, &mut holders, &mut plan);
             }
-            plan_known(set, &observed.apps, now, &mut plan);
+            plan_known(set, observed, now, &mut plan);
         }
         for app in observed.apps.iter().filter(|app| app.set.is_none()) {
-            see(app, app.present, now, &mut plan);
+            see(app, app.present, &observed.permit, now, &mut plan);
         }
         plan
     }
@@ -119,8 +122,8 @@ impl Reconciler for AppsReconciler {
 
 /// Makes an App of each directory that has none, and says which directories cannot have one since their name is taken.
 fn plan_found<'o>(
-    set: &'o ObservedSet,
-    found: &'o [FoundDirectory],
+    (set, found): (&'o ObservedSet, &'o [FoundDirectory]),
+    permit: &Permit,
     holders: &mut HashMap<String, &'o str>,
     plan: &mut Plan,
 ) {
@@ -130,7 +133,10 @@ fn plan_found<'o>(
         match holders.get(&name) {
             None => {
                 holders.insert(name.clone(), &directory.path);
-                plan.writes.push(Write::FoundApp(Box::new(found_app(set, directory, name))));
+                let what = format!("{:?} was found by AppSet {:?}", directory.path, set.name);
+                let action = Action::new(Rule::AppFound, format!("app/{name}"), what);
+                let write = Write::FoundApp(Box::new(found_app(set, directory, name)));
+                act(action, permit, [write], plan);
             }
             Some(holder) if is_same_path(holder, &directory.path) => {}
             Some(holder) => {
@@ -167,7 +173,8 @@ fn is_same_path(one: &str, other: &str) -> bool {
 }
 
 /// Marks what is gone and what is back of the apps that this set found before.
-fn plan_known(set: &ObservedSet, apps: &[KnownApp], now: Timestamp, plan: &mut Plan) {
+fn plan_known(set: &ObservedSet, observed: &ObservedApps, now: Timestamp, plan: &mut Plan) {
+    let (apps, permit) = (&observed.apps, &observed.permit);
     let found = match &set.scan {
         Ok(found) => found,
         Err(message) => return suspect(set, "ScanIncomplete", message.clone(), plan),
@@ -185,7 +192,7 @@ fn plan_known(set: &ObservedSet, apps: &[KnownApp], now: Timestamp, plan: &mut P
         );
         suspect(set, "TooManyGone", message, plan);
         for app in own().filter(|app| is_there(app)) {
-            see(app, Some(true), now, plan);
+            see(app, Some(true), permit, now, plan);
         }
         return;
     }
@@ -200,7 +207,7 @@ fn plan_known(set: &ObservedSet, apps: &[KnownApp], now: Timestamp, plan: &mut P
         })));
     }
     for app in own() {
-        see(app, Some(is_there(app)), now, plan);
+        see(app, Some(is_there(app)), permit, now, plan);
     }
 }
 
@@ -223,21 +230,36 @@ fn found_app(set: &ObservedSet, directory: &FoundDirectory, name: String) -> Fou
 }
 
 /// Marks an app as missing or as there again, when that is known and differs from what is stored.
-fn see(app: &KnownApp, present: Option<bool>, now: Timestamp, plan: &mut Plan) {
-    let (since, event_type, reason, message) = match (present, app.missing_since) {
-        (Some(false), None) => (Some(now), EventType::Warning, "Missing", format!("{:?} is gone", app.path)),
-        (Some(true), Some(_)) => (None, EventType::Normal, "Restored", format!("{:?} is there again", app.path)),
+fn see(app: &KnownApp, present: Option<bool>, permit: &Permit, now: Timestamp, plan: &mut Plan) {
+    let (rule, since, event_type, reason, message) = match (present, app.missing_since) {
+        (Some(false), None) => {
+            (Rule::AppMissing, Some(now), EventType::Warning, "Missing", format!("{:?} is gone", app.path))
+        }
+        (Some(true), Some(_)) => {
+            (Rule::AppRestored, None, EventType::Normal, "Restored", format!("{:?} is there again", app.path))
+        }
         (Some(false), Some(_)) | (Some(true), None) | (None, _) => return,
     };
-    plan.writes.push(Write::AppMissing { uid: app.uid.clone(), since });
-    plan.writes.push(Write::Event(Box::new(EventWrite {
+    let word = if since.is_some() { "marked missing, since " } else { "restored, since " };
+    let action = Action::new(rule, format!("app/{}", app.name), format!("{word}{message}"));
+    let mark = Write::AppMissing { uid: app.uid.clone(), since };
+    let event = Write::Event(Box::new(EventWrite {
         uid: app.uid.clone(),
         kind: Kind::App,
         name: app.name.clone(),
         event_type,
         reason,
         message,
-    })));
+    }));
+    act(action, permit, [mark, event], plan);
+}
+
+/// Does this, if it may be done.
+fn act(action: Action, permit: &Permit, writes: impl IntoIterator<Item = Write>, plan: &mut Plan) {
+    if permit.allows(action.rule, &action.object) {
+        plan.writes.extend(writes);
+        plan.actions.push(action);
+    }
 }
 
 fn suspect(set: &ObservedSet, reason: &'static str, message: String, plan: &mut Plan) {

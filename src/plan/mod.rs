@@ -3,6 +3,7 @@
 //! A plan is data. The runtime commits its writes in one transaction and only then performs its effects; nothing here could do
 //! either. Planning again after a plan was carried out gives an empty plan.
 
+pub mod action;
 pub mod admission;
 pub mod analyzer;
 pub mod apps;
@@ -33,6 +34,7 @@ use crate::resource::attempt::{Assignment, AttemptId};
 use crate::resource::reason::Reason;
 use crate::resource::time::{Span, Timestamp};
 
+pub use action::Action;
 pub use budgets::Budgets;
 pub use key::Key;
 pub use write::Write;
@@ -48,6 +50,8 @@ pub struct Plan {
     pub wakes: Vec<Key>,
     /// When to look again though nothing happened; `None` to wait for something to happen.
     pub next: Option<Timestamp>,
+    /// What the writes do, for a person; told by the loops of the file system and of maintenance.
+    pub actions: Vec<Action>,
 }
 
 impl Plan {
@@ -91,6 +95,8 @@ pub enum Effect {
     },
     /// Ask a replica how it is; its answer is reported as always.
     Probe(Box<Probe>),
+    /// Remove the directories of results whose attempts were purged.
+    Sweep,
 }
 
 /// One question to one replica.

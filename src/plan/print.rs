@@ -102,6 +102,12 @@ impl fmt::Display for PrintedWrite<'_> {
             }
             Write::DeleteApp { uid, .. } => write!(f, "app {}: its record is deleted", self.names.get(uid)),
             Write::SetAside { uid, .. } => write!(f, "task {}: set aside", self.names.get(uid)),
+            Write::SetRunAside { uid, .. } => write!(f, "run {uid}: set aside"),
+            Write::Purge { kind, uid, .. } => write!(f, "{} {uid}: deleted for good", kind.singular()),
+            Write::Stray { path } => write!(f, "results/{path}: listed as stray"),
+            Write::ForgetStray { path } => write!(f, "results/{path}: no stray any more"),
+            Write::PurgeStray { path, .. } => write!(f, "results/{path}: to be removed"),
+            Write::PruneEvents { last, .. } => write!(f, "old events up to {last}: deleted"),
             Write::ForgetReplica { analyzer, url } => write!(f, "replica {url} of {analyzer}: forgotten"),
             Write::Run(write) => {
                 let name = self.names.get(&write.uid);
@@ -152,6 +158,7 @@ impl fmt::Display for PrintedEffect<'_> {
                 let urgent = if probe.urgent { ", urgent" } else { "" };
                 write!(f, "ask {} at {}{urgent}", probe.analyzer, probe.url)
             }
+            Effect::Sweep => f.write_str("remove what was purged from results/"),
         }
     }
 }

@@ -47,6 +47,46 @@ pub enum Write {
         /// The version of its status that the plan saw.
         version: i64,
     },
+    /// Set a run that has ended aside, with everything that it asked for, if it is still at the version that was seen.
+    SetRunAside {
+        /// The run.
+        uid: Uid,
+        /// The version of its status that the plan saw.
+        version: i64,
+    },
+    /// Delete for good what was set aside at this moment.
+    Purge {
+        /// App, Task or Run.
+        kind: Kind,
+        /// Which one.
+        uid: Uid,
+        /// When it was set aside, or its record deleted.
+        aside_at: Timestamp,
+    },
+    /// List a directory below results/ that belongs to no attempt.
+    Stray {
+        /// Its path, relative to results/.
+        path: String,
+    },
+    /// Ask for the removal of a directory that is listed since this moment, if it still belongs to no attempt.
+    PurgeStray {
+        /// Its path, relative to results/.
+        path: String,
+        /// Since when it is listed.
+        seen_at: Timestamp,
+    },
+    /// Take a directory off the list of strays that is not there any more.
+    ForgetStray {
+        /// Its path, relative to results/.
+        path: String,
+    },
+    /// Delete events.
+    PruneEvents {
+        /// Up to this number.
+        last: i64,
+        /// If they happened last before this moment.
+        before: Timestamp,
+    },
     /// Forget what is known of a replica that the analyzer has no more.
     ForgetReplica {
         /// The analyzer's name.

@@ -160,7 +160,7 @@ impl Attempts {
                 Effect::Resume { assignment, .. } => {
                     held.insert(assignment.id.clone(), Carrier::new(self.clock.now()));
                 }
-                Effect::Stop { .. } | Effect::Reap { .. } | Effect::Probe(_) => {}
+                Effect::Stop { .. } | Effect::Reap { .. } | Effect::Probe(_) | Effect::Sweep => {}
             }
         }
     }
@@ -196,7 +196,7 @@ impl Attempts {
                 }
             }
             // Carried by the register of probes.
-            Effect::Probe(_) => {}
+            Effect::Probe(_) | Effect::Sweep => {}
         }
     }
 

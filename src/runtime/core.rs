@@ -2,7 +2,7 @@
 //! has asked of replicas.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +46,10 @@ pub struct Core {
     pub pulses: Arc<Pulses>,
     /// Whether there is room on the disk for the database.
     pub room: Arc<Room>,
+    /// Whether everything is only planned and written into a copy, and no effect is performed.
+    pub(super) rehearses: bool,
+    /// Up to which directory results/ was searched for what belongs to nobody; `None` to begin again.
+    pub(super) stray_cursor: Arc<Mutex<Option<String>>>,
     /// Told after every finished pass of any loop; for those who wait until things are quiet.
     pub progress: Arc<Notify>,
 }
@@ -109,6 +113,8 @@ impl Core {
             fatal,
             pulses: Arc::default(),
             room,
+            rehearses: false,
+            stray_cursor: Arc::default(),
             progress,
         }
     }

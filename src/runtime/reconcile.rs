@@ -5,13 +5,15 @@ use std::panic::AssertUnwindSafe;
 use futures_util::FutureExt;
 use tokio::task::JoinSet;
 
-use super::apps::{observe_apps, observe_maintenance};
+use super::apps::observe_apps;
 use super::core::Core;
+use super::maintenance::{Search, observe_maintenance, sweep};
 use super::pulse::Beat;
 use super::reuse::observe_reuse;
 use super::runs::observe_run;
 use super::trees::observe_tree;
 use super::wakes::Loop;
+use crate::plan::action::Permit;
 use crate::plan::analyzer::AnalyzerReconciler;
 use crate::plan::apps::AppsReconciler;
 use crate::plan::lane::LaneReconciler;
@@ -57,15 +59,23 @@ pub async fn reconcile(core: &Core, key: &Key) -> Result<Verdict, StoreError> {
 /// # Errors
 /// What the store says.
 pub async fn carry_out(core: &Core, plan: Plan) -> Result<Verdict, StoreError> {
-    let Plan { writes, effects, wakes, next } = plan;
+    let Plan { writes, effects, wakes, next, actions: _ } = plan;
     let wrote = !writes.is_empty();
-    core.attempts.reserve(&effects);
+    if !core.rehearses {
+        core.attempts.reserve(&effects);
+    }
     match core.store.commit(writes, core.now()).await {
         Ok(Committed::Applied(woken)) => {
             if wrote {
                 core.room.was_there(core.now());
             }
+            // A rehearsal is on a copy of the state, but the world is the real one.
+            let effects = if core.rehearses { Vec::new() } else { effects };
+            let sweeps = effects.contains(&Effect::Sweep);
             effects.into_iter().for_each(|effect| perform(core, effect));
+            if sweeps {
+                sweep(core).await?;
+            }
             wakes.into_iter().chain(woken).for_each(|key| core.wakes.add(key));
             Ok(Verdict::Settled(next))
         }
@@ -87,6 +97,8 @@ fn perform(core: &Core, effect: Effect) {
         Effect::Start(_) | Effect::Resume { .. } | Effect::Stop { .. } | Effect::Reap { .. } => {
             core.attempts.perform(effect)
         }
+        // By whoever carries the plan out, who waits for it: only maintenance plans it, and its next batch comes after it.
+        Effect::Sweep => {}
     }
 }
 
@@ -143,7 +155,10 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
             let run = observe_run(core, uid).await?;
             Ok(run.map_or_else(Plan::default, |run| RunReconciler::plan(&run, core.now())))
         }
-        Key::Maintenance => Ok(MaintenanceReconciler::plan(&observe_maintenance(core).await?, core.now())),
+        Key::Maintenance => {
+            let observed = observe_maintenance(core, core.settings.rules(), Permit::All, Search::Slice).await?;
+            Ok(MaintenanceReconciler::plan(&observed, core.now()))
+        }
     }
 }
 

@@ -116,7 +116,7 @@ pub(super) fn again(
                  generation = (SELECT generation FROM object WHERE uid = ?1),
                  phase = iif(?6 IS NULL, 'Pending', 'Failed'), reason = iif(?6 IS NULL, 'Queued', 'InvalidConfiguration'),
                  message = coalesce(?6, ''), round = round + 1, version = version + 1, next_at = NULL, started_at = NULL,
-                 finished_at = iif(?6 IS NULL, NULL, ?7), since = ?7, aside_at = NULL, high = 0, medium = 0, low = 0, unrated = 0, waits = 0,
+                 finished_at = iif(?6 IS NULL, NULL, ?7), since = ?7, aside_at = NULL, purged_at = NULL, high = 0, medium = 0, low = 0, unrated = 0, waits = 0,
                  recoveries = 0
              WHERE uid = ?1 AND finished_at IS NOT NULL",
         )?

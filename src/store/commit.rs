@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::replica::forget;
-use super::{Store, StoreError, maintenance, pipeline, pool};
+use super::{Store, StoreError, aside, maintenance, pipeline, pool, purge, stray};
 use crate::plan::Key;
 use crate::plan::mirror::FOUND_ON_DISK;
 use crate::plan::write::{CloseAttempt, ConditionWrite, EventWrite, FoundApp, OpenAttempt, TaskWrite, TreeSeen, Write};
@@ -12,6 +12,7 @@ use crate::resource::event::EventType;
 use crate::resource::kind::Kind;
 use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
+use crate::resource::reason::Reason;
 use crate::resource::time::Timestamp;
 
 /// What became of a plan's writes.
@@ -65,7 +66,13 @@ fn apply(connection: &Connection, write: &Write, now: Timestamp, woken: &mut Vec
         Write::AppMissing { uid, since } => app_missing(connection, uid, *since, woken),
         Write::TreeSeen(seen) => tree_seen(connection, seen, woken),
         Write::DeleteApp { uid, missing_since } => maintenance::delete_app(connection, uid, *missing_since, now, woken),
-        Write::SetAside { uid, version } => maintenance::set_aside(connection, uid, *version, now),
+        Write::SetAside { uid, version } => aside::set_aside(connection, uid, *version, now),
+        Write::SetRunAside { uid, version } => aside::set_run_aside(connection, uid, *version, now),
+        Write::Purge { kind, uid, aside_at } => purge::purge(connection, *kind, uid, *aside_at, now),
+        Write::Stray { path } => stray::list(connection, path, now),
+        Write::ForgetStray { path } => stray::forget(connection, path),
+        Write::PurgeStray { path, seen_at } => stray::purge(connection, path, *seen_at, now),
+        Write::PruneEvents { last, before } => purge::prune_events(connection, *last, *before),
         Write::ForgetReplica { analyzer, url } => forget(connection, analyzer, url),
         Write::Run(write) => pipeline::set_run(connection, write, now, woken),
         Write::CreateRun(create) => pipeline::create_run(connection, create, now, woken),
@@ -95,7 +102,8 @@ fn set_task(
             "UPDATE task SET phase = ?3, reason = ?4, message = ?5, observed_generation = ?6, round = ?7, attempt = ?8,
                  next_at = ?9, started_at = ?10, finished_at = ?11, high = ?12, medium = ?13, low = ?14, unrated = ?15,
                  waits = ?16, recoveries = ?17, app_digest = ?18, since = iif(phase = ?3 AND round = ?7, since, ?19),
-                 aside_at = iif(?11 IS NULL, NULL, aside_at), version = version + 1
+                 aside_at = iif(?11 IS NULL, NULL, aside_at),
+                 purged_at = iif(?11 IS NULL, NULL, purged_at), version = version + 1
              WHERE uid = ?1 AND version = ?2 RETURNING run",
         )?
         .query_row(
@@ -174,6 +182,12 @@ fn check_open(connection: &Connection, id: &AttemptId) -> Result<(), StoreError>
 /// Closes an attempt if it is still open. Gives the lanes that wait for a slot of its pool; `None` when it was closed already.
 pub(super) fn close_attempt(connection: &Connection, close: &CloseAttempt) -> Result<Option<Vec<Key>>, StoreError> {
     let verdict = &close.verdict;
+    // A result of another attempt can only be taken as long as that one was not purged.
+    if let (Reason::Reused, Some(result)) = (verdict.reason, &close.result)
+        && !stray::is_held(connection, &result.directory)?
+    {
+        return Ok(None);
+    }
     let tools = serde_json::to_string(&verdict.tools).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     let changed = connection
         .prepare_cached(

@@ -4,17 +4,18 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::commit::wake_waiting_for_app;
-use super::rows::{task_status, time, time_or_none};
-use super::{Held, Store, StoreError};
+use super::rows::{task_status, time, time_or_none, word};
+use super::{Held, Store, StoreError, purge, stray};
 use crate::plan::Key;
+use crate::plan::action::Permit;
 use crate::plan::apps::SOURCE_SUSPECT;
-use crate::plan::maintenance::{AgedTask, MissingApp, ObservedMaintenance, Rules};
+use crate::plan::maintenance::{AgedRun, AgedTask, MissingApp, ObservedMaintenance, OldEvents, Rules};
 use crate::resource::attempt::AttemptId;
 use crate::resource::name::Uid;
 use crate::resource::time::Timestamp;
 
 /// Rows of each rule that one pass looks at; a pass is one transaction, and dispatch goes on between two.
-const BATCH: usize = 500;
+pub(super) const BATCH: usize = 100;
 
 /// Apps that an AppSet found and that are missing for long.
 pub(super) const MISSING: &str =
@@ -23,7 +24,8 @@ pub(super) const MISSING: &str =
      LEFT JOIN object s ON s.kind = 'AppSet' AND s.name = p.app_set
      LEFT JOIN condition c ON c.uid = s.uid AND c.type = ?3 AND c.holds = 1
      WHERE p.missing_since IS NOT NULL AND p.deleted_at IS NULL AND p.missing_since < ?1
-       AND p.app_set IS NOT NULL AND o.removed_at IS NULL
+       AND (?4 IS NULL OR 'app/' || o.name IN (SELECT value FROM json_each(?4)))
+       AND p.app_set IS NOT NULL AND p.kept_at IS NULL AND o.removed_at IS NULL
      ORDER BY p.missing_since LIMIT ?2";
 
 /// Tasks that have not ended and are in their phase for long, with the open attempt of each.
@@ -33,12 +35,21 @@ pub(super) const AGED: &str = "SELECT t.*, a.number, a.deadline_at,
              OR EXISTS (SELECT 1 FROM attempt l INDEXED BY attempt_pool_open WHERE l.pool = t.pool AND l.outcome IS NULL) AS lane_busy
      FROM task t LEFT JOIN attempt a ON a.task_uid = t.uid AND a.outcome IS NULL
      WHERE t.phase = ?1 AND t.aside_at IS NULL AND t.finished_at IS NULL AND t.since < ?2
+       AND (?4 IS NULL OR 'task/' || t.name IN (SELECT value FROM json_each(?4)))
      ORDER BY t.since LIMIT ?3";
 
 /// Tasks that ended long ago.
 pub(super) const FINISHED: &str =
     "SELECT t.*, NULL AS number, NULL AS deadline_at, NULL AS lane_moved_at, 0 AS lane_busy FROM task t
-     WHERE t.aside_at IS NULL AND t.finished_at IS NOT NULL AND t.finished_at < ?1 ORDER BY t.finished_at LIMIT ?2";
+     WHERE t.aside_at IS NULL AND t.finished_at IS NOT NULL AND t.run IS NULL AND t.kept_at IS NULL AND t.finished_at < ?1
+       AND (?3 IS NULL OR 'task/' || t.name IN (SELECT value FROM json_each(?3)))
+     ORDER BY t.finished_at LIMIT ?2";
+
+/// Runs that ended long ago, and that no other run asked for: those go with it.
+pub(super) const FINISHED_RUNS: &str = "SELECT uid, name, version, phase, finished_at FROM run
+     WHERE parent IS NULL AND finished_at IS NOT NULL AND aside_at IS NULL AND kept_at IS NULL AND finished_at < ?1
+       AND (?3 IS NULL OR 'run/' || name IN (SELECT value FROM json_each(?3)))
+     ORDER BY finished_at LIMIT ?2";
 
 /// Tasks that run on an app.
 pub(super) const RUNNING_ON: &str = "SELECT uid FROM task WHERE phase = 'Running' AND app = ?1";
@@ -52,42 +63,64 @@ pub(super) const REVIVED: &str = "SELECT t.uid, NULL FROM task t INDEXED BY task
 pub(super) const CANCELLED_WITH: &str = "SELECT uid FROM task INDEXED BY task_of_deleted_app WHERE app = ?1 AND phase = 'Cancelled' AND reason = 'AppDeleted' AND removed = 0";
 
 impl Store {
-    /// What a maintenance plan looks at. Whether an app's directory is there is for the caller to add.
+    /// What a maintenance plan looks at; with `only`, no other objects than these, such as `task/lint`. What is on the disk is for the caller to add.
     ///
     /// # Errors
     /// What the database says.
     pub async fn observe_maintenance(
         &self,
         rules: Rules,
+        only: Option<Vec<String>>,
         held: Held,
         now: Timestamp,
     ) -> Result<ObservedMaintenance, StoreError> {
         self.read(move |connection| {
+            let only = only.map(|names| serde_json::Value::from(names).to_string());
+            let only = only.as_deref();
             let mut apps = Vec::new();
             if let Some(before) = rules.before(rules.missing_app, now) {
-                apps = missing(connection, before)?;
+                apps = missing(connection, before, only)?;
             }
             let mut tasks = Vec::new();
             let mut more = apps.len() == BATCH;
             for (phase, threshold) in [("Running", rules.stuck), ("Pending", rules.pending)] {
                 if let Some(before) = rules.before(threshold, now) {
                     let mut statement = connection.prepare_cached(AGED)?;
-                    more |= read_tasks(&mut statement.query(params![phase, before.0, BATCH])?, &held, &mut tasks)?;
+                    more |= read_tasks(&mut statement.query(params![phase, before.0, BATCH, only])?, &held, &mut tasks)?;
                 }
             }
+            let mut runs = Vec::new();
             if let Some(before) = rules.before(rules.finished, now) {
                 let mut statement = connection.prepare_cached(FINISHED)?;
-                more |= read_tasks(&mut statement.query(params![before.0, BATCH])?, &held, &mut tasks)?;
+                more |= read_tasks(&mut statement.query(params![before.0, BATCH, only])?, &held, &mut tasks)?;
+                runs = finished_runs(connection, before, only)?;
+                more |= runs.len() == BATCH;
             }
-            Ok(ObservedMaintenance { rules, apps, tasks, more })
+            let mut aside = Vec::new();
+            if let Some(before) = rules.before(rules.quarantine, now) {
+                aside = purge::ripe(connection, before, only, &mut more)?;
+            }
+            let mut events = OldEvents::default();
+            if let Some(before) = rules.events_before(now) {
+                events = purge::old_events(connection, before)?;
+                more |= events.count == BATCH as u64;
+            }
+            let removals = stray::has_removals(connection)?;
+            let permit = Permit::All;
+            let (strays, strays_gone) = (Vec::new(), Vec::new());
+            Ok(ObservedMaintenance { rules, permit, apps, tasks, runs, aside, strays, strays_gone, events, removals, more })
         })
         .await
     }
 }
 
-fn missing(connection: &Connection, before: Timestamp) -> Result<Vec<MissingApp>, StoreError> {
+fn missing(
+    connection: &Connection,
+    before: Timestamp,
+    only: Option<&str>,
+) -> Result<Vec<MissingApp>, StoreError> {
     let mut statement = connection.prepare_cached(MISSING)?;
-    let mut rows = statement.query(params![before.0, BATCH, SOURCE_SUSPECT])?;
+    let mut rows = statement.query(params![before.0, BATCH, SOURCE_SUSPECT, only])?;
     let mut apps = Vec::new();
     while let Some(row) = rows.next()? {
         apps.push(MissingApp {
@@ -101,6 +134,26 @@ fn missing(connection: &Connection, before: Timestamp) -> Result<Vec<MissingApp>
         });
     }
     Ok(apps)
+}
+
+fn finished_runs(
+    connection: &Connection,
+    before: Timestamp,
+    only: Option<&str>,
+) -> Result<Vec<AgedRun>, StoreError> {
+    let mut statement = connection.prepare_cached(FINISHED_RUNS)?;
+    let mut rows = statement.query(params![before.0, BATCH, only])?;
+    let mut runs = Vec::new();
+    while let Some(row) = rows.next()? {
+        runs.push(AgedRun {
+            uid: Uid(row.get("uid")?),
+            name: row.get("name")?,
+            version: row.get("version")?,
+            phase: word(row, "phase")?,
+            finished_at: time(row, "finished_at")?,
+        });
+    }
+    Ok(runs)
 }
 
 /// Reads a batch; says whether it was a full one.
@@ -164,14 +217,6 @@ pub(super) fn delete_app(
         woken.push(Key::Task(Uid(uid?)));
     }
     Ok(())
-}
-
-/// Sets a finished task aside.
-pub(super) fn set_aside(connection: &Connection, uid: &Uid, version: i64, now: Timestamp) -> Result<(), StoreError> {
-    let changed = connection
-        .prepare_cached("UPDATE task SET aside_at = ?3 WHERE uid = ?1 AND version = ?2 AND finished_at IS NOT NULL")?
-        .execute(params![uid.0, version, now.0])?;
-    if changed == 1 { Ok(()) } else { Err(StoreError::Conflict) }
 }
 
 /// Adds the tasks that were cancelled with an app of this name: it is there again.

@@ -2,6 +2,7 @@
 //!
 //! One thread owns the one write connection and commits groups; reads use their own read-only connections. A [`Store`] is a cheap handle.
 
+pub mod aside;
 mod checkout;
 mod child;
 mod commit;
@@ -16,9 +17,11 @@ mod mirror_write;
 mod new_run;
 mod observe;
 mod open;
+pub mod orphan_view;
 mod pipeline;
 mod pipeline_observe;
 pub mod pool;
+mod purge;
 #[cfg(test)]
 mod query_plans;
 mod readers;
@@ -34,6 +37,7 @@ pub mod run_view;
 #[cfg(test)]
 mod run_view_tests;
 pub mod standing;
+pub mod stray;
 mod tree;
 pub mod view;
 mod wakes;

@@ -32,7 +32,7 @@ pub(super) fn set_run(
     let found: Option<(Option<String>, String)> = connection
         .prepare_cached(
             "UPDATE run SET phase = ?3, reason = ?4, message = ?5, round = ?6, next_at = ?7, started_at = ?8, round_at = ?9,
-                 finished_at = ?10, version = version + 1
+                 finished_at = ?10, aside_at = iif(?10 IS NULL, NULL, aside_at), version = version + 1
              WHERE uid = ?1 AND version = ?2 RETURNING parent, pipeline_uid",
         )?
         .query_row(

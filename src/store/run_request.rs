@@ -37,14 +37,17 @@ struct Found {
     phase: Phase,
     round: i64,
     params: String,
+    aside: bool,
+    purged: bool,
 }
 
 fn find(connection: &Connection, name: &str) -> Result<Option<Found>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT uid, phase, round, params FROM run WHERE name = ?1")?;
+    let mut statement = connection.prepare_cached("SELECT uid, phase, round, params, aside_at IS NOT NULL AS aside, purged_at IS NOT NULL AS purged FROM run WHERE name = ?1")?;
     let mut rows = statement.query([name])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let (uid, round, params) = (Uid(row.get("uid")?), row.get("round")?, row.get("params")?);
-    Ok(Some(Found { uid, phase: word(row, "phase")?, round, params }))
+    let (aside, purged) = (row.get("aside")?, row.get("purged")?);
+    Ok(Some(Found { uid, phase: word(row, "phase")?, round, params, aside, purged }))
 }
 
 fn no_run<T>(name: &str) -> Result<T, String> {
@@ -195,6 +198,12 @@ impl Store {
     ) -> Result<Verdict, StoreError> {
         self.write(move |connection| {
             let Some(found) = find(connection, &run)? else { return Ok(no_run(&run)) };
+            if found.purged {
+                return Ok(Err(format!("run {run} ended long ago and was purged; run its pipeline anew")));
+            }
+            if found.aside {
+                return Ok(Err(format!("run {run} was set aside; bring it back first: manifestd orphans restore run/{run}")));
+            }
             if !found.phase.is_terminal() {
                 return Ok(Ok(vec![told(&run, format!("is {}; only a run that has ended is retried", found.phase), false, None)]));
             }

@@ -22,7 +22,7 @@ pub const RUNS_MAX: u32 = 1000;
 const RUNS: &str = "SELECT r.*, o.file, o.line, p.name AS parent_name,
        s.reason AS suspended_reason, s.by AS suspended_by, s.at AS suspended_at, s.until AS suspended_until
      FROM run r JOIN object o ON o.uid = r.pipeline_uid LEFT JOIN run p ON p.uid = r.parent LEFT JOIN suspension s ON s.uid = r.uid
-     WHERE (?1 IS NULL OR r.name = ?1) AND (?2 IS NULL OR r.pipeline = ?2) AND (?3 IS NULL OR r.phase = ?3)
+     WHERE (?1 IS NULL OR r.name = ?1) AND (?1 IS NOT NULL OR r.aside_at IS NULL) AND (?2 IS NULL OR r.pipeline = ?2) AND (?3 IS NULL OR r.phase = ?3)
        AND (?4 IS NULL OR (r.created_at, r.uid) < (?4, ?5))
      ORDER BY r.created_at DESC, r.uid DESC LIMIT ?6";
 

@@ -1,0 +1,150 @@
+//! Looks through results/ for directories that may belong to nobody: one for each attempt, `APP/TASK/NUMBER`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::resource::time::Timestamp;
+use crate::store::stray::ResultDirectory;
+
+/// Bytes of a result's manifest.json that are read at most.
+const MANIFEST_MAX: u64 = 4 << 20;
+
+/// Directories of results that come after one in the order of their names, task by task, until at least this many were found.
+///
+/// A directory that vanishes while it is read is none. What is not a directory, or is no number, is left alone: nobody here made it.
+///
+/// # Errors
+/// What the disk says.
+pub(super) fn find_results(results: &Path, after: Option<&str>, enough: usize) -> io::Result<Vec<ResultDirectory>> {
+    let mut found = Vec::new();
+    let (after_app, after_task) = after.and_then(|path| path.split_once('/')).unwrap_or_default();
+    for app in names(results)? {
+        if app.as_str() < after_app {
+            continue;
+        }
+        for task in names(&results.join(&app))? {
+            if app == after_app && task.as_str() <= after_task {
+                continue;
+            }
+            let place = results.join(&app).join(&task);
+            for number in names(&place)?.into_iter().filter(|name| name.parse::<u32>().is_ok()) {
+                found.extend(look_at(results, &format!("{app}/{task}/{number}")));
+            }
+            if found.len() >= enough {
+                return Ok(found);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// One directory of results; `None` when it is not there.
+pub(super) fn look_at(results: &Path, path: &str) -> Option<ResultDirectory> {
+    let metadata = results.join(path).symlink_metadata().ok()?;
+    let changed_at = metadata.modified().ok().and_then(timestamp).unwrap_or(Timestamp(0));
+    Some(ResultDirectory { path: path.to_owned(), task_uid: None, changed_at })
+}
+
+/// What a result's manifest says of whose it is.
+pub(super) fn task_uid(results: &Path, path: &str) -> Option<String> {
+    use io::Read as _;
+    let file = fs::File::open(results.join(path).join("manifest.json")).ok()?;
+    let about: serde_json::Value = serde_json::from_reader(file.take(MANIFEST_MAX)).ok()?;
+    about["taskUid"].as_str().map(str::to_owned)
+}
+
+/// Removes a directory of results, and those above it that are empty then.
+///
+/// # Errors
+/// What the disk says; one that is not there is gone already.
+pub(super) fn remove(results: &Path, path: &str) -> io::Result<()> {
+    let is_plain = path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+    if !is_plain {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{path:?} is not below results/")));
+    }
+    let place: PathBuf = results.join(path);
+    match fs::remove_dir_all(&place) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    for above in place.ancestors().skip(1).take_while(|above| *above != results) {
+        // Fails for one that is not empty, as it should.
+        if fs::remove_dir(above).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The names of directories in a directory, in order; none for one that is not there.
+fn names(directory: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir()
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn timestamp(time: std::time::SystemTime) -> Option<Timestamp> {
+    let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_millis()).ok().map(Timestamp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn results(paths: &[&str]) -> tempfile::TempDir {
+        let results = tempfile::tempdir().unwrap();
+        for path in paths {
+            fs::create_dir_all(results.path().join(path)).unwrap();
+        }
+        results
+    }
+
+    fn paths(found: Vec<ResultDirectory>) -> Vec<String> {
+        found.into_iter().map(|directory| directory.path).collect()
+    }
+
+    #[test]
+    fn results_are_found_in_slices_that_end_with_a_whole_task() {
+        let results = results(&["a/t/1", "a/t/2", "a/u/1", "b/t/1", "b/t/notes"]);
+        fs::write(results.path().join("a/file"), "").unwrap();
+        let first = paths(find_results(results.path(), None, 1).unwrap());
+        assert_eq!(first, ["a/t/1", "a/t/2"]);
+        assert_eq!(paths(find_results(results.path(), Some("a/t/2"), 2).unwrap()), ["a/u/1", "b/t/1"]);
+        assert_eq!(paths(find_results(results.path(), Some("b/t/1"), 9).unwrap()), [""; 0]);
+        assert_eq!(paths(find_results(&results.path().join("none"), None, 9).unwrap()), [""; 0]);
+    }
+
+    #[test]
+    fn removing_takes_what_is_empty_then_and_nothing_else() {
+        let results = results(&["a/t/1", "a/t/2", "b/t/1"]);
+        remove(results.path(), "a/t/1").unwrap();
+        remove(results.path(), "b/t/1").unwrap();
+        remove(results.path(), "b/t/1").unwrap();
+        assert!(results.path().join("a/t/2").is_dir() && !results.path().join("b").exists());
+        for outside in ["../x", "a/../../x", "", "a//b"] {
+            assert!(remove(results.path(), outside).is_err(), "{outside}");
+        }
+    }
+
+    #[test]
+    fn a_link_below_results_is_not_followed() {
+        let elsewhere = results(&["t/1"]);
+        let results = results(&["b/t/1"]);
+        std::os::unix::fs::symlink(elsewhere.path(), results.path().join("a")).unwrap();
+        assert_eq!(paths(find_results(results.path(), None, 9).unwrap()), ["b/t/1"]);
+    }
+}
