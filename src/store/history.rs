@@ -58,12 +58,7 @@ pub fn digest(manifest: &str) -> String {
 
 /// Keeps what an object's row says as an older revision, if what takes its place is another one: another text, another file, or it comes
 /// back. Says whether it is. One whose text is not known has no history to keep.
-pub(super) fn keep_declared(
-    connection: &Connection,
-    uid: &Uid,
-    digest: &str,
-    file: &str,
-) -> Result<bool, StoreError> {
+pub(super) fn keep_declared(connection: &Connection, uid: &Uid, digest: &str, file: &str) -> Result<bool, StoreError> {
     let kept = connection
         .prepare_cached(&format!(
             "INSERT INTO revision ({COLUMNS}) SELECT {COLUMNS} FROM object
@@ -136,7 +131,12 @@ pub fn file_digest(connection: &Connection, path: &str) -> Result<Option<String>
 pub fn asked_by(connection: &Connection, uid: &str) -> Result<Option<AskedBy>, StoreError> {
     let query = "SELECT r.name, c.step, c.item, c.label FROM child c JOIN run r ON r.uid = c.run WHERE c.uid = ?1";
     let asked = |row: &Row<'_>| {
-        Ok(AskedBy { run: row.get(0)?, step: row.get(1)?, item: row.get::<_, i64>(2)?.cast_unsigned(), label: row.get(3)? })
+        Ok(AskedBy {
+            run: row.get(0)?,
+            step: row.get(1)?,
+            item: row.get::<_, i64>(2)?.cast_unsigned(),
+            label: row.get(3)?,
+        })
     };
     Ok(connection.query_row(query, [uid], asked).optional()?)
 }

@@ -20,7 +20,12 @@ fn place(file: &str, line: u32) -> Provenance {
 fn declare(kind: Kind, name: &str, spec: Value, file: &str, line: u32) -> Declared {
     let spec = Spec::from_value(kind, spec).expect("a spec");
     let metadata = Metadata { name: name.into(), ..Metadata::default() };
-    Declared { object: Object { metadata, spec }, provenance: place(file, line), owner: file.into(), manifest: String::new() }
+    Declared {
+        object: Object { metadata, spec },
+        provenance: place(file, line),
+        owner: file.into(),
+        manifest: String::new(),
+    }
 }
 
 fn task(file: &str, line: u32) -> Declared {

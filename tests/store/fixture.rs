@@ -152,7 +152,9 @@ impl Fixture {
     pub(crate) fn dump(&self) -> Vec<String> {
         let connection = self.sql();
         let mut lines = Vec::new();
-        for table in ["object", "revision", "task", "attempt", "app", "replica", "condition", "event", "file", "problem"] {
+        for table in
+            ["object", "revision", "task", "attempt", "app", "replica", "condition", "event", "file", "problem"]
+        {
             let mut statement = connection.prepare(&format!("SELECT * FROM {table}")).unwrap();
             let columns = statement.column_count();
             let rows = statement.query_map([], |row| {
