@@ -12,6 +12,8 @@ mod dispatch;
 mod freshness;
 #[path = "daemon/health.rs"]
 mod health;
+#[path = "daemon/history.rs"]
+mod history;
 #[path = "daemon/once.rs"]
 mod once;
 #[path = "daemon/shares.rs"]

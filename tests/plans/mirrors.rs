@@ -155,6 +155,11 @@ fn documents_become_objects() {
                     existing.spec = json!({"app": "demo", "analyzer": "lint"}).to_string();
                 })
             }),
+            ("it was stored by a program that did not keep the text", {
+                with(seen(&["a.yaml"], &[task("a.yaml", 1)], &[task("a.yaml", 1)]), |observed| {
+                    observed.existing.values_mut().for_each(|existing| existing.has_text = false);
+                })
+            }),
             ("its document is gone from its file", seen(&["a.yaml"], &[], &[task("a.yaml", 1)])),
             ("its file is gone", gone(seen(&[], &[], &[task("a.yaml", 1)]), "a.yaml")),
             ("it is gone for long", removed(gone(seen(&[], &[], &[task("a.yaml", 1)]), "a.yaml"))),
