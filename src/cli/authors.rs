@@ -133,13 +133,13 @@ mod tests {
 
     #[test]
     fn a_line_of_the_log_is_taken_apart_and_anything_else_is_nothing() {
-        let written = read("ab12\0A. Person <a@example.org>\01767614400\0Say: more, \"quoted\"\n").unwrap();
+        let written = read("ab12\0A. Person <a@example.org>\x001767614400\0Say: more, \"quoted\"\n").unwrap();
         assert_eq!((written.commit.as_str(), written.author.as_str()), ("ab12", "A. Person <a@example.org>"));
         assert_eq!(
             (written.subject.as_str(), written.authored.as_str()),
-            ("Say: more, \"quoted\"", "2026-01-05T12:00:00Z")
+            ("Say: more, \"quoted\"", "2026-01-05T12:00:00.000Z")
         );
-        for wrong in ["", "ab\0name\0x\0subject", "ab\0name\09223372036854775807\0s", "one"] {
+        for wrong in ["", "ab\0name\0x\0subject", "ab\0name\x009223372036854775807\0s", "one"] {
             assert_eq!(read(wrong), None, "{wrong:?}");
         }
     }

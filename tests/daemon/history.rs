@@ -151,6 +151,55 @@ fn what_was_removed_can_be_put_back_and_its_return_is_a_revision() {
 }
 
 #[test]
+fn a_document_that_was_cut_out_of_its_file_comes_back_behind_the_others() {
+    let home = home();
+    let (pool, text) = (document("Pool", "gpu", "{slots: 1}"), pipeline("", "a"));
+    mirror(&home, &format!("{text}{pool}"));
+    let cut = text.trim_end().to_owned();
+    mirror(&home, &cut);
+    home.run(&["rollback", "pool/gpu", "--to", "1", "--write"]).ok();
+    assert_eq!(written(&home), format!("{text}{pool}"));
+}
+
+#[test]
+fn a_running_controller_takes_a_rollback_over_at_once() {
+    let home = home();
+    home.drop_in("study.yaml", &pipeline("", "a"));
+    let daemon = home.serve();
+    let made = |name: &'static str| {
+        home.until(name, |connection| {
+            let query = "SELECT revision FROM run WHERE name = ?1 AND finished_at IS NOT NULL";
+            connection.query_row(query, [name], |row| row.get::<_, i64>(0)).ok()
+        })
+    };
+    assert_eq!(made("study-g1"), 1);
+    home.drop_in("study.yaml", &pipeline("", "b"));
+    assert_eq!(made("study-g2"), 2);
+    let said = home.run(&["rollback", "pipeline/study", "--to", "1", "--write"]);
+    assert!(said.code == 0 && !said.err.contains("no controller"), "{}", said.err);
+    assert_eq!(made("study-g3"), 3);
+    assert_eq!(history(&home, "pipeline/study")[0]["digest"], history(&home, "pipeline/study")[2]["digest"]);
+    daemon.stop();
+}
+
+#[test]
+fn a_directory_that_the_controller_keeps_itself_is_not_written() {
+    let home = Home::new("");
+    let kept = home.path(".manifestd/checkout");
+    fs::create_dir_all(&kept).unwrap();
+    fs::remove_dir(home.path("manifests")).unwrap();
+    std::os::unix::fs::symlink(&kept, home.path("manifests")).unwrap();
+    for word in ["a", "b"] {
+        fs::write(kept.join("pool.yaml"), document("Pool", "gpu", &format!("{{slots: 1}} # {word}"))).unwrap();
+        reconcile(&home);
+    }
+    let before = fs::read(kept.join("pool.yaml")).unwrap();
+    let refused = home.run(&["rollback", "pool/gpu", "--to", "1", "--write"]);
+    assert!(refused.code == 1 && refused.err.contains("in git"), "{}", refused.err);
+    assert_eq!(fs::read(kept.join("pool.yaml")).unwrap(), before);
+}
+
+#[test]
 fn history_and_trace_name_commit_and_author_and_what_is_in_no_commit() {
     let home = home();
     let git = |arguments: &[&str]| {
