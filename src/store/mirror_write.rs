@@ -129,7 +129,7 @@ fn write_object(
                  spec = excluded.spec, generation = excluded.generation, updated_at = excluded.updated_at, removed_at = NULL,
                  file = excluded.file, line = excluded.line, digest = excluded.digest, git_commit = excluded.git_commit,
                  manifest = excluded.manifest, manifest_digest = excluded.manifest_digest, revision = revision + ?15,
-                 revised_at = iif(?15 OR line = 0, excluded.revised_at, revised_at)",
+                 revised_at = iif(?15 OR line = 0 OR generation <> excluded.generation, excluded.revised_at, revised_at)",
         )?
         .execute(params![
             uid.0,
