@@ -14,6 +14,8 @@ mod freshness;
 mod git_source;
 #[path = "daemon/health.rs"]
 mod health;
+#[path = "daemon/history.rs"]
+mod history;
 #[path = "daemon/once.rs"]
 mod once;
 #[path = "daemon/shares.rs"]

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::replica::forget;
-use super::{Store, StoreError, maintenance, pipeline, pool};
+use super::{Store, StoreError, history, maintenance, pipeline, pool};
 use crate::plan::Key;
 use crate::plan::mirror::FOUND_ON_DISK;
 use crate::plan::write::{CloseAttempt, ConditionWrite, EventWrite, FoundApp, OpenAttempt, TaskWrite, TreeSeen, Write};
@@ -225,6 +225,7 @@ fn found_app(
 ) -> Result<(), StoreError> {
     let file = format!("{FOUND_ON_DISK}{}", found.app_set);
     // Only a removed App, or none, gives way to what a scan found; a name that is taken stays taken.
+    history::keep_removed(connection, Kind::App, &found.name)?;
     let uid: Option<String> = connection
         .prepare_cached(
             "INSERT INTO object (uid, kind, name, labels, annotations, spec, generation, created_at, updated_at, file, line, digest)
@@ -232,6 +233,7 @@ fn found_app(
              ON CONFLICT (kind, name) DO UPDATE SET
                  generation = generation + (spec <> excluded.spec), spec = excluded.spec, labels = excluded.labels,
                  annotations = excluded.annotations, file = excluded.file, line = 0, digest = '', git_commit = NULL,
+                 revision = revision + (manifest_digest <> ''), manifest = '', manifest_digest = '', revised_at = excluded.updated_at,
                  updated_at = excluded.updated_at, removed_at = NULL
              WHERE removed_at IS NOT NULL
              RETURNING uid",

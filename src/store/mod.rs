@@ -9,6 +9,7 @@ pub mod error;
 pub mod events;
 pub mod glance;
 mod graphs;
+pub mod history;
 pub mod lock;
 mod maintenance;
 mod mirror;

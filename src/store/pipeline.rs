@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::child::{again, broken, insert_child, insert_task};
 use super::commit::{new_uid, record, wake_waiting_for_app};
 use super::new_run::{Definition, NewRun, insert_run};
-use super::{StoreError, maintenance};
+use super::{StoreError, history, maintenance};
 use crate::plan::Key;
 use crate::plan::pipeline::expand::indexed_name;
 use crate::plan::pipeline::write::{AskChild, CancelChild, ChildSpec, Conclude, CreateRun, ProducedApp, RunWrite};
@@ -241,6 +241,7 @@ pub(super) fn produced_app(
     let labels = serde_json::to_string(&made.labels).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     let file = format!("run/{}", made.run);
     // Like what a scan found: only a removed App, or none, gives way.
+    history::keep_removed(connection, Kind::App, &made.name)?;
     let uid: Option<String> = connection
         .prepare_cached(
             "INSERT INTO object (uid, kind, name, labels, annotations, spec, generation, created_at, updated_at, file, line, digest, revised_at)
@@ -248,6 +249,7 @@ pub(super) fn produced_app(
              ON CONFLICT (kind, name) DO UPDATE SET
                  generation = generation + (spec <> excluded.spec), spec = excluded.spec, labels = excluded.labels,
                  annotations = excluded.annotations, file = excluded.file, line = 0, digest = '', git_commit = NULL,
+                 revision = revision + (manifest_digest <> ''), manifest = '', manifest_digest = '', revised_at = excluded.updated_at,
                  updated_at = excluded.updated_at, removed_at = NULL
              WHERE removed_at IS NOT NULL
              RETURNING uid",
