@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::core::Core;
 use super::mirror::run_blocking;
-use crate::plan::pipeline::ask::produced_by;
+use crate::plan::pipeline::child::made_by;
 use crate::plan::pipeline::observed::{ObservedRun, OpenChild};
 use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
@@ -39,7 +39,7 @@ fn wanted(run: &ObservedRun) -> Vec<(usize, usize, String)> {
     let mut wanted = Vec::new();
     for (step, facts) in run.steps.iter().enumerate() {
         for (child, open) in facts.open.iter().enumerate().filter(|(_, open)| has_ended(open)) {
-            if let Some(app) = produced_by(run, step, open.item) {
+            if let Some(app) = made_by(run, step, open) {
                 wanted.push((step, child, app.spec.path));
             }
         }

@@ -88,10 +88,16 @@ pub(super) fn insert_child(
 ) -> Result<(), StoreError> {
     connection
         .prepare_cached(
-            "INSERT INTO child (run, step, item, uid, kind, label, app, round) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO child (run, step, item, uid, kind, label, app, round, makes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
-        .execute(params![ask.run.0, ask.step, ask.item, uid.0, kind.as_str(), ask.label, ask.app, ask.round])?;
+        .execute(params![ask.run.0, ask.step, ask.item, uid.0, kind.as_str(), ask.label, ask.app, ask.round, makes(ask)?])?;
     Ok(())
+}
+
+/// The app that a child makes, for its row.
+fn makes(ask: &AskChild) -> Result<Option<String>, StoreError> {
+    let text = ask.makes.as_ref().map(serde_json::to_string).transpose();
+    text.map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
 /// Starts a task over that an earlier round of its run has asked for.
@@ -123,8 +129,8 @@ pub(super) fn again(
         .execute(params![uid, spec.app, spec.analyzer, spec.priority, spec.pool, failure.map(one_line), now.0])?;
     connection
         .prepare_cached(
-            "UPDATE child SET round = ?2, label = ?3, app = ?4, conclusion = NULL, ended_at = NULL WHERE uid = ?1",
+            "UPDATE child SET round = ?2, label = ?3, app = ?4, makes = ?5, conclusion = NULL, ended_at = NULL WHERE uid = ?1",
         )?
-        .execute(params![uid, ask.round, ask.label, ask.app])?;
+        .execute(params![uid, ask.round, ask.label, ask.app, makes(ask)?])?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
 use super::rows::{json, json_column, time, time_or_none, word};
-use super::run_follow::{followers, matching, missing};
+use super::run_follow::{followers, given, matching, missing};
 use super::{Store, StoreError, graphs};
 use crate::plan::pipeline::WINDOW;
 use crate::plan::pipeline::graph::{Graph, Node};
@@ -25,7 +25,7 @@ pub(super) const RUN: &str =
      WHERE r.uid = ?1";
 
 /// Children of a step without a conclusion. A run that is to begin another round has not ended.
-pub(super) const OPEN_CHILDREN: &str = "SELECT c.item, c.uid, c.kind, c.app, c.round,
+pub(super) const OPEN_CHILDREN: &str = "SELECT c.item, c.uid, c.kind, c.app, c.round, c.makes,
          coalesce(t.name, r.name, '') AS name, coalesce(t.version, r.version, 0) AS version,
          CASE WHEN t.uid IS NOT NULL THEN t.phase WHEN r.finished_at IS NOT NULL AND r.retry_round >= r.round THEN 'Pending'
               ELSE coalesce(r.phase, 'Cancelled') END AS phase,
@@ -206,7 +206,7 @@ fn observe_step(of: &Of<'_>, graph: &Graph, at: usize, before: &[ObservedStep]) 
         facts.open = open_children(of, node)?;
         facts.stale = stale(of, node, &facts.has)?;
         if node.is_read && node.step.for_each.is_none() {
-            facts.outputs = only_outputs(of, step)?;
+            facts.outputs = outputs_of_item(of, step, 0)?;
         }
         // The end of a step that is asked about; while children are open it has none, and reading all the others would be in vain.
         if facts.open.is_empty() && graph.steps.iter().any(|other| other.step.approval.is_some()) {
@@ -224,6 +224,7 @@ fn observe_step(of: &Of<'_>, graph: &Graph, at: usize, before: &[ObservedStep]) 
             facts.followers = followers(of, node, &before[source])?;
         }
         facts.missing = missing(of, node, source_node, facts.next_item)?;
+        facts.given = given(of, node, source_node, &facts.missing)?;
     }
     Ok(facts)
 }
@@ -278,6 +279,7 @@ fn open_children(of: &Of<'_>, node: &Node) -> Result<Vec<OpenChild>, StoreError>
             finished_at: time_or_none(row, "finished_at")?,
             cancelling: row.get("cancelling")?,
             outputs,
+            makes: row.get::<_, Option<String>>("makes")?.map(|text| json(&text)).transpose()?,
             produced: None,
         });
     }
@@ -292,13 +294,14 @@ fn outputs(connection: &Connection, task: &str, attempt: u32) -> Result<Map<Stri
     text.map_or_else(|| Ok(Map::new()), |text| json(&text))
 }
 
-fn only_outputs(of: &Of<'_>, step: &str) -> Result<Map<String, Value>, StoreError> {
+/// What a concluded child gives.
+pub(super) fn outputs_of_item(of: &Of<'_>, step: &str, item: u64) -> Result<Map<String, Value>, StoreError> {
     let query = "SELECT t.uid, t.attempt FROM child c JOIN task t ON t.uid = c.uid
-         WHERE c.run = ?1 AND c.step = ?2 AND c.item = 0 AND c.conclusion IS NOT NULL";
+         WHERE c.run = ?1 AND c.step = ?2 AND c.item = ?3 AND c.conclusion IS NOT NULL";
     let found: Option<(String, u32)> = of
         .connection
         .prepare_cached(query)?
-        .query_row(params![of.uid.0, step], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(params![of.uid.0, step, item], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     found.map_or_else(|| Ok(Map::new()), |(uid, attempt)| outputs(of.connection, &uid, attempt))
 }

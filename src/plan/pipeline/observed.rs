@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::graph::Graph;
+use super::write::ProducedApp;
 use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
 use crate::resource::pipeline::{DeletionPolicy, PipelineSpec};
@@ -94,6 +95,10 @@ pub struct ObservedStep {
     /// well; at most [`super::WINDOW`]. Each with the app of its source. Not looked for in the first round of a step that streams: there a source
     /// is concluded together with the making of what follows from it.
     pub missing: Vec<(u64, String)>,
+    /// Whether there may be more to do for it than is seen here: the plan itself has just changed what it follows from. Never so in what is observed.
+    pub unsure: bool,
+    /// For a step with `appsFrom` that uses the outputs of its source: what the sources of `missing` gave, by item of the source.
+    pub given: BTreeMap<u64, Map<String, Value>>,
     /// For a step with `appsFrom`: its rows that follow from open children of its source, by item, which were asked for in this round.
     pub followers: BTreeSet<u64>,
     /// The apps that its selector gave when it began; `None` while that was not recorded.
@@ -131,6 +136,8 @@ pub struct OpenChild {
     pub cancelling: bool,
     /// What it gives to later steps, once it has ended.
     pub outputs: Map<String, Value>,
+    /// The app that it makes, as it was worked out when it was asked for.
+    pub makes: Option<ProducedApp>,
     /// Whether the directory of the app that it should make is there; looked at once it has ended well. `None`: not looked at, or it cannot be seen.
     pub produced: Option<bool>,
 }

@@ -115,7 +115,7 @@ fn running(run: &ObservedRun, now: Timestamp, plan: &mut Plan) {
 fn ended(run: &ObservedRun, standings: &[Standing], is_final: bool) -> bool {
     let of = run.graph.steps.iter().zip(standings).zip(&run.steps).filter(|((node, _), _)| node.is_final == is_final);
     of.into_iter().all(|((node, standing), facts)| {
-        let settled = facts.stale.is_empty() || is_stopping(run, node.is_final);
+        let settled = (facts.stale.is_empty() && !facts.unsure) || is_stopping(run, node.is_final);
         standing.has_ended() && settled && facts.open.is_empty()
     })
 }

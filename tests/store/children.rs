@@ -1,0 +1,154 @@
+//! Children of runs over the real store: what is known of them when a conclusion is drawn is what was meant when they were asked for.
+
+use manifestd::plan::pipeline::child::made_by;
+use manifestd::plan::pipeline::observed::ObservedRun;
+use manifestd::plan::pipeline::run::RunReconciler;
+use manifestd::plan::pipeline::write::CreateRun;
+use manifestd::plan::{Reconciler, Write};
+use manifestd::resource::attempt::AttemptId;
+use manifestd::resource::kind::Kind;
+use manifestd::resource::name::Uid;
+use manifestd::resource::outcome::Outcome;
+use manifestd::resource::phase::Phase;
+use manifestd::resource::reason::Reason;
+use manifestd::resource::run::Cause;
+use manifestd::store::Committed;
+use serde_json::{Map, Value, json};
+
+use super::fixture::{Fixture, NOW, declare, ending};
+
+/// The pipeline `study` with these steps, and its run `study-1`.
+async fn study(steps: Value) -> (Fixture, Uid) {
+    let fixture = Fixture::empty();
+    fixture.create(vec![declare(Kind::Analyzer, "lint", json!({"command": {"argv": ["true"]}, "capacity": 8}))]).await;
+    let spec = json!({"runPolicy": "Manual", "steps": steps});
+    fixture.create(vec![declare(Kind::Pipeline, "study", spec)]).await;
+    let run = make(&fixture, "study").await;
+    (fixture, run)
+}
+
+async fn make(fixture: &Fixture, pipeline: &str) -> Uid {
+    let pipeline_uid = fixture.uid(Kind::Pipeline, pipeline);
+    let (name, cause) = (format!("{pipeline}-1"), Cause::Manual);
+    let create = CreateRun { name, pipeline_uid, generation: 1, params: Map::new(), cause, scheduled_at: None };
+    fixture.store.commit(vec![Write::CreateRun(Box::new(create))], NOW).await.unwrap();
+    Uid(fixture.one(&format!("SELECT uid FROM run WHERE name = '{pipeline}-1'")))
+}
+
+/// What is seen of a run, on a disk where every app that is looked for is there.
+async fn seen(fixture: &Fixture, run: &Uid) -> ObservedRun {
+    let mut run = fixture.store.observe_run(run.clone()).await.unwrap().unwrap();
+    for at in 0..run.steps.len() {
+        for child in 0..run.steps[at].open.len() {
+            let made = made_by(&run, at, &run.steps[at].open[child]).map(|_| true);
+            run.steps[at].open[child].produced = made;
+        }
+    }
+    run
+}
+
+/// Plans and commits until a pass has nothing to write.
+async fn settle(fixture: &Fixture, run: &Uid) -> ObservedRun {
+    for _ in 0..50 {
+        let seen = seen(fixture, run).await;
+        let plan = RunReconciler::plan(&seen, NOW);
+        if plan.writes.is_empty() {
+            return seen;
+        }
+        assert!(matches!(fixture.commit(&plan).await, Committed::Applied(_)));
+    }
+    panic!("the plans do not come to rest");
+}
+
+/// Lets the lane run a child, and ends it so, with these outputs.
+async fn end(fixture: &Fixture, task: &str, outcome: Outcome, outputs: Value) {
+    fixture.dispatch().await;
+    let seen = fixture.seen(task).await;
+    let mut close = ending(AttemptId { task: seen.uid, number: seen.status.attempt }, outcome, Reason::ToolFailed);
+    *close.verdict.outputs = outputs.as_object().unwrap().clone();
+    assert!(fixture.store.report_ending(close).await.unwrap().is_some());
+    fixture.settle(task).await;
+}
+
+fn spec_of(fixture: &Fixture, task: &str) -> Value {
+    let text: String = fixture.one(&format!("SELECT spec FROM object WHERE kind = 'Task' AND name = '{task}'"));
+    serde_json::from_str(&text).unwrap()
+}
+
+#[tokio::test]
+async fn an_app_that_is_made_of_another_is_registered_as_it_was_worked_out_when_its_task_was_asked_for() {
+    for needs in [json!([]), json!(["other"])] {
+        let (fixture, run) = study(json!([
+            {"name": "first", "analyzer": "lint", "forEach": {"items": ["a"]},
+             "produces": {"app": "one-${item}", "path": "made/one-${item}"}, "outputs": ["colour"]},
+            {"name": "other", "analyzer": "lint"},
+            {"name": "second", "analyzer": "lint", "needs": needs, "forEach": {"appsFrom": "first"},
+             "produces": {"app": "two-${app}", "path": "made/two-${app}-${steps.first.outputs.colour}", "labels": {"of": "${app}"}}},
+            {"name": "third", "analyzer": "lint", "forEach": {"appsFrom": "second"}},
+        ]))
+        .await;
+        settle(&fixture, &run).await;
+        end(&fixture, "study-1_first_a", Outcome::Completed, json!({"colour": "red"})).await;
+        end(&fixture, "study-1_other", Outcome::Completed, json!({})).await;
+        settle(&fixture, &run).await;
+        end(&fixture, "study-1_second_one-a", Outcome::Completed, json!({})).await;
+        settle(&fixture, &run).await;
+        let path: String = fixture.one("SELECT spec ->> 'path' FROM object WHERE kind = 'App' AND name = 'two-one-a'");
+        assert_eq!(path, "made/two-one-a-red");
+        assert_eq!(fixture.one::<String>("SELECT labels FROM object WHERE name = 'two-one-a'"), r#"{"of":"one-a"}"#);
+        assert_eq!(spec_of(&fixture, "study-1_third_two-one-a")["app"], "two-one-a");
+        end(&fixture, "study-1_third_two-one-a", Outcome::Completed, json!({})).await;
+        assert_eq!(settle(&fixture, &run).await.status.phase, Phase::Completed);
+    }
+}
+
+#[tokio::test]
+async fn an_app_is_named_by_the_summary_of_an_earlier_step_and_registered_by_it() {
+    let (fixture, run) = study(json!([
+        {"name": "first", "analyzer": "lint"},
+        {"name": "second", "analyzer": "lint", "needs": ["first"],
+         "produces": {"app": "made-${steps.first.outputs.succeeded}", "path": "made/${steps.first.outputs.phase}"}},
+    ]))
+    .await;
+    settle(&fixture, &run).await;
+    end(&fixture, "study-1_first", Outcome::Completed, json!({})).await;
+    settle(&fixture, &run).await;
+    end(&fixture, "study-1_second", Outcome::Completed, json!({})).await;
+    assert_eq!(settle(&fixture, &run).await.status.phase, Phase::Completed);
+    assert_eq!(fixture.one::<String>("SELECT spec ->> 'path' FROM object WHERE name = 'made-1'"), "made/Completed");
+}
+
+#[tokio::test]
+async fn a_child_that_was_asked_for_before_its_app_was_recorded_comes_to_an_end_all_the_same() {
+    let (fixture, run) = study(json!([
+        {"name": "first", "analyzer": "lint", "forEach": {"items": ["a"]}, "produces": {"app": "one-${item}", "path": "made/${item}"}},
+        {"name": "second", "analyzer": "lint", "forEach": {"appsFrom": "first"}, "produces": {"app": "two-${app}", "path": "made/${app}"}},
+    ]))
+    .await;
+    settle(&fixture, &run).await;
+    fixture.sql().execute("UPDATE child SET makes = NULL", []).unwrap();
+    end(&fixture, "study-1_first_a", Outcome::Completed, json!({})).await;
+    settle(&fixture, &run).await;
+    assert_eq!(fixture.one::<i64>("SELECT count(*) FROM object WHERE name = 'one-a'"), 1);
+    fixture.sql().execute("UPDATE child SET makes = NULL", []).unwrap();
+    end(&fixture, "study-1_second_one-a", Outcome::Completed, json!({})).await;
+    assert_eq!(settle(&fixture, &run).await.status.phase, Phase::PartialSuccess);
+    assert_eq!(fixture.one::<String>("SELECT conclusion FROM child WHERE step = 'second'"), "AppNotProduced");
+}
+
+#[tokio::test]
+async fn a_step_that_waits_for_more_than_its_source_goes_on_when_all_of_it_ends_at_the_same_moment() {
+    let (fixture, run) = study(json!([
+        {"name": "first", "analyzer": "lint", "app": "one"},
+        {"name": "other", "analyzer": "lint"},
+        {"name": "second", "analyzer": "lint", "needs": ["other"], "forEach": {"appsFrom": "first"}},
+    ]))
+    .await;
+    settle(&fixture, &run).await;
+    fixture.create(vec![declare(Kind::App, "one", json!({"path": "one"}))]).await;
+    end(&fixture, "study-1_other", Outcome::Completed, json!({})).await;
+    end(&fixture, "study-1_first", Outcome::Completed, json!({})).await;
+    assert_eq!(settle(&fixture, &run).await.status.phase, Phase::Running);
+    end(&fixture, "study-1_second_one", Outcome::Completed, json!({})).await;
+    assert_eq!(settle(&fixture, &run).await.status.phase, Phase::Completed);
+}
