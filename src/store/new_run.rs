@@ -48,6 +48,8 @@ pub(super) struct NewRun<'a> {
     pub(super) scheduled_at: Option<Timestamp>,
     /// The run that has it as a child, how deep that lies, and the pins of both.
     pub(super) parent: Option<(Uid, u32, String)>,
+    /// The pins of the older run that this one is to be like; else the pipelines that its steps run are pinned as they are now.
+    pub(super) pins: Option<String>,
 }
 
 const COLUMNS: &str = "uid, name, generation, revision, manifest_digest, git_commit, spec";
@@ -148,15 +150,16 @@ pub(super) fn insert_run(
     now: Timestamp,
     woken: &mut Vec<Key>,
 ) -> Result<Option<Uid>, StoreError> {
-    let NewRun { name, definition, params, cause, scheduled_at, parent } = new;
+    let NewRun { name, definition, params, cause, scheduled_at, parent, pins: older } = new;
     definition.pin(connection)?;
     let resolved = resolve_params(&definition.spec()?, &params);
     let failure = resolved.as_ref().err().map(|why| one_line(why));
     let values = Value::Object(resolved.unwrap_or(params)).to_string();
     let uid = new_uid(now);
-    let (parent, depth, pins) = match parent {
-        Some((parent, depth, pins)) => (Some(parent.0), depth, pins),
-        None => (None, 0, pins(connection, &definition)?),
+    let (parent, depth, pins) = match (parent, older) {
+        (Some((parent, depth, pins)), _) => (Some(parent.0), depth, pins),
+        (None, Some(pins)) => (None, 0, pins),
+        (None, None) => (None, 0, pins(connection, &definition)?),
     };
     let inserted = connection
         .prepare_cached(

@@ -1,5 +1,6 @@
 //! Observing what follows from the children of another step: which apps it has, which of them were gone on with, and which were not.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, params};
@@ -106,8 +107,8 @@ pub(super) fn given(
         return Ok(found);
     }
     for at in missing.iter().map(|(item, _)| item / node.combinations.max(1)) {
-        if !found.contains_key(&at) {
-            found.insert(at, outputs_of_item(of, &source.step.name, at)?);
+        if let Entry::Vacant(entry) = found.entry(at) {
+            entry.insert(outputs_of_item(of, &source.step.name, at)?);
         }
     }
     Ok(found)

@@ -37,14 +37,15 @@ struct Found {
     phase: Phase,
     round: i64,
     params: String,
+    pins: String,
 }
 
 fn find(connection: &Connection, name: &str) -> Result<Option<Found>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT uid, phase, round, params FROM run WHERE name = ?1")?;
+    let mut statement = connection.prepare_cached("SELECT uid, phase, round, params, pins FROM run WHERE name = ?1")?;
     let mut rows = statement.query([name])?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let (uid, round, params) = (Uid(row.get("uid")?), row.get("round")?, row.get("params")?);
-    Ok(Some(Found { uid, phase: word(row, "phase")?, round, params }))
+    let (uid, round) = (Uid(row.get("uid")?), row.get("round")?);
+    Ok(Some(Found { uid, phase: word(row, "phase")?, round, params: row.get("params")?, pins: row.get("pins")? }))
 }
 
 fn no_run<T>(name: &str) -> Result<T, String> {
@@ -69,12 +70,12 @@ fn next_name(connection: &Connection, definition: &Definition) -> Result<String,
     }
 }
 
-/// Makes a run that a person asks for.
+/// Makes a run that a person asks for; with the pins of an older one, if it is to be like that.
 fn make(
     connection: &Connection,
     definition: Definition,
     params: Map<String, Value>,
-    cause: Cause,
+    (cause, pins): (Cause, Option<String>),
     dry_run: bool,
     now: Timestamp,
 ) -> Result<Verdict, StoreError> {
@@ -85,7 +86,7 @@ fn make(
         return Ok(Ok(vec![told(&name, message("would be made"), true, None)]));
     }
     let mut woken = Vec::new();
-    let new = NewRun { name: &name, definition, params, cause, scheduled_at: None, parent: None };
+    let new = NewRun { name: &name, definition, params, cause, scheduled_at: None, parent: None, pins };
     let uid = insert_run(connection, new, now, &mut woken)?.ok_or(StoreError::Conflict)?;
     Ok(Ok(vec![told(&name, message("made"), true, Some(Key::Run(uid)))]))
 }
@@ -118,7 +119,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Verdict, StoreError> {
         self.write(move |connection| match declared(connection, &pipeline)? {
-            Some(found) => make(connection, found, params.clone(), Cause::Manual, false, now),
+            Some(found) => make(connection, found, params.clone(), (Cause::Manual, None), false, now),
             None => Ok(Err(format!("there is no pipeline {pipeline:?}"))),
         })
         .await
@@ -147,7 +148,7 @@ impl Store {
                 values.retain(|key, _| known.contains_key(key));
             }
             values.extend(params.clone());
-            make(connection, found, values, Cause::Rerun, dry_run, now)
+            make(connection, found, values, (Cause::Rerun, (!latest).then_some(older.pins)), dry_run, now)
         })
         .await
     }
@@ -328,6 +329,7 @@ impl Store {
                         cause: Cause::Backfill,
                         scheduled_at: Some(*slot),
                         parent: None,
+                        pins: None,
                     };
                     let uid = insert_run(connection, new, now, &mut Vec::new())?;
                     lines.push(told(name, "made", true, uid.map(Key::Run)));

@@ -11,7 +11,7 @@ use manifestd::resource::name::Uid;
 use manifestd::resource::outcome::Outcome;
 use manifestd::resource::phase::Phase;
 use manifestd::resource::reason::Reason;
-use manifestd::resource::run::Cause;
+use manifestd::resource::run::{Cause, RetryMode};
 use manifestd::store::Committed;
 use serde_json::{Map, Value, json};
 
@@ -151,4 +151,121 @@ async fn a_step_that_waits_for_more_than_its_source_goes_on_when_all_of_it_ends_
     assert_eq!(settle(&fixture, &run).await.status.phase, Phase::Running);
     end(&fixture, "study-1_second_one", Outcome::Completed, json!({})).await;
     assert_eq!(settle(&fixture, &run).await.status.phase, Phase::Completed);
+}
+
+/// The pipeline `inner`, which colours, and `outer`, which runs it with what its first step gave.
+async fn nested() -> (Fixture, Uid) {
+    let fixture = Fixture::empty();
+    let inner = json!({"runPolicy": "Manual", "params": {"colour": {"enum": ["red", "blue"]}}, "steps": [
+        {"name": "paint", "analyzer": "lint", "backoffLimit": 0, "config": {"colour": "${params.colour}"}},
+        {"name": "dry", "analyzer": "lint", "backoffLimit": 0}]});
+    let outer = json!({"runPolicy": "Manual", "steps": [
+        {"name": "first", "analyzer": "lint", "outputs": ["colour"]},
+        {"name": "second", "pipeline": "inner", "needs": ["first"], "params": {"colour": "${steps.first.outputs.colour}"}}]});
+    fixture
+        .create(vec![
+            declare(Kind::Analyzer, "lint", json!({"command": {"argv": ["true"]}, "capacity": 8})),
+            declare(Kind::Pipeline, "inner", inner),
+            declare(Kind::Pipeline, "outer", outer),
+        ])
+        .await;
+    let run = make(&fixture, "outer").await;
+    (fixture, run)
+}
+
+/// Moves a run and those within it on until nothing is left to do for them.
+async fn settle_all(fixture: &Fixture, run: &Uid) -> ObservedRun {
+    for _ in 0..3 {
+        settle(fixture, run).await;
+        let inner: Vec<String> = {
+            let sql = fixture.sql();
+            let mut statement = sql.prepare("SELECT uid FROM run WHERE parent = ?1").unwrap();
+            statement.query_map([&run.0], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        for uid in inner {
+            settle(fixture, &Uid(uid)).await;
+        }
+    }
+    settle(fixture, run).await
+}
+
+async fn retry(fixture: &Fixture, run: &str, steps: &[(&str, RetryMode)]) {
+    let modes = steps.iter().map(|(step, mode)| ((*step).to_owned(), *mode)).collect();
+    fixture.store.retry_run(run.into(), modes, false).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_run_within_a_run_that_is_asked_for_again_has_the_parameters_of_the_new_round() {
+    let (fixture, run) = nested().await;
+    settle_all(&fixture, &run).await;
+    end(&fixture, "outer-1_first", Outcome::Completed, json!({"colour": "red"})).await;
+    settle_all(&fixture, &run).await;
+    assert_eq!(spec_of(&fixture, "outer-1_second_paint")["config"]["colour"], "red");
+    let inner = vec!["outer-1_second".to_owned()];
+    fixture.store.cancel_runs(inner, "not this one".into(), false, false).await.unwrap().unwrap();
+    settle_all(&fixture, &run).await;
+    for task in ["outer-1_second_paint", "outer-1_second_dry"] {
+        fixture.settle(task).await;
+    }
+    assert_eq!(settle_all(&fixture, &run).await.status.phase, Phase::PartialSuccess);
+
+    retry(&fixture, "outer-1", &[("first", RetryMode::All), ("second", RetryMode::All)]).await;
+    settle_all(&fixture, &run).await;
+    end(&fixture, "outer-1_first", Outcome::Completed, json!({"colour": "blue"})).await;
+    settle_all(&fixture, &run).await;
+    assert_eq!(spec_of(&fixture, "outer-1_second_paint")["config"]["colour"], "blue");
+    assert_eq!(fixture.one::<String>("SELECT cancel_message FROM run WHERE name = 'outer-1_second'"), "");
+    for task in ["outer-1_second_paint", "outer-1_second_dry"] {
+        end(&fixture, task, Outcome::Completed, json!({})).await;
+    }
+    assert_eq!(settle_all(&fixture, &run).await.status.phase, Phase::Completed);
+
+    // Parameters that it cannot have are its failure, in the new round too.
+    retry(&fixture, "outer-1", &[("first", RetryMode::All), ("second", RetryMode::All)]).await;
+    settle_all(&fixture, &run).await;
+    end(&fixture, "outer-1_first", Outcome::Completed, json!({"colour": "green"})).await;
+    assert_eq!(settle_all(&fixture, &run).await.status.phase, Phase::PartialSuccess);
+    let reason: String = fixture.one("SELECT reason || ' ' || message FROM run WHERE name = 'outer-1_second'");
+    assert!(reason.starts_with("InvalidConfiguration") && reason.contains("green"), "{reason}");
+}
+
+#[tokio::test]
+async fn what_succeeded_within_a_run_is_kept_when_only_what_failed_is_tried_again() {
+    let (fixture, run) = nested().await;
+    settle_all(&fixture, &run).await;
+    end(&fixture, "outer-1_first", Outcome::Completed, json!({"colour": "red"})).await;
+    settle_all(&fixture, &run).await;
+    end(&fixture, "outer-1_second_paint", Outcome::Completed, json!({})).await;
+    end(&fixture, "outer-1_second_dry", Outcome::Failed, json!({})).await;
+    assert_eq!(settle_all(&fixture, &run).await.status.phase, Phase::PartialSuccess);
+    retry(&fixture, "outer-1", &[("first", RetryMode::Bad), ("second", RetryMode::Bad)]).await;
+    settle_all(&fixture, &run).await;
+    assert_eq!(fixture.one::<i64>("SELECT count(*) FROM task WHERE phase = 'Pending'"), 1);
+    end(&fixture, "outer-1_second_dry", Outcome::Completed, json!({})).await;
+    assert_eq!(settle_all(&fixture, &run).await.status.phase, Phase::Completed);
+}
+
+#[tokio::test]
+async fn a_rerun_runs_the_pipelines_within_it_as_the_older_run_did_and_the_latest_as_they_are_now() {
+    let (fixture, run) = nested().await;
+    let inner =
+        json!({"runPolicy": "Manual", "params": {"colour": "red"}, "steps": [{"name": "other", "analyzer": "lint"}]});
+    fixture.respecify(declare(Kind::Pipeline, "inner", inner), 2).await;
+    settle_all(&fixture, &run).await;
+    fixture.sql().execute("UPDATE run SET phase = 'Cancelled', reason = 'RunCancelled', finished_at = 1", []).unwrap();
+    for (number, latest, tasks) in [(1, false, "dry paint"), (2, true, "other")] {
+        fixture.store.rerun("outer-1".into(), Map::new(), latest, false, NOW).await.unwrap().unwrap();
+        let name = fixture.one::<String>("SELECT name FROM run WHERE cause = 'Rerun' ORDER BY name DESC LIMIT 1");
+        assert_eq!(fixture.one::<i64>("SELECT count(*) FROM run WHERE cause = 'Rerun'"), number);
+        let again = Uid(fixture.one(&format!("SELECT uid FROM run WHERE name = '{name}'")));
+        settle_all(&fixture, &again).await;
+        end(&fixture, &format!("{name}_first"), Outcome::Completed, json!({"colour": "red"})).await;
+        settle_all(&fixture, &again).await;
+        let made: String = fixture.one(&format!(
+            "SELECT group_concat(step, ' ') FROM (SELECT c.step FROM child c JOIN run r ON r.uid = c.run
+             WHERE r.name = '{name}_second' ORDER BY c.step)"
+        ));
+        assert_eq!(made, tasks, "latest: {latest}");
+        fixture.sql().execute("UPDATE run SET phase = 'Cancelled', reason = 'RunCancelled', finished_at = 1 WHERE finished_at IS NULL", []).unwrap();
+    }
 }
