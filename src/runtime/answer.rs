@@ -225,6 +225,7 @@ async fn scan_apps(core: &Core) -> Result<AppsReport, StoreError> {
                 | Write::CancelChild(_)
                 | Write::ProducedApp(_)
                 | Write::Expand { .. }
+                | Write::PinRun(_)
                 | Write::ScheduleSeen { .. }
                 | Write::Unsuspend(_)
                 | Write::Condition(_)

@@ -16,6 +16,7 @@ mod mirror_write;
 mod new_run;
 mod observe;
 mod open;
+mod pins;
 mod pipeline;
 mod pipeline_observe;
 pub mod pool;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::StoreError;
 use super::commit::{new_uid, record};
+use super::pins;
 use super::rows::json;
 use crate::plan::Key;
 use crate::plan::pipeline::DEPTH_MAX;
@@ -115,32 +116,13 @@ impl Definition {
         json(&self.text)
     }
 
-    fn pin(&self, connection: &Connection) -> Result<(), StoreError> {
+    /// Keeps its spec under its digest.
+    pub(super) fn pin(&self, connection: &Connection) -> Result<(), StoreError> {
         connection
             .prepare_cached("INSERT INTO pinned (digest, spec) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
             .execute(params![self.digest, self.text])?;
         Ok(())
     }
-}
-
-/// The pipelines that a pipeline's steps run, and those that theirs run.
-fn pins(connection: &Connection, root: &Definition) -> Result<String, StoreError> {
-    let mut found: BTreeMap<String, Definition> = BTreeMap::new();
-    let mut left = vec![root.clone()];
-    while let Some(next) = left.pop() {
-        let spec = next.spec()?;
-        for name in spec.steps.iter().chain(&spec.finally).filter_map(|step| step.pipeline.as_ref()) {
-            if found.contains_key(name) {
-                continue;
-            }
-            if let Some(definition) = declared(connection, name)? {
-                definition.pin(connection)?;
-                found.insert(name.clone(), definition.clone());
-                left.push(definition);
-            }
-        }
-    }
-    serde_json::to_string(&found).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
 /// Makes a run, unless one of that name is there: then `None`. One whose parameters cannot be resolved is made as one that has failed.
@@ -159,7 +141,7 @@ pub(super) fn insert_run(
     let (parent, depth, pins) = match (parent, older) {
         (Some((parent, depth, pins)), _) => (Some(parent.0), depth, pins),
         (None, Some(pins)) => (None, 0, pins),
-        (None, None) => (None, 0, pins(connection, &definition)?),
+        (None, None) => (None, 0, pins::fresh(connection, &definition)?),
     };
     let inserted = connection
         .prepare_cached(

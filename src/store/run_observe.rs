@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 
 use super::rows::{json, json_column, time, time_or_none, word};
 use super::run_follow::{followers, given, matching, missing};
-use super::{Store, StoreError, graphs};
+use super::{Store, StoreError, graphs, pins};
 use crate::plan::pipeline::WINDOW;
 use crate::plan::pipeline::graph::{Graph, Node};
-use crate::plan::pipeline::observed::{Decision, ObservedRun, ObservedStep, OpenChild, StaleChild};
+use crate::plan::pipeline::observed::{Decision, ObservedRun, ObservedStep, OpenChild, StaleChild, Within};
 use crate::plan::pipeline::render::Values;
 use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
@@ -97,6 +97,11 @@ pub fn observe_run(connection: &Connection, uid: &Uid) -> Result<Option<Observed
     let created_at = time(row, "created_at")?;
     let (pipeline_uid, cause) = (Uid(row.get("pipeline_uid")?), word::<Cause>(row, "cause")?);
     let pending = status.phase == Phase::Pending;
+    let within = if pending && parent.is_none() {
+        pins::within(connection, &pipeline, &graph, &row.get::<_, String>("pins")?)?
+    } else {
+        Within::default()
+    };
     let gone = parent.is_none() && time_or_none(row, "pipeline_removed_at")?.is_some();
     Ok(Some(ObservedRun {
         uid: uid.clone(),
@@ -121,6 +126,7 @@ pub fn observe_run(connection: &Connection, uid: &Uid) -> Result<Option<Observed
         status,
         created_at,
         cause,
+        within,
         graph,
         params,
         retry_round,

@@ -4,7 +4,7 @@ use manifestd::plan::pipeline::child::made_by;
 use manifestd::plan::pipeline::observed::ObservedRun;
 use manifestd::plan::pipeline::run::RunReconciler;
 use manifestd::plan::pipeline::write::CreateRun;
-use manifestd::plan::{Reconciler, Write};
+use manifestd::plan::{Key, Reconciler, Write};
 use manifestd::resource::attempt::AttemptId;
 use manifestd::resource::kind::Kind;
 use manifestd::resource::name::Uid;
@@ -268,4 +268,40 @@ async fn a_rerun_runs_the_pipelines_within_it_as_the_older_run_did_and_the_lates
         assert_eq!(made, tasks, "latest: {latest}");
         fixture.sql().execute("UPDATE run SET phase = 'Cancelled', reason = 'RunCancelled', finished_at = 1 WHERE finished_at IS NULL", []).unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_run_of_a_pipeline_that_comes_later_waits_for_it_and_begins_when_it_is_there() {
+    let fixture = Fixture::empty();
+    let step = |name: &str| json!({"runPolicy": "Manual", "steps": [{"name": "s", "pipeline": name}]});
+    fixture.create(vec![declare(Kind::Pipeline, "outer", step("middle"))]).await;
+    let run = make(&fixture, "outer").await;
+    let status = settle(&fixture, &run).await.status;
+    assert_eq!((status.phase, status.reason), (Phase::Pending, Reason::PipelineNotFound));
+    assert!(status.message.contains("\"middle\""), "{}", status.message);
+    // It comes, and names another that is not there yet.
+    let came = fixture.create(vec![declare(Kind::Pipeline, "middle", step("inner"))]).await;
+    assert!(came.woken.contains(&Key::Run(run.clone())), "{:?}", came.woken);
+    assert!(settle(&fixture, &run).await.status.message.contains("\"inner\""));
+    let lint = json!({"runPolicy": "Manual", "steps": [{"name": "s", "analyzer": "lint"}]});
+    let came = fixture.create(vec![declare(Kind::Pipeline, "inner", lint)]).await;
+    assert!(came.woken.contains(&Key::Run(run.clone())), "{:?}", came.woken);
+    assert_eq!(settle_all(&fixture, &run).await.status.phase, Phase::Running);
+    let middle = Uid(fixture.one("SELECT uid FROM run WHERE name = 'outer-1_s'"));
+    settle_all(&fixture, &middle).await;
+    assert_eq!(fixture.one::<i64>("SELECT count(*) FROM task WHERE name = 'outer-1_s_s_s'"), 1);
+}
+
+#[tokio::test]
+async fn a_run_of_pipelines_that_run_each_other_fails_at_once_and_says_which() {
+    let fixture = Fixture::empty();
+    let step = |name: &str| json!({"runPolicy": "Manual", "steps": [{"name": "s", "pipeline": name}]});
+    let declared =
+        [("outer", "a"), ("a", "b"), ("b", "a")].map(|(name, runs)| declare(Kind::Pipeline, name, step(runs)));
+    fixture.create(declared.into()).await;
+    let run = make(&fixture, "outer").await;
+    let status = settle(&fixture, &run).await.status;
+    assert_eq!((status.phase, status.reason), (Phase::Failed, Reason::InvalidConfiguration));
+    assert!(status.message.ends_with("a -> b -> a"), "{}", status.message);
+    assert_eq!(fixture.one::<i64>("SELECT count(*) FROM run"), 1);
 }

@@ -58,10 +58,23 @@ pub struct ObservedRun {
     pub superseded: bool,
     /// Runs of its pipeline that have begun and not ended, or were made before it and have not begun. Runs within runs do not count.
     pub ahead: u32,
+    /// The pipelines that run within it; looked at until it has begun.
+    pub within: Within,
     /// How each step stands, in the order of `graph.steps`.
     pub steps: Vec<ObservedStep>,
     /// What people decided in this round, by step.
     pub decisions: BTreeMap<String, Decision>,
+}
+
+/// What is seen of the pipelines that the steps of a run run, and that the steps of those run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Within {
+    /// Names that no Pipeline has.
+    pub unknown: Vec<String>,
+    /// Whether some that were not known when the run was made are known now, and not pinned yet.
+    pub late: bool,
+    /// Pipelines that run each other for ever, from one of them to itself; empty when there are none.
+    pub circle: Vec<String>,
 }
 
 /// A person's decision.
@@ -184,8 +197,6 @@ pub struct ObservedPipeline {
     pub seen: Option<(String, Timestamp)>,
     /// Unfinished runs, whose waiting depends on this pipeline; woken when it changes. At most 1,024.
     pub unfinished: Vec<Uid>,
-    /// Pipelines that its steps run and that are not declared, by name.
-    pub unknown: Vec<String>,
 }
 
 /// For which generations runs were made by themselves.

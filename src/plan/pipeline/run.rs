@@ -54,10 +54,21 @@ fn pending(run: &ObservedRun, now: Timestamp, plan: &mut Plan) {
         let message = "a newer generation of the pipeline has a run".into();
         return end(run, Phase::Cancelled, Reason::Superseded, message, now, plan);
     }
+    if !run.within.circle.is_empty() {
+        let message = format!("these pipelines run each other for ever: {}", run.within.circle.join(" -> "));
+        return end(run, Phase::Failed, Reason::InvalidConfiguration, message, now, plan);
+    }
+    if run.within.late {
+        plan.writes.push(Write::PinRun(run.uid.clone()));
+        plan.wakes.push(Key::Run(run.uid.clone()));
+        return;
+    }
     let most = run.graph.spec.runs_at_once();
     let (reason, message) = if run.is_suspended(now) {
         let why = run.suspension.as_ref().map_or("", |suspension| suspension.reason.as_str());
         (Reason::Suspended, why.to_owned())
+    } else if let Some(name) = run.within.unknown.first() {
+        (Reason::PipelineNotFound, format!("no Pipeline is called {name:?}, which a step runs"))
     } else if run.parent.is_none() && run.ahead >= most {
         (
             Reason::ConcurrencyLimit,
