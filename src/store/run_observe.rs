@@ -126,6 +126,7 @@ pub fn observe_run(connection: &Connection, uid: &Uid) -> Result<Option<Observed
         status,
         created_at,
         cause,
+        roots: Vec::new(),
         within,
         graph,
         params,

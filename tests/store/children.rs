@@ -305,3 +305,30 @@ async fn a_run_of_pipelines_that_run_each_other_fails_at_once_and_says_which() {
     assert!(status.message.ends_with("a -> b -> a"), "{}", status.message);
     assert_eq!(fixture.one::<i64>("SELECT count(*) FROM run"), 1);
 }
+
+#[tokio::test]
+async fn an_app_that_would_lie_outside_of_the_roots_is_refused_before_anything_runs() {
+    let (fixture, run) = study(json!([
+        {"name": "first", "analyzer": "lint", "forEach": {"items": ["../x", "inside", "a\\b"]}, "produces": {"app": "one", "path": "${item}/one"}},
+    ]))
+    .await;
+    let mut seen = settle(&fixture, &run).await;
+    assert_eq!(fixture.one::<i64>("SELECT count(*) FROM task WHERE phase = 'Pending'"), 1);
+    // The same again, where the runtime has told of roots.
+    seen.steps[0].next_item = 0;
+    seen.steps[0].open.clear();
+    seen.roots = vec!["made".into()];
+    let asked = RunReconciler::plan(&seen, NOW).writes;
+    let refused: Vec<String> = asked
+        .into_iter()
+        .filter_map(|write| match write {
+            Write::AskChild(ask) => Some(format!("{:?}", ask.what)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(refused.len(), 3);
+    assert!(
+        refused[1].contains("Broken") && refused[1].contains("lies outside the roots; they are: made"),
+        "{refused:?}"
+    );
+}

@@ -264,7 +264,12 @@ impl<'r> Pass<'r> {
             values.outputs.entry(step).or_default().extend(outputs);
         }
         let name = child_name(&self.run.name, node, one);
-        let made = node.step.produces.as_ref().map(|produces| produced(produces, &values, &self.run.name)).transpose();
+        let made = node
+            .step
+            .produces
+            .as_ref()
+            .map(|produces| produced(produces, &values, &self.run.name, &self.run.roots))
+            .transpose();
         let rendered = made.and_then(|made| {
             values.produced = made.as_ref().map(|app| (app.name.clone(), app.spec.path.clone()));
             let works_on = match &node.step.app {

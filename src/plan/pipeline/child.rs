@@ -11,6 +11,7 @@ use super::render::Values;
 use super::steps::Standing;
 use super::write::{ChildSpec, ProducedApp};
 use crate::resource::app::AppSpec;
+use crate::resource::path::{is_inside, wrong};
 use crate::resource::pipeline::Produces;
 use crate::resource::run::Conclusion;
 use crate::resource::task::{RunPolicy, TaskSpec};
@@ -65,19 +66,22 @@ pub fn made_by(run: &ObservedRun, at: usize, child: &OpenChild) -> Option<Produc
     // It was asked for before that was recorded, and is worked out again as far as that can be done.
     let apps = run.steps.get(at)?.apps.clone();
     let one = item(node, child.item, apps.as_ref().map(|apps| apps.as_slice()), None);
-    produced(produces, &values(run, &one), &run.name).ok()
+    produced(produces, &values(run, &one), &run.name, &run.roots).ok()
 }
 
-/// The app that a child makes.
+/// The app that a child makes. `roots` are the directories that it may lie in.
 ///
 /// # Errors
 /// A placeholder that cannot be filled, or a name, directory or number that is none.
-pub fn produced(produces: &Produces, values: &Values<'_>, run: &str) -> Result<ProducedApp, String> {
+pub fn produced(produces: &Produces, values: &Values<'_>, run: &str, roots: &[String]) -> Result<ProducedApp, String> {
     let name = values.text(&produces.app)?;
     crate::resource::name::check_name(&name).map_err(|bad| format!("produces.app: {bad}"))?;
     let path = values.text(&produces.path)?;
-    if path.is_empty() || path.starts_with('/') || path.split('/').any(|part| part == "..") {
-        return Err(format!("produces.path: {path:?} is not a directory inside of the workspace"));
+    if let Some((why, help)) = wrong(&path) {
+        return Err(format!("produces.path: {path:?} {why}; {help}"));
+    }
+    if !roots.is_empty() && !roots.iter().any(|root| is_inside(&path, root)) {
+        return Err(format!("produces.path: {path:?} lies outside the roots; they are: {}", roots.join(", ")));
     }
     let model = produces.model.as_deref().map(|model| values.text(model)).transpose()?;
     if let Some(model) = &model {

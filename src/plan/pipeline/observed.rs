@@ -58,6 +58,8 @@ pub struct ObservedRun {
     pub superseded: bool,
     /// Runs of its pipeline that have begun and not ended, or were made before it and have not begun. Runs within runs do not count.
     pub ahead: u32,
+    /// Directories that apps may lie in, relative to the workspace. The runtime knows them; empty where it was not asked.
+    pub roots: Vec<String>,
     /// The pipelines that run within it; looked at until it has begun.
     pub within: Within,
     /// How each step stands, in the order of `graph.steps`.
