@@ -51,7 +51,7 @@ pub use lock::StateLock;
 pub use mirror::{FileStat, MirrorCommit, MirrorOutcome, OwnedProblem, ScannedFile, existing_objects, object_files};
 pub use observe::Held;
 pub use open::{SCHEMA_VERSION, database_path, open_read_only};
-pub use wakes::Wake;
+pub use wakes::{Due, Wake};
 
 /// A handle to the open store.
 #[derive(Clone)]

@@ -11,7 +11,8 @@ use manifestd::resource::name::Uid;
 use manifestd::resource::outcome::Outcome;
 use manifestd::resource::phase::Phase;
 use manifestd::resource::reason::Reason;
-use manifestd::resource::run::{Cause, RetryMode};
+use manifestd::resource::run::{Cause, RetryMode, Suspension};
+use manifestd::resource::time::Span;
 use manifestd::store::Committed;
 use serde_json::{Map, Value, json};
 
@@ -331,4 +332,37 @@ async fn an_app_that_would_lie_outside_of_the_roots_is_refused_before_anything_r
         refused[1].contains("Broken") && refused[1].contains("lies outside the roots; they are: made"),
         "{refused:?}"
     );
+}
+
+#[tokio::test]
+async fn what_comes_later_by_itself_has_deadlines_decisions_suspensions_and_slots() {
+    let fixture = Fixture::empty();
+    let asks = json!({"runPolicy": "Manual", "activeDeadlineSeconds": 900, "steps": [{"name": "ask", "approval": {"timeout": "10m"}}]});
+    let waits =
+        json!({"runPolicy": "Manual", "activeDeadlineSeconds": 900, "steps": [{"name": "ask", "approval": {}}]});
+    let hourly =
+        json!({"runPolicy": "Manual", "schedule": {"cron": "0 * * * *"}, "steps": [{"name": "ask", "approval": {}}]});
+    let names =
+        [("asks", asks), ("waits", waits), ("hourly", hourly.clone()), ("held", hourly.clone()), ("never", hourly)];
+    fixture.create(names.map(|(name, spec)| declare(Kind::Pipeline, name, spec)).into()).await;
+    for pipeline in ["asks", "waits"] {
+        settle(&fixture, &make(&fixture, pipeline).await).await;
+    }
+    let held = |until| Suspension { reason: String::new(), by: "me".into(), at: NOW, until };
+    let minutes = |minutes| NOW.plus(Span::minutes(minutes));
+    fixture.store.suspend("pipeline/held".into(), held(Some(minutes(5))), false).await.unwrap().unwrap();
+    fixture.store.suspend("pipeline/never".into(), held(None), false).await.unwrap().unwrap();
+    let due = |name: &str, reason: &str, at| (name.to_owned(), reason.to_owned(), at);
+    let expected = [
+        due("pipeline/held", "Suspended", minutes(5)),
+        due("run/asks-1", "WaitingForApproval", minutes(10)),
+        due("run/waits-1", "WaitingForApproval", minutes(15)),
+        due("pipeline/hourly", "Schedule", minutes(60)),
+    ];
+    assert_eq!(fixture.store.due(10, NOW).await.unwrap(), expected);
+    assert_eq!(fixture.store.due(2, NOW).await.unwrap(), expected[..2]);
+    // What is told follows what is so.
+    fixture.store.suspend("run/waits-1".into(), held(Some(minutes(1))), false).await.unwrap().unwrap();
+    settle(&fixture, &Uid(fixture.one("SELECT uid FROM run WHERE name = 'waits-1'"))).await;
+    assert_eq!(fixture.store.due(1, NOW).await.unwrap(), [due("run/waits-1", "Suspended", minutes(1))]);
 }
