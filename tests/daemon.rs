@@ -14,6 +14,8 @@ mod freshness;
 mod health;
 #[path = "daemon/once.rs"]
 mod once;
+#[path = "daemon/runs.rs"]
+mod runs;
 #[path = "daemon/shares.rs"]
 mod shares;
 #[path = "daemon/stopping.rs"]

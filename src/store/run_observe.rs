@@ -14,13 +14,14 @@ use crate::plan::pipeline::observed::{Decision, ObservedRun, ObservedStep, OpenC
 use crate::plan::pipeline::render::Values;
 use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
+use crate::resource::pipeline::DeletionPolicy;
 use crate::resource::run::{CancelWish, Cause, ChildKind, Conclusion, RetryMode, RunStatus, Suspension};
 use crate::resource::time::Timestamp;
 
 /// One run with its pinned spec.
 pub(super) const RUN: &str =
     "SELECT r.*, s.reason AS suspend_reason, s.by AS suspend_by, s.at AS suspend_at, s.until AS suspend_until,
-         o.removed_at AS pipeline_removed_at
+         o.removed_at AS pipeline_removed_at, o.spec -> 'deletionPolicy' AS deletion_policy
      FROM run r LEFT JOIN suspension s ON s.uid = r.uid LEFT JOIN object o ON o.uid = r.pipeline_uid
      WHERE r.uid = ?1";
 
@@ -106,7 +107,7 @@ pub fn observe_run(connection: &Connection, uid: &Uid) -> Result<Option<Observed
     Ok(Some(ObservedRun {
         uid: uid.clone(),
         version: row.get("version")?,
-        removed: gone.then_some(graph.spec.deletion_policy),
+        removed: if gone { Some(deletion_policy(row)?) } else { None },
         superseded: pending && cause == Cause::Apply && superseded(connection, uid)?,
         ahead: if pending { ahead(connection, &pipeline_uid, uid, created_at)? } else { 0 },
         decisions: decisions(&of)?,
@@ -133,6 +134,12 @@ pub fn observe_run(connection: &Connection, uid: &Uid) -> Result<Option<Observed
         retry_round,
         steps,
     }))
+}
+
+/// What the definition said last was to happen when it is removed, whatever an older one said that the run is pinned to.
+fn deletion_policy(row: &Row<'_>) -> Result<DeletionPolicy, StoreError> {
+    let text: Option<String> = row.get("deletion_policy")?;
+    text.map_or_else(|| Ok(DeletionPolicy::default()), |text| json(&text))
 }
 
 /// The status columns of a run.

@@ -229,6 +229,13 @@ fn turn(run: &ObservedRun, status: RunStatus, word: &'static str, plan: &mut Pla
     })));
 }
 
+/// Whether a plan for a run begins it, or another round of it.
+#[must_use]
+pub fn begins(run: &ObservedRun, plan: &Plan) -> bool {
+    let runs = |write: &Write| matches!(write, Write::Run(of) if of.status.phase == Phase::Running);
+    run.status.phase != Phase::Running && plan.writes.iter().any(runs)
+}
+
 /// Whether a step waits for a person.
 #[must_use]
 pub fn waits_for_a_person(standing: &Standing) -> bool {
