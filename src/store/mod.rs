@@ -10,6 +10,7 @@ pub mod events;
 pub mod glance;
 mod graphs;
 pub mod lock;
+pub mod made_by;
 mod maintenance;
 mod mirror;
 mod mirror_write;
