@@ -300,12 +300,17 @@ fn open_children(of: &Of<'_>, node: &Node) -> Result<Vec<OpenChild>, StoreError>
     Ok(open)
 }
 
+/// What the attempts of a round give together, up to this one; of what several give, the latest counts. A later one may have run only some tools.
 fn outputs(connection: &Connection, task: &str, attempt: u32) -> Result<Map<String, Value>, StoreError> {
-    let text: Option<String> = connection
-        .prepare_cached("SELECT outputs FROM attempt WHERE task_uid = ?1 AND number = ?2")?
-        .query_row(params![task, attempt], |row| row.get(0))
-        .optional()?;
-    text.map_or_else(|| Ok(Map::new()), |text| json(&text))
+    let query = "SELECT outputs FROM attempt WHERE task_uid = ?1 AND number <= ?2 AND outputs <> '{}'
+             AND round = (SELECT round FROM attempt WHERE task_uid = ?1 AND number = ?2) ORDER BY number";
+    let mut statement = connection.prepare_cached(query)?;
+    let mut rows = statement.query(params![task, attempt])?;
+    let mut all = Map::new();
+    while let Some(row) = rows.next()? {
+        all.append(&mut json_column(row, "outputs")?);
+    }
+    Ok(all)
 }
 
 /// What a concluded child gives.

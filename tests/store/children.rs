@@ -6,9 +6,10 @@ use manifestd::plan::pipeline::run::RunReconciler;
 use manifestd::plan::pipeline::write::CreateRun;
 use manifestd::plan::{Key, Reconciler, Write};
 use manifestd::resource::attempt::AttemptId;
+use manifestd::resource::findings::Findings;
 use manifestd::resource::kind::Kind;
 use manifestd::resource::name::Uid;
-use manifestd::resource::outcome::Outcome;
+use manifestd::resource::outcome::{Outcome, ToolReport, ToolStatus};
 use manifestd::resource::phase::Phase;
 use manifestd::resource::reason::Reason;
 use manifestd::resource::run::{Cause, RetryMode, Suspension};
@@ -67,6 +68,15 @@ async fn end(fixture: &Fixture, task: &str, outcome: Outcome, outputs: Value) {
     let seen = fixture.seen(task).await;
     let mut close = ending(AttemptId { task: seen.uid, number: seen.status.attempt }, outcome, Reason::ToolFailed);
     *close.verdict.outputs = outputs.as_object().unwrap().clone();
+    let tool = |name: &str, status| {
+        let (name, message, findings) = (name.to_owned(), String::new(), Findings::default());
+        ToolReport { name, status, message, findings, permanent: false }
+    };
+    close.verdict.tools = match outcome {
+        Outcome::PartialSuccess => vec![tool("good", ToolStatus::Completed), tool("bad", ToolStatus::Failed)],
+        Outcome::Completed => vec![tool("bad", ToolStatus::Completed)],
+        _ => Vec::new(),
+    };
     assert!(fixture.store.report_ending(close).await.unwrap().is_some());
     fixture.settle(task).await;
 }
@@ -365,4 +375,28 @@ async fn what_comes_later_by_itself_has_deadlines_decisions_suspensions_and_slot
     fixture.store.suspend("run/waits-1".into(), held(Some(minutes(1))), false).await.unwrap().unwrap();
     settle(&fixture, &Uid(fixture.one("SELECT uid FROM run WHERE name = 'waits-1'"))).await;
     assert_eq!(fixture.store.due(1, NOW).await.unwrap(), [due("run/waits-1", "Suspended", minutes(1))]);
+}
+
+#[tokio::test]
+async fn what_the_attempts_of_a_round_give_is_taken_together_and_the_latest_word_counts() {
+    let (fixture, run) = study(json!([
+        {"name": "first", "analyzer": "lint", "outputs": ["colour", "size"]},
+        {"name": "second", "analyzer": "lint", "needs": ["first"], "config": {"is": "${steps.first.outputs.colour} ${steps.first.outputs.size}"}},
+    ]))
+    .await;
+    settle(&fixture, &run).await;
+    end(&fixture, "study-1_first", Outcome::PartialSuccess, json!({"colour": "red", "size": 1})).await;
+    fixture.sql().execute("UPDATE task SET next_at = NULL, reason = 'Queued' WHERE phase = 'Pending'", []).unwrap();
+    end(&fixture, "study-1_first", Outcome::Completed, json!({"size": 2})).await;
+    assert_eq!(fixture.seen("study-1_first").await.status.attempt, 2);
+    settle(&fixture, &run).await;
+    assert_eq!(spec_of(&fixture, "study-1_second")["config"]["is"], "red 2");
+    end(&fixture, "study-1_second", Outcome::Completed, json!({})).await;
+    settle(&fixture, &run).await;
+    // Another round owes nothing to the one before.
+    retry(&fixture, "study-1", &[("first", RetryMode::All)]).await;
+    settle(&fixture, &run).await;
+    end(&fixture, "study-1_first", Outcome::Completed, json!({"size": 3})).await;
+    settle(&fixture, &run).await;
+    assert_eq!(fixture.one::<String>("SELECT conclusion FROM child WHERE step = 'first'"), "OutputMissing");
 }
