@@ -27,6 +27,7 @@ mod readers;
 pub mod replica;
 mod report;
 pub mod request;
+mod retry_preview;
 mod reuse;
 mod rows;
 mod run_follow;

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Map, Value};
 
 use super::new_run::{Definition, NewRun, declared, insert_run};
+use super::retry_preview::preview;
 use super::rows::{json, word};
 use super::{Store, StoreError};
 use crate::plan::Key;
@@ -200,10 +201,8 @@ impl Store {
                 return Ok(Ok(vec![told(&run, format!("is {}; only a run that has ended is retried", found.phase), false, None)]));
             }
             let mut lines = Vec::new();
-            for (step, mode) in &modes {
-                let again = again(connection, &found.uid, step, *mode)?;
-                let message = format!("{again} of its children {} again", if dry_run { "would run" } else { "run" });
-                lines.push(told(step, message, again > 0, None));
+            for step in preview(connection, &found.uid, &modes, dry_run)? {
+                lines.push(told(&step.name, step.message, step.moves, None));
             }
             if !dry_run {
                 let text = serde_json::to_string(&modes).map_err(|error| StoreError::Corrupt(error.to_string()))?;
@@ -346,13 +345,6 @@ fn definition(connection: &Connection, run: &str, latest: bool) -> Result<Option
         Some(pinned) if latest => Definition::of_uid(connection, &pinned.uid),
         pinned => Ok(pinned),
     }
-}
-
-/// How many children of a step another round runs again.
-fn again(connection: &Connection, run: &Uid, step: &str, mode: RetryMode) -> Result<u64, StoreError> {
-    let query = "SELECT count(*) FROM child WHERE run = ?1 AND step = ?2 AND (?3 OR conclusion IS NOT 'Succeeded')";
-    let all = mode == RetryMode::All;
-    Ok(connection.prepare_cached(query)?.query_row(params![run.0, step, all], |row| row.get(0))?)
 }
 
 /// What a suspension is for: its name, with its kind; its uid, its key, and whether it has ended.

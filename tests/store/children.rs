@@ -400,3 +400,52 @@ async fn what_the_attempts_of_a_round_give_is_taken_together_and_the_latest_word
     settle(&fixture, &run).await;
     assert_eq!(fixture.one::<String>("SELECT conclusion FROM child WHERE step = 'first'"), "OutputMissing");
 }
+
+#[tokio::test]
+async fn a_dry_run_of_a_retry_tells_of_every_step_what_the_retry_then_does() {
+    let (fixture, run) = study(json!([
+        {"name": "first", "analyzer": "lint", "backoffLimit": 0, "forEach": {"items": ["a", "b", "c"]}, "app": "app-${item}"},
+        {"name": "each", "analyzer": "lint", "backoffLimit": 0, "forEach": {"appsFrom": "first"}},
+        {"name": "all", "analyzer": "lint", "needs": ["first"], "when": [{"step": "first", "phases": ["Completed"]}], "forEach": {"range": {"from": 1, "to": 4}}},
+        {"name": "agree", "approval": {}, "needs": ["all"]},
+        {"name": "other", "analyzer": "lint"},
+    ]))
+    .await;
+    let apps = ["a", "b", "c"].map(|item| declare(Kind::App, &format!("app-{item}"), json!({"path": item})));
+    fixture.create(apps.into()).await;
+    settle(&fixture, &run).await;
+    for (item, outcome) in [("a", Outcome::Completed), ("b", Outcome::Failed), ("c", Outcome::Completed)] {
+        end(&fixture, &format!("study-1_first_{item}"), outcome, json!({})).await;
+    }
+    end(&fixture, "study-1_other", Outcome::Completed, json!({})).await;
+    settle(&fixture, &run).await;
+    end(&fixture, "study-1_each_app-a", Outcome::Completed, json!({})).await;
+    end(&fixture, "study-1_each_app-c", Outcome::Failed, json!({})).await;
+    assert_eq!(settle(&fixture, &run).await.status.phase, Phase::PartialSuccess);
+
+    let modes = || ["first", "each", "all", "agree", "other"].map(|step| (step.to_owned(), RetryMode::Bad)).into();
+    let told = fixture.store.retry_run("study-1".into(), modes(), true).await.unwrap().unwrap();
+    let lines: Vec<String> = told.iter().map(|line| format!("{}: {}", line.name, line.message)).collect();
+    assert_eq!(
+        lines,
+        [
+            "study-1: round 2 would begin",
+            "first: would run 1 of its 3 children again",
+            "each: would run 1 of its 2 children again, and run for every app that step first has then and had not",
+            "all: would run 4 items that never began, if its `when` holds",
+            "agree: would ask a person again, once what it needs has ended",
+            "other: keeps what it has",
+        ]
+        .map(str::to_owned)
+    );
+    let done = fixture.store.retry_run("study-1".into(), modes(), false).await.unwrap().unwrap();
+    assert_eq!(done.len(), told.len());
+    assert!(done.iter().zip(&told).skip(1).all(|(done, told)| told.message.replace("would ", "will ") == done.message));
+    settle(&fixture, &run).await;
+    let pending = "SELECT group_concat(name, ' ') FROM (SELECT name FROM task WHERE phase = 'Pending' ORDER BY name)";
+    assert_eq!(fixture.one::<String>(pending), "study-1_first_b");
+    end(&fixture, "study-1_first_b", Outcome::Completed, json!({})).await;
+    settle(&fixture, &run).await;
+    let all = (1..=4).map(|item| format!("study-1_all_{item} ")).collect::<String>();
+    assert_eq!(fixture.one::<String>(pending), format!("{all}study-1_each_app-b study-1_each_app-c"));
+}
