@@ -81,3 +81,35 @@ fn what_a_run_made_is_not_deleted_and_it_is_said_whose_it_is_and_what_to_do() {
     world.run(&["delete", "run/study-2"]).with(1).says(&["no run is called \"study-2\"", "study-1"]);
     assert_eq!(world.read("manifests/all.yaml"), before);
 }
+
+#[test]
+fn what_steps_name_is_validated_with_all_files_and_with_what_is_stored() {
+    let world = world();
+    let pipeline = |name: &str, steps: &str| {
+        format!(
+            "apiVersion: manifestd.dev/v1alpha1\nkind: Pipeline\nmetadata: {{name: {name}}}\nspec:\n  steps:\n{steps}\n"
+        )
+    };
+    world.write("new/a.yaml", &pipeline("a", "    - {name: s, pipeline: b}\n    - {name: t, pipeline: studdy}"));
+    world
+        .write("new/b.yaml", &pipeline("b", "    - {name: s, pipeline: a}\n    - {name: t, analyzer: lnt, pool: gpu}"));
+    let known = "    - {name: s, pipeline: study}\n    - {name: t, analyzer: lint}";
+    world.write("good/c.yaml", &pipeline("c", known));
+    world.run(&["validate", "good", "manifests"]).ok();
+    world.run(&["validate", "good"]).with(1);
+    // What is stored counts where something is added to it.
+    world.run(&["apply", "-f", "good/c.yaml", "--dry-run"]).ok();
+    world
+        .run(&["apply", "-f", "new/a.yaml", "--dry-run"])
+        .says(&["no Pipeline is called \"studdy\"", "did you mean `study`?"]);
+    world.run(&["validate", "new", "manifests"]).with(1).says(&[
+        "error[circle]: these pipelines run each other for ever: a -> b -> a",
+        "a.yaml:6:27",
+        "error[unknown-pipeline]: no Pipeline is called \"studdy\"",
+        "did you mean `study`?",
+        "a.yaml:7:27",
+        "b -> a -> b",
+        "error[unknown-analyzer]: no Analyzer is called \"lnt\"",
+        "error[unknown-pool]: no Pool is called \"gpu\"",
+    ]);
+}
