@@ -18,6 +18,8 @@ mod health;
 mod history;
 #[path = "daemon/once.rs"]
 mod once;
+#[path = "daemon/runs.rs"]
+mod runs;
 #[path = "daemon/shares.rs"]
 mod shares;
 #[path = "daemon/stopping.rs"]

@@ -87,7 +87,7 @@ fn a_run_that_is_cancelled_before_anything_ran_is_cancelled_with_its_children_an
     home.run(&["reconcile", "--once"]);
     let (phase, reason, children) = ended(&home, "fan-1");
     assert_eq!((phase.as_str(), reason.as_str()), ("Cancelled", "RunCancelled"), "{}", home.dump());
-    assert_eq!(children, ["each 0 Cancelled"]);
+    assert!(children.is_empty(), "nothing was asked for: {children:?}");
     let attempts: i64 = home.database().query_row("SELECT count(*) FROM attempt", [], |row| row.get(0)).unwrap();
     assert_eq!(attempts, 0);
 }

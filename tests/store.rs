@@ -5,6 +5,8 @@
 
 #[path = "store/apps.rs"]
 mod apps;
+#[path = "store/children.rs"]
+mod children;
 #[path = "store/commits.rs"]
 mod commits;
 #[path = "store/crash.rs"]

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::replica::forget;
-use super::{Store, StoreError, history, maintenance, pipeline, pool};
+use super::{Store, StoreError, history, maintenance, pins, pipeline, pool};
 use crate::plan::Key;
 use crate::plan::mirror::FOUND_ON_DISK;
 use crate::plan::write::{CloseAttempt, ConditionWrite, EventWrite, FoundApp, OpenAttempt, TaskWrite, TreeSeen, Write};
@@ -74,6 +74,7 @@ fn apply(connection: &Connection, write: &Write, now: Timestamp, woken: &mut Vec
         Write::CancelChild(cancel) => pipeline::cancel_child(connection, cancel, woken),
         Write::ProducedApp(app) => pipeline::produced_app(connection, app, now, woken),
         Write::Expand { run, step, apps } => pipeline::expand(connection, run, step, apps),
+        Write::PinRun(run) => pins::pin(connection, run),
         Write::ScheduleSeen { pipeline_uid, expression, at } => {
             pipeline::schedule_seen(connection, pipeline_uid, expression, *at)
         }

@@ -224,7 +224,14 @@ fn wake(
         }
         Spec::AppSet(_) => woken.push(Key::Apps),
         Spec::Pool(_) => pool::waiting_for(connection, name, woken)?,
-        Spec::Pipeline(_) => woken.push(Key::Pipeline(uid.clone())),
+        Spec::Pipeline(_) => {
+            woken.push(Key::Pipeline(uid.clone()));
+            let query = "SELECT uid FROM run WHERE finished_at IS NULL AND reason = 'PipelineNotFound'";
+            let mut waiting = connection.prepare_cached(query)?;
+            for uid in waiting.query_map([], |row| row.get(0))? {
+                woken.push(Key::Run(Uid(uid?)));
+            }
+        }
     }
     Ok(())
 }

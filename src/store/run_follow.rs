@@ -1,12 +1,14 @@
 //! Observing what follows from the children of another step: which apps it has, which of them were gone on with, and which were not.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, params};
+use serde_json::{Map, Value};
 
 use super::StoreError;
 use super::rows::json_column;
-use super::run_observe::{Of, mode};
+use super::run_observe::{Of, mode, outputs_of_item};
 use crate::plan::pipeline::WINDOW;
 use crate::plan::pipeline::graph::Node;
 use crate::plan::pipeline::observed::ObservedStep;
@@ -88,6 +90,25 @@ pub(super) fn missing(
             if !fresh.exists(params![of.uid.0, node.step.name, item, of.round, word])? {
                 found.push((item, app));
             }
+        }
+    }
+    Ok(found)
+}
+
+/// What the sources of missing items gave, by item of the source, where the texts of the step use it.
+pub(super) fn given(
+    of: &Of<'_>,
+    node: &Node,
+    source: &Node,
+    missing: &[(u64, String)],
+) -> Result<BTreeMap<u64, Map<String, Value>>, StoreError> {
+    let mut found = BTreeMap::new();
+    if !source.is_read {
+        return Ok(found);
+    }
+    for at in missing.iter().map(|(item, _)| item / node.combinations.max(1)) {
+        if let Entry::Vacant(entry) = found.entry(at) {
+            entry.insert(outputs_of_item(of, &source.step.name, at)?);
         }
     }
     Ok(found)

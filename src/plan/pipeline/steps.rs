@@ -119,7 +119,8 @@ fn stand(
     let running = Standing { expected, ..Standing::new(StepPhase::Running, Reason::StepsRunning, "") };
     let all_asked =
         if node.source.is_some() { !streams_now } else { known.is_some_and(|known| facts.next_item >= known) };
-    if !all_asked || !facts.open.is_empty() || !facts.stale.is_empty() || !facts.missing.is_empty() {
+    let is_left = !facts.open.is_empty() || !facts.stale.is_empty() || !facts.missing.is_empty() || facts.unsure;
+    if !all_asked || is_left {
         return running;
     }
     Standing { expected, ..ended(run, at, node, facts) }
