@@ -135,6 +135,28 @@ fn fold(endings: &[char]) -> Option<char> {
     })
 }
 
+/// How many items a step has.
+fn size_of(step: &Plain, before: &[u64]) -> u64 {
+    match step.each {
+        Each::Fixed(items, twice) => items * if twice { 2 } else { 1 },
+        Each::Labelled(some) => 3 * u64::from(some),
+        Each::From(source) => before[source],
+        Each::Approval(_) => 0,
+    }
+}
+
+/// What a run comes to from the ends of its steps.
+fn whole(steps: &[Plain], came: &[char], stopped: bool) -> char {
+    let critical = steps.iter().zip(came).any(|(step, end)| step.critical && *end == 'F');
+    let counted: Vec<char> =
+        came.iter().filter(|end| **end != 'K').map(|end| if *end == 'X' { 'C' } else { *end }).collect();
+    match (stopped, critical) {
+        (true, _) => 'C',
+        (false, true) => 'F',
+        (false, false) => fold(&counted).unwrap_or('F'),
+    }
+}
+
 /// What each round does to a step again.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Again {
@@ -186,24 +208,19 @@ impl Ledger {
         bad.map(|end| if end == 'K' { 'K' } else { 'X' })
     }
 
+    /// What people have decided: in this round, or with a yes before where the step is not run again.
+    fn decision(&self, at: usize, again: Again) -> Option<bool> {
+        let before = self.decided_before.get(&at).copied().filter(|yes| *yes && again != Again::All);
+        self.decided.get(&at).copied().or(before)
+    }
+
     /// What this round must come to. Goes over to what is known before the next round.
     pub(crate) fn close(&mut self, steps: &[Plain], again: &[Again], stopped: bool) -> End {
         let before = self.ends.clone();
         self.ends.extend(self.lives.iter().map(|(item, ends)| (*item, ends[ends.len() - 1])));
         let (mut asked, mut sizes, mut came) = (BTreeSet::new(), Vec::<u64>::new(), Vec::new());
         for (at, step) in steps.iter().enumerate() {
-            let size = match step.each {
-                Each::Fixed(items, twice) => items * if twice { 2 } else { 1 },
-                Each::Labelled(some) => {
-                    if some {
-                        3
-                    } else {
-                        0
-                    }
-                }
-                Each::From(source) => sizes[source],
-                Each::Approval(_) => 0,
-            };
+            let size = size_of(step, &sizes);
             sizes.push(size);
             let blocked = self.gate(steps, at, &came);
             let wanted = |item: u64| match step.each {
@@ -233,10 +250,7 @@ impl Ledger {
                 }
             }
             self.ends.extend(out.into_iter().map(|key| (key, 'C')));
-            let decision = self.decided.get(&at).copied().or(match again[at] {
-                Again::All => None,
-                _ => self.decided_before.get(&at).copied().filter(|yes| *yes),
-            });
+            let decision = self.decision(at, again[at]);
             came.push(match (blocked, step.each) {
                 (Some(end), _) => end,
                 (None, Each::Approval(on_timeout)) => {
@@ -255,16 +269,7 @@ impl Ledger {
                 },
             });
         }
-        let critical = steps.iter().zip(&came).any(|(step, end)| step.critical && *end == 'F');
-        let counted: Vec<char> =
-            came.iter().filter(|end| **end != 'K').map(|end| if *end == 'X' { 'C' } else { *end }).collect();
-        let whole = if stopped {
-            'C'
-        } else if critical {
-            'F'
-        } else {
-            fold(&counted).unwrap_or('F')
-        };
+        let whole = whole(steps, &came, stopped);
         self.lives.clear();
         let decided = std::mem::take(&mut self.decided);
         self.decided_before.extend(decided);
