@@ -97,7 +97,13 @@ impl World {
                 continue;
             }
             let first = self.fixture.store.commit(plan.writes.clone(), self.now).await.unwrap();
-            assert!(matches!(first, Committed::Applied(_)), "seed {}", self.seed);
+            assert!(
+                matches!(first, Committed::Applied(_)),
+                "seed {}: nobody else moved, and the plan is stale: {:?} round {}",
+                self.seed,
+                plan.writes,
+                observed.status.round
+            );
             if self.chance.is(10) && plan.writes.iter().any(|write| matches!(write, Write::Run(_))) {
                 let second = self.fixture.store.commit(plan.writes, self.now).await.unwrap();
                 assert!(matches!(second, Committed::Conflict), "seed {}: a stale plan was committed", self.seed);
