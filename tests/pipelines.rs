@@ -1,6 +1,10 @@
 //! Pipelines with the real program: runs that are made, go on, and end as their children did; and people who stop and start them.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic, in its support code too")]
 
+#[path = "pipelines/acting.rs"]
+mod acting;
+#[path = "pipelines/kills.rs"]
+mod kills;
 mod support;
 
 use support::daemon::{Home, document};

@@ -27,6 +27,12 @@ mod mirroring;
 mod pools;
 #[path = "store/reads.rs"]
 mod reads;
+#[path = "store/run_algebra.rs"]
+mod run_algebra;
+#[path = "store/run_guards.rs"]
+mod run_guards;
+#[path = "store/run_rounds.rs"]
+mod run_rounds;
 #[path = "store/runs.rs"]
 mod runs;
 #[path = "store/schema.rs"]

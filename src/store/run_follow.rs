@@ -31,13 +31,15 @@ pub(super) fn followers(of: &Of<'_>, node: &Node, source: &ObservedStep) -> Resu
     let combinations = node.combinations.max(1);
     let mut found = BTreeSet::new();
     let keeps = of.asked && mode(of, node).is_none();
+    let keeps_good = mode(of, node) == Some(RetryMode::Bad);
     for child in source.open.iter().filter(|child| child.phase.is_terminal()) {
-        let query = "SELECT item, round FROM child WHERE run = ?1 AND step = ?2 AND item >= ?3 AND item < ?4";
+        let query = "SELECT item, round, conclusion IS 'Succeeded' AS good FROM child
+             WHERE run = ?1 AND step = ?2 AND item >= ?3 AND item < ?4";
         let mut statement = of.connection.prepare_cached(query)?;
         let range = params![of.uid.0, node.step.name, child.item * combinations, (child.item + 1) * combinations];
         let mut rows = statement.query(range)?;
         while let Some(row) = rows.next()? {
-            if keeps || row.get::<_, i64>("round")? >= of.round {
+            if keeps || row.get::<_, i64>("round")? >= of.round || (keeps_good && row.get("good")?) {
                 found.insert(row.get("item")?);
             }
         }

@@ -164,6 +164,8 @@ impl<'r> Pass<'r> {
                 let one = item(node, index, None, Some(&child.app));
                 let source = (self.run.graph.steps[at].step.name.clone(), child.outputs.clone());
                 self.ask(follower, &one, Some(source), before);
+                // Else what is asked for would be skipped by the same plan, which could never be committed.
+                self.run.steps[follower].stale.retain(|stale| stale.item != index);
                 self.run.steps[follower].followers.insert(index);
             }
         }
