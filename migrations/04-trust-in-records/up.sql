@@ -1,4 +1,4 @@
--- Trust in records: what is set aside, kept and purged, and what lies on the disk without a record.
+-- Trust in records: what is set aside, kept and purged, what lies on the disk without a record, and what was meant when a record was written.
 
 -- Maintenance -------------------------------------------------------------------------------------------------------------------------
 -- when a person said that it is to be kept: maintenance leaves it alone from then on
@@ -34,3 +34,8 @@ CREATE INDEX run_aside ON run (aside_at) WHERE parent IS NULL AND aside_at IS NO
 CREATE INDEX app_deleted ON app (deleted_at) WHERE deleted_at IS NOT NULL;
 -- results that an attempt has taken from another one: the directory is theirs together
 CREATE INDEX attempt_reused ON attempt (result_dir) WHERE reason = 'Reused' AND result_dir IS NOT NULL;
+
+-- Children of runs ------------------------------------------------------------------------------------------------------------------------
+-- The app that a child makes, as it was worked out when it was asked for: name, spec, labels and run, as JSON. NULL: it makes none, or it was
+-- asked for before this was recorded.
+ALTER TABLE child ADD COLUMN makes TEXT CHECK (makes IS NULL OR json_valid(makes));

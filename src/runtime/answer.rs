@@ -1,23 +1,23 @@
 //! Answering requests: the one code behind the control socket and behind a command line that finds no daemon.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
 use super::control::{
-    AppsReport, Due, HeldReport, ReconcileReport, Request, Response, StatusReport, SyncReport, TaskAnswer,
+    AppsReport, CareAnswer, Due, HeldReport, MaintenanceReport, ReconcileReport, Request, Response, StatusReport, SyncReport, TaskAnswer,
 };
 use super::controller::{Controller, wake_trees, wake_unsettled};
 use super::core::Core;
 use super::git_source::GitSource;
 use super::mirror::Mirror;
 use super::mirror_loop::MirrorHandle;
-use super::reconcile::{Verdict, carry_out, plan, run_loop};
+use super::maintenance::{maintain_once, purge_now, scan_apps};
+use super::reconcile::run_loop;
 use super::wakes::Loop;
+use crate::plan::action::Permit;
 use crate::plan::pool::YIELD;
 use crate::plan::task::Carried;
-use crate::plan::{Key, Write};
 use crate::resource::time::{Span, Timestamp};
 use crate::store::StoreError;
 use crate::store::request::Requested;
@@ -26,7 +26,15 @@ use crate::store::request::Requested;
 const DUE_MAX: usize = 20;
 
 /// The words that `reconcile --only` knows.
-pub const LOOPS: [&str; 4] = ["manifests", "apps", "pipelines", "tasks"];
+pub const LOOPS: [&str; 5] = ["manifests", "filesystem", "pipelines", "tasks", "maintenance"];
+
+/// Actions that a report lists; the rest is counted.
+const ACTIONS_MAX: usize = 20_000;
+
+/// Whether a loop is asked for.
+pub(super) fn is_wanted(only: &[String], word: &str) -> bool {
+    only.is_empty() || only.iter().any(|only| only == word)
+}
 
 /// What answering needs of a controller. A cheap handle for the control socket.
 #[derive(Clone)]
@@ -89,10 +97,26 @@ impl Answerer {
             Request::AcceptOrphans => {
                 let sources = store.accept_orphans(self.core.now()).await.map_err(text)?;
                 self.sync().await?;
-                scan_apps(&self.core).await.map_err(text)?;
+                scan_apps(&self.core, Permit::All).await.map_err(text)?;
                 Response::Accepted { sources }
             }
-            Request::Reconcile { only } => Response::Reconciled(self.reconcile(&only).await?),
+            Request::Reconcile { only, planned } => {
+                let permit = planned.map_or(Permit::All, |planned| Permit::only(&planned));
+                Response::Reconciled(Box::new(self.reconcile(&only, permit).await?))
+            }
+            Request::Care { objects, care } => {
+                let mut answers = Vec::new();
+                for object in objects {
+                    let cared = store.care(object, care, self.core.now()).await.map_err(text)?;
+                    cared.woken.into_iter().for_each(|key| self.core.wakes.add(key));
+                    answers.push(CareAnswer { object: cared.object, message: cared.message, effective: cared.effective });
+                }
+                Response::Cared { objects: answers }
+            }
+            Request::Purge { objects } => {
+                let purged = purge_now(&self.core, objects).await.map_err(text)?;
+                Response::Purged { actions: purged }
+            }
             Request::Status => Response::Status(StatusReport {
                 pid: std::process::id(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -147,26 +171,52 @@ impl Answerer {
         TaskAnswer { name, phase, effective }
     }
 
-    /// Runs every asked loop until nothing more can be done now.
-    async fn reconcile(&self, only: &[String]) -> Result<ReconcileReport, String> {
+    /// Runs every asked loop until nothing more can be done now; with `permit`, only what it allows.
+    async fn reconcile(&self, only: &[String], permit: Permit) -> Result<ReconcileReport, String> {
+        let text = |error: StoreError| error.to_string();
         if let Some(unknown) = only.iter().find(|word| !LOOPS.contains(&word.as_str())) {
             return Err(format!("there is no loop {unknown:?}; one of: {}", LOOPS.join(", ")));
         }
-        let wanted = |word: &str| only.is_empty() || only.iter().any(|only| only == word);
+        let wanted = |word: &str| is_wanted(only, word);
         let (began, opened) = (self.core.now(), self.core.attempts.opened());
         let mut report = ReconcileReport::default();
         if wanted("manifests") {
             report.manifests = Some(self.refresh().await?);
         }
-        if wanted("apps") {
-            report.apps = Some(scan_apps(&self.core).await.map_err(|error| error.to_string())?);
+        let mut actions = Vec::new();
+        if wanted("filesystem") {
+            let done = scan_apps(&self.core, permit.clone()).await.map_err(text)?;
+            report.apps = Some(AppsReport::of(&done));
+            actions.extend(done);
         }
+        self.run_loops(only).await?;
+        if wanted("maintenance") {
+            // After the tasks: what can go on now has gone on, so only what hangs is left to be found.
+            let done = maintain_once(&self.core, self.core.settings.rules(), permit).await.map_err(text)?;
+            report.maintenance = Some(MaintenanceReport::of(&done));
+            if !done.is_empty() {
+                self.run_loops(only).await?;
+            }
+            actions.extend(done);
+        }
+        report.actions_left_out = actions.len().saturating_sub(ACTIONS_MAX) as u64;
+        actions.truncate(ACTIONS_MAX);
+        report.actions = actions;
+        report.attempts = self.core.attempts.opened() - opened;
+        report.phases = self.core.store.phase_counts().await.map_err(text)?;
+        report.due = self.due().await?;
+        report.took_ms = self.core.now().since(began).0;
+        Ok(report)
+    }
+
+    /// Runs the loops of pipelines and tasks, as far as they are asked for, until nothing more can be done now.
+    async fn run_loops(&self, only: &[String]) -> Result<(), String> {
         let mut asked = Vec::new();
-        if wanted("pipelines") {
+        if is_wanted(only, "pipelines") {
             wake_unsettled(&self.core).await;
             asked.push(Loop::Pipelines);
         }
-        if wanted("tasks") {
+        if is_wanted(only, "tasks") {
             wake_trees(&self.core, Span(0)).await;
             wake_unsettled(&self.core).await;
             asked.extend([Loop::Tasks, Loop::Apps, Loop::Trees]);
@@ -175,19 +225,12 @@ impl Answerer {
         if self.mirror.is_none() {
             asked.iter().for_each(|of| _ = loops.spawn(run_loop(self.core.clone(), *of)));
         }
-        if !asked.is_empty() {
-            self.quiet(&asked).await?;
-        }
-        report.attempts = self.core.attempts.opened() - opened;
-        report.phases = self.core.store.phase_counts().await.map_err(|error| error.to_string())?;
-        report.due = self.due().await?;
-        report.took_ms = self.core.now().since(began).0;
-        Ok(report)
+        if asked.is_empty() { Ok(()) } else { self.quiet(&asked).await }
     }
 
     async fn due(&self) -> Result<Vec<Due>, String> {
-        let due = self.core.store.due(DUE_MAX).await.map_err(|error| error.to_string())?;
-        Ok(due.into_iter().map(|(task, reason, at)| Due { task, reason, at }).collect())
+        let due = self.core.store.due(DUE_MAX, self.core.now()).await.map_err(|error| error.to_string())?;
+        Ok(due.into_iter().map(|(name, reason, at)| Due { name, reason, at }).collect())
     }
 
     /// Waits until none of these loops has anything to do now, no attempt is carried, and no answer is awaited on which something depends.
@@ -213,45 +256,5 @@ impl Answerer {
                 () = self.core.stopping.cancelled() => return Err("the controller is stopping".to_owned()),
             }
         }
-    }
-}
-
-/// One pass over the apps on disk, counted.
-async fn scan_apps(core: &Core) -> Result<AppsReport, StoreError> {
-    loop {
-        let plan = plan(core, &Key::Apps).await?;
-        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-        for write in &plan.writes {
-            let word = match write {
-                Write::FoundApp(_) => "found",
-                Write::AppMissing { since: Some(_), .. } => "missing",
-                Write::AppMissing { since: None, .. } => "restored",
-                Write::Task(_)
-                | Write::OpenAttempt(_)
-                | Write::TakeUp(_)
-                | Write::CloseAttempt(_)
-                | Write::TreeSeen(_)
-                | Write::DeleteApp { .. }
-                | Write::SetAside { .. }
-                | Write::ForgetReplica { .. }
-                | Write::Run(_)
-                | Write::CreateRun(_)
-                | Write::AskChild(_)
-                | Write::Conclude(_)
-                | Write::CancelChild(_)
-                | Write::ProducedApp(_)
-                | Write::Expand { .. }
-                | Write::ScheduleSeen { .. }
-                | Write::Unsuspend(_)
-                | Write::Condition(_)
-                | Write::Event(_) => continue,
-            };
-            *counts.entry(word).or_default() += 1;
-        }
-        if carry_out(core, plan).await? == Verdict::Conflict {
-            continue;
-        }
-        let count = |word| counts.get(word).copied().unwrap_or_default();
-        return Ok(AppsReport { found: count("found"), missing: count("missing"), restored: count("restored") });
     }
 }

@@ -3,9 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::action::{Action, Rule};
 use crate::resource::attempt::AttemptId;
 use crate::resource::phase::Phase;
 use crate::resource::time::Timestamp;
+use crate::store::aside::Care;
 
 /// Something that changes things.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +32,23 @@ pub enum Request {
     AcceptOrphans,
     /// Run every loop, or only these, until nothing more can be done now.
     Reconcile {
-        /// `manifests`, `apps`, `pipelines`, `tasks`; empty for all.
+        /// `manifests`, `filesystem`, `pipelines`, `tasks`, `maintenance`; empty for all.
         only: Vec<String>,
+        /// Of `filesystem` and `maintenance`, do only this, which a person has seen in a plan.
+        #[serde(default)]
+        planned: Option<Vec<Action>>,
+    },
+    /// Keep, restore or release what is missing, set aside, deleted or stray.
+    Care {
+        /// Such as `task/lint`, `run/study-1`, `app/acme-app1`, `results/a/b/1`.
+        objects: Vec<String>,
+        /// What is wanted.
+        care: Care,
+    },
+    /// Delete for good what was set aside, deleted or is stray, whatever its age.
+    Purge {
+        /// What; `None` for all of it, but what is kept.
+        objects: Option<Vec<String>>,
     },
     /// Make a run of a pipeline.
     Run {
@@ -138,7 +155,17 @@ pub enum Response {
         sources: u64,
     },
     /// To Reconcile.
-    Reconciled(ReconcileReport),
+    Reconciled(Box<ReconcileReport>),
+    /// What became of each.
+    Cared {
+        /// In the order asked.
+        objects: Vec<CareAnswer>,
+    },
+    /// What was deleted for good.
+    Purged {
+        /// One line for each thing.
+        actions: Vec<Action>,
+    },
     /// To whatever concerns runs: what happened, or would, line by line.
     Told {
         /// One for each run or step.
@@ -218,6 +245,15 @@ pub struct ReconcileReport {
     pub manifests: Option<SyncReport>,
     /// Apps found new, marked missing, restored; `None` when that loop was not asked to run.
     pub apps: Option<AppsReport>,
+    /// What maintenance did; `None` when it was not asked to run.
+    #[serde(default)]
+    pub maintenance: Option<MaintenanceReport>,
+    /// What the file system and maintenance led to, one line for each thing.
+    #[serde(default)]
+    pub actions: Vec<Action>,
+    /// How many more there were than are listed.
+    #[serde(default)]
+    pub actions_left_out: u64,
     /// Attempts that were opened and waited for.
     pub attempts: u64,
     /// Tasks in each phase afterwards.
@@ -239,11 +275,54 @@ pub struct AppsReport {
     pub restored: u64,
 }
 
+impl AppsReport {
+    /// Counts what was done.
+    #[must_use]
+    pub fn of(actions: &[Action]) -> Self {
+        let count = |rule| count(actions, rule);
+        Self { found: count(Rule::AppFound), missing: count(Rule::AppMissing), restored: count(Rule::AppRestored) }
+    }
+}
+
+/// How often maintenance did what, by rule.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct MaintenanceReport(pub std::collections::BTreeMap<Rule, u64>);
+
+impl MaintenanceReport {
+    /// Counts what was done.
+    #[must_use]
+    pub fn of(actions: &[Action]) -> Self {
+        let counted = Rule::ALL.into_iter().map(|rule| (rule, count(actions, rule)));
+        Self(counted.filter(|(_, count)| *count > 0).collect())
+    }
+
+    /// How often a rule led to something.
+    #[must_use]
+    pub fn count(&self, rule: Rule) -> u64 {
+        self.0.get(&rule).copied().unwrap_or(0)
+    }
+}
+
+fn count(actions: &[Action], rule: Rule) -> u64 {
+    actions.iter().filter(|action| action.rule == rule).count() as u64
+}
+
+/// What became of something that a person cared for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CareAnswer {
+    /// What.
+    pub object: String,
+    /// What happened, for a person.
+    pub message: String,
+    /// Whether anything happened.
+    pub effective: bool,
+}
+
 /// Something that happens later by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Due {
-    /// The task.
-    pub task: String,
+    /// The task, run or pipeline, as KIND/NAME.
+    pub name: String,
     /// Why it waits.
     pub reason: String,
     /// When it goes on.

@@ -3,15 +3,18 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use super::apps::presence;
+use super::apps::{observe_apps, presence};
 use super::core::Core;
 use super::mirror::run_blocking;
 use super::reconcile::{Verdict, carry_out};
 use super::stray_scan::{find_results, look_at, remove, task_uid};
-use crate::plan::action::{Action, Permit};
+use crate::plan::action::{Action, Permit, Rule};
+use crate::plan::apps::AppsReconciler;
 use crate::plan::maintenance::{MaintenanceReconciler, ObservedMaintenance, Rules, Stray};
 use crate::plan::Reconciler;
+use crate::resource::time::Span;
 use crate::store::StoreError;
+use crate::store::aside::Care;
 
 /// Directories of results that one pass of the daemon looks at; the next one goes on there.
 const SLICE: usize = 2_000;
@@ -183,6 +186,42 @@ async fn maintain(
         }
     }
     Ok(())
+}
+
+/// Deletes for good what is set aside, deleted or stray, whatever its age: these objects, or all of them. Gives what was done.
+///
+/// # Errors
+/// What the store says.
+pub(super) async fn purge_now(core: &Core, objects: Option<Vec<String>>) -> Result<Vec<Action>, StoreError> {
+    let rules = Rules { quarantine: Some(Span(0)), strays: true, ..Rules::default() };
+    let purges = [Rule::AppPurged, Rule::TaskPurged, Rule::RunPurged, Rule::StrayPurged];
+    let objects = match objects {
+        Some(objects) => objects,
+        None => core.store.purgeable().await?,
+    };
+    // A person who names it wants it gone, whatever was said before.
+    for object in &objects {
+        core.store.care(object.clone(), Care::Release, core.now()).await?;
+    }
+    let named = objects.iter().flat_map(|object| purges.map(|rule| (rule, object.clone())));
+    maintain_once(core, rules, Permit::Only(named.collect())).await
+}
+
+/// One pass over the apps on disk. Gives what was done.
+///
+/// # Errors
+/// What the store says.
+pub(super) async fn scan_apps(core: &Core, permit: Permit) -> Result<Vec<Action>, StoreError> {
+    loop {
+        let mut observed = observe_apps(core).await?;
+        observed.permit = permit.clone();
+        let plan = AppsReconciler::plan(&observed, core.now());
+        let actions = plan.actions.clone();
+        if carry_out(core, plan).await? == Verdict::Conflict {
+            continue;
+        }
+        return Ok(actions);
+    }
 }
 
 /// Removes the directories of results whose attempts were purged. What cannot be removed stays on the list for the next time.

@@ -1,6 +1,7 @@
 //! Setting aside and bringing back. What is set aside keeps everything and is not listed any more; it can be brought back until it is purged.
 
 use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
 
 use super::maintenance::{BATCH, wake_cancelled_with};
 use super::{Store, StoreError};
@@ -60,7 +61,7 @@ pub(super) fn set_run_aside(
 }
 
 /// What a person may say of something that is missing, set aside, deleted or stray.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Care {
     /// Leave it alone from now on.
     Keep,

@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, params};
 
-use super::StoreError;
 use super::rows::{time, time_or_none};
+use super::{Store, StoreError};
 use crate::resource::time::Timestamp;
 
 /// Lines of each kind that are read when nobody says how many.
@@ -83,4 +83,19 @@ pub fn orphans(connection: &Connection, limit: u32) -> Result<Vec<OrphanView>, S
         }
     }
     Ok(orphans)
+}
+
+impl Store {
+    /// Everything that could be purged now, but what is kept.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn purgeable(&self) -> Result<Vec<String>, StoreError> {
+        self.read(|connection| {
+            let all = orphans(connection, u32::MAX)?.into_iter();
+            let wanted = all.filter(|orphan| orphan.kept_at.is_none() && orphan.why != Why::Missing);
+            Ok(wanted.map(|orphan| orphan.object).collect())
+        })
+        .await
+    }
 }
