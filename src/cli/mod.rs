@@ -26,6 +26,7 @@ mod explain;
 mod files;
 mod get;
 mod graph;
+mod import;
 mod item;
 mod known;
 mod logs;
@@ -138,6 +139,8 @@ enum Command {
     Tree(tree::Args),
     /// Draw the steps of a run or a pipeline as Mermaid, DOT or SVG
     Graph(graph::Args),
+    /// Take over apps and history from another system
+    Import(import::Args),
     /// Check manifests without a controller
     Validate(validate::Args),
     /// Print the JSON Schema of manifests
@@ -209,6 +212,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Backfill(args) => run_ask::backfill(&context, &args).await,
         Command::Tree(args) => tree::run(&context, &args).await,
         Command::Graph(args) => graph::run(&context, &args),
+        Command::Import(args) => import::run(&context, &args).await,
         Command::Validate(args) => validate::run(&context, &args),
         Command::Config(args) => config::run(&context, &args),
         Command::Status(args) => status::run(&context, &args).await,

@@ -15,6 +15,7 @@ pub mod git;
 mod git_program;
 pub mod git_source;
 mod hints;
+pub mod import;
 pub mod mirror;
 pub mod mirror_loop;
 pub mod preview;

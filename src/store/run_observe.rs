@@ -97,7 +97,9 @@ pub fn observe_run(connection: &Connection, uid: &Uid) -> Result<Option<Observed
     let created_at = time(row, "created_at")?;
     let (pipeline_uid, cause) = (Uid(row.get("pipeline_uid")?), word::<Cause>(row, "cause")?);
     let pending = status.phase == Phase::Pending;
-    let gone = parent.is_none() && time_or_none(row, "pipeline_removed_at")?.is_some();
+    // What has ended is as it is, whatever became of its pipeline since.
+    let over = status.phase.is_terminal() && retry_round < status.round;
+    let gone = parent.is_none() && !over && time_or_none(row, "pipeline_removed_at")?.is_some();
     Ok(Some(ObservedRun {
         uid: uid.clone(),
         version: row.get("version")?,

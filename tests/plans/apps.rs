@@ -43,6 +43,7 @@ fn by_hand(name: &str, path: &str, present: bool) -> KnownApp {
         name: name.into(),
         path: path.into(),
         set: None,
+        imported: false,
         missing_since: None,
         present: Some(present),
     }
