@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+#[path = "cli/import.rs"]
+mod import;
+#[path = "cli/old_world.rs"]
+mod old_world;
 #[path = "cli/pools.rs"]
 mod pools;
 #[path = "cli/reading.rs"]

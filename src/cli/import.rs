@@ -102,7 +102,7 @@ fn store(context: &Context) -> anyhow::Result<Store> {
 }
 
 fn print(out: &mut Out, report: &ImportReport) -> anyhow::Result<()> {
-    let of = if report.dry_run { "would be imported" } else { "imported" };
+    let of = if report.dry_run { "would be imported" } else { "is here now" };
     let rows: Vec<Vec<String>> = report
         .tables
         .iter()
@@ -112,7 +112,7 @@ fn print(out: &mut Out, report: &ImportReport) -> anyhow::Result<()> {
         })
         .collect();
     Columns::new(&["TABLE", "ROWS", "NEW", "KNOWN", "MERGED", "LEFT OUT"]).write(out, &rows, false)?;
-    writeln!(out, "\n{}: what is NEW {of}; what is KNOWN was here and stays as it is", clean(&report.database))?;
+    writeln!(out, "\n{}: what is NEW {of}; what is KNOWN was here before and stays as it is", clean(&report.database))?;
     let phases: Vec<String> = report.phases.iter().map(|(phase, count)| format!("{count} {phase}")).collect();
     if !phases.is_empty() {
         writeln!(out, "tasks: {}", phases.join(", "))?;

@@ -162,7 +162,7 @@ fn service(child: &Row) -> (ToolReport, Ended) {
 /// What it came to: its children if it has some, else what its row says.
 fn settled(row: &Row, stated: OldStatus, services: &[(ToolReport, Ended)], notes: &mut Notes) -> Ended {
     let parts = services.iter().map(|(_, ended)| *ended);
-    let whole = match stated {
+    match stated {
         OldStatus::Ended(ended) => {
             let whole = fold(parts).unwrap_or(ended);
             if whole != ended {
@@ -185,8 +185,7 @@ fn settled(row: &Row, stated: OldStatus, services: &[(ToolReport, Ended)], notes
             notes.add(NoteKind::Unfinished, row, message);
             whole
         }
-    };
-    whole
+    }
 }
 
 fn message(row: &Row, stated: OldStatus, services: &[(ToolReport, Ended)]) -> String {

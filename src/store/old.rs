@@ -17,7 +17,7 @@ use crate::import::cell::{CELL_BYTES_MAX, Cell, Row};
 use crate::import::schema::{APPS, OldTable, TABLES, TASKS};
 
 /// How long a database that is being written is waited for.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
+const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// Names of tables and columns that a report lists.
 const NAMES_MAX: usize = 200;
@@ -163,7 +163,7 @@ impl OldDatabase {
     /// # Errors
     /// What SQLite says.
     pub fn children(&self, task_id: &str, limit: usize) -> Result<Vec<Row>, OldError> {
-        let clause = "WHERE rowid IN (SELECT row FROM temp.old_task WHERE parent = ?1 AND repeats = 0 ORDER BY row LIMIT ?2) ORDER BY rowid";
+        let clause = "WHERE rowid IN (SELECT row FROM temp.old_task WHERE parent = ?1 AND id IS NOT ?1 AND repeats = 0 ORDER BY row LIMIT ?2) ORDER BY rowid";
         self.select(&TASKS, clause, params![task_id, limit as u64])
     }
 
