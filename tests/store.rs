@@ -17,6 +17,8 @@ mod freshness;
 mod groups;
 #[path = "store/health.rs"]
 mod health;
+#[path = "store/imported.rs"]
+mod imported;
 #[path = "store/mirroring.rs"]
 mod mirroring;
 #[path = "store/pools.rs"]

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use super::context::Context;
 use super::exit::Exit;
@@ -58,9 +58,9 @@ struct ThesisArgs {
 /// When the old database cannot be read, or a controller has this one.
 pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
     let From::Thesis(args) = &args.from;
+    let root = root(&args.apps)?;
     let old = OldDatabase::open(&args.db)?;
     let target = if args.dry_run { nowhere(context)? } else { Target::Store(store(context)?) };
-    let root = args.apps.split('/').filter(|part| !part.is_empty() && *part != ".").collect::<Vec<_>>().join("/");
     let options = Options {
         workspace: &context.workspace,
         root: &root,
@@ -85,6 +85,15 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
         print(&mut out, &report)?;
     }
     Ok(if report.lost { Exit::No } else { Exit::Ok })
+}
+
+/// A directory in the workspace as an AppSet writes it: `./a//b/` is `a/b`.
+fn root(given: &str) -> anyhow::Result<String> {
+    let parts: Vec<&str> = given.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if given.starts_with('/') || parts.contains(&"..") || parts.is_empty() {
+        bail!("--apps {:?} is no directory below the workspace; write it as in the root of an AppSet", clean(given));
+    }
+    Ok(parts.join("/"))
 }
 
 fn nowhere(context: &Context) -> anyhow::Result<Target> {

@@ -12,6 +12,8 @@ pub mod pipeline;
 pub mod schema;
 pub mod status;
 pub mod task;
+#[cfg(test)]
+mod tests;
 
 /// Where imported objects say that they come from, instead of a file; with line 0, which no manifest can have, so the mirror leaves them
 /// alone.

@@ -19,10 +19,12 @@ pub struct Times {
 #[must_use]
 pub fn moment(text: &str) -> Option<Timestamp> {
     let text = text.trim();
-    if let Ok(civil) = text.parse::<jiff::civil::DateTime>() {
-        return civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|at| Timestamp(at.timestamp().as_millisecond()));
+    // With a zone first: a civil time would read the same text and pass over its offset.
+    if let Ok(at) = text.parse::<jiff::Timestamp>() {
+        return Some(Timestamp(at.as_millisecond()));
     }
-    text.parse::<jiff::Timestamp>().ok().map(|at| Timestamp(at.as_millisecond()))
+    let civil: jiff::civil::DateTime = text.parse().ok()?;
+    civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|at| Timestamp(at.timestamp().as_millisecond()))
 }
 
 /// The moment in a column, with a note when it cannot be read or lies in the future: then it counts as `now`.

@@ -93,10 +93,15 @@ pub fn task(row: &Row, children: &[Row], now: Timestamp, notes: &mut Notes) -> O
     let analyzer = service.unwrap_or_else(|| ALL_SERVICES.to_owned());
     let findings = if children.is_empty() { findings(row, notes) } else { Findings::default() };
     let message = message(row, stated, &services);
-    let attempt = (times.started.is_some() || !matches!(ended, Ended::Cancelled)).then(|| AttemptRecord {
+    let asked = tools(row, notes);
+    let of_tools = match children.is_empty() {
+        true => alone(&analyzer, &asked, ended, findings),
+        false => services.into_iter().map(|(tool, _)| tool).collect(),
+    };
+    let attempt = (times.started.is_some() || ended != Ended::Cancelled).then(|| AttemptRecord {
         opened_at: times.started.unwrap_or(times.created),
         outcome: if stated == OldStatus::Running { Outcome::Interrupted } else { outcome(ended) },
-        tools: services.into_iter().map(|(tool, _)| tool).collect(),
+        tools: of_tools,
     });
     let Times { created, started, ended: finished_at } = times;
     Some(TaskRecord {
@@ -104,7 +109,7 @@ pub fn task(row: &Row, children: &[Row], now: Timestamp, notes: &mut Notes) -> O
         row: row.id,
         uid: identity::uid(TASKS.name, id),
         name: identity::name(id),
-        spec: spec(flat(ROOT, &model, number).name(), analyzer, tools(row, notes), priority(row, notes)),
+        spec: spec(flat(ROOT, &model, number).name(), analyzer, asked, priority(row, notes)),
         labels: labels(row),
         annotations: annotations(row, id),
         created_at: created,
@@ -157,6 +162,27 @@ fn service(child: &Row) -> (ToolReport, Ended) {
         permanent: false,
     };
     (report, ended)
+}
+
+/// What is known of the tools of a task without children: the old system kept findings of the service as a whole, and took its word for the rest.
+fn alone(analyzer: &str, asked: &[String], ended: Ended, findings: Findings) -> Vec<ToolReport> {
+    let report = |name: &str, status, message: &str, findings| ToolReport {
+        name: tool_name(name),
+        status,
+        message: message.to_owned(),
+        findings,
+        permanent: false,
+    };
+    let status = match ended {
+        Ended::Completed => ToolStatus::Completed,
+        Ended::Partial | Ended::Failed => ToolStatus::Failed,
+        Ended::Cancelled => ToolStatus::NotRun,
+    };
+    let each = if ended == Ended::Completed { ToolStatus::Completed } else { ToolStatus::NotRun };
+    let whole = report(analyzer, status, "the whole service, in the old system", findings);
+    let single =
+        |name: &String| report(name, each, "the old system counted no findings of single tools", Findings::default());
+    std::iter::once(whole).chain(asked.iter().filter(|name| *name != analyzer).map(single)).collect()
 }
 
 /// What it came to: its children if it has some, else what its row says.

@@ -1,7 +1,7 @@
 //! The import of the old system's database: rows are read in batches, mapped, and written in batches, so that neither memory nor a
 //! transaction grows with the history. Whatever stops it, the next import goes on where this one ended, since what is here is known.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -110,6 +110,8 @@ struct Import<'i> {
     report: ImportReport,
     /// The names of apps in folders of their templates, by the name that they would have without.
     within: HashMap<String, String>,
+    /// The apps and pipelines that earlier rows of this import stand for.
+    seen: HashSet<String>,
     /// What a dry run would have made: uid and path by table and name.
     would: HashMap<(&'static str, String), (String, String)>,
 }
@@ -130,8 +132,8 @@ pub async fn import(
         retention_days: options.retention_days,
         ..ImportReport::default()
     };
-    let (notes, within, would) = (Notes::default(), HashMap::new(), HashMap::new());
-    let mut import = Import { old, target, options, notes, report, within, would };
+    let (notes, within, seen, would) = (Notes::default(), HashMap::new(), HashSet::new(), HashMap::new());
+    let mut import = Import { old, target, options, notes, report, within, seen, would };
     for table in &TABLES {
         import.table(table, told).await?;
     }
@@ -178,8 +180,14 @@ impl Import<'_> {
             }
             let is_there = |path: &str| self.options.workspace.join(path).is_dir();
             let record = app::app(row, self.options.root, is_there, now, &mut self.notes);
-            record.iter().for_each(|app| self.remember(app));
-            return Ok(record.map(|app| Record::App(Box::new(app))));
+            let Some(app) = record else { return Ok(None) };
+            if !self.seen.insert(app.uid.0.clone()) {
+                report.merged += 1;
+                self.notes.add(NoteKind::OlderVersion, row, format!("an earlier row stands for {:?}", app.spec.path));
+                return Ok(None);
+            }
+            self.remember(&app);
+            return Ok(Some(Record::App(Box::new(app))));
         }
         if row.table == TASKS.name {
             let (repeats, has_parent) = self.old.kin(row.id)?;
@@ -234,7 +242,12 @@ impl Import<'_> {
             });
         }
         let record = pipeline::run(row, &progress, &tasks, self.options.now, &mut self.notes);
-        Ok(record.map(|run| Record::Run(Box::new(run))))
+        let Some(run) = record else { return Ok(None) };
+        if !self.seen.insert(run.uid.0.clone()) {
+            self.notes.add(NoteKind::RepeatedIdentity, row, "its pipeline_id is that of an earlier row, which counts");
+            return Ok(None);
+        }
+        Ok(Some(Record::Run(Box::new(run))))
     }
 
     async fn write(&mut self, records: Vec<Record>, report: &mut TableReport) -> Result<(), ImportError> {

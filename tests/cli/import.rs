@@ -86,6 +86,12 @@ fn what_was_imported_is_listed_described_and_counted_like_everything_else() {
     ]);
     world.run(&["why", "task-two"]).ok().says(&["no key [31m at all"]);
     world.run(&["results", "task-main"]).ok().says(&["static-analyzer", "ai-analyzer"]);
+    let counted = world.run(&["results", "all"]).ok().lines();
+    assert!(
+        counted.iter().any(|line| line.starts_with("task-main 1 static-analyzer Completed 0 0 0 0")),
+        "{counted:?}"
+    );
+    assert!(counted.iter().any(|line| line.starts_with("task-one 1 static-analyzer Completed 3 1 4 1")), "{counted:?}");
     world.run(&["get", "tasks", "-l", "parent=task-main", "-o", "name"]).ok().says(&["task/task-one", "task/task-two"]);
     let runs = world.run(&["get", "runs", "--no-headers"]).ok().lines();
     assert!(
@@ -102,6 +108,43 @@ fn what_was_imported_is_listed_described_and_counted_like_everything_else() {
         "task/task-main",
     ]);
     world.run(&["get", "pipelines"]).ok().says(&["No pipelines found"]);
+    world.run(&["retry", "run/pipeline-one"]).with(1).says(&["was imported from another system and cannot run here"]);
+    world.run(&["rerun", "pipeline-one"]).with(1).says(&["was imported from another system and cannot run here"]);
+    world.write("manifests/none.yaml", "");
+    world.run(&["delete", "task", "task-one"]).with(1).says(&["was imported and is declared in no file"]);
+    assert_eq!(world.run(&["get", "runs", "-o", "name"]).ok().lines().len(), 2);
+}
+
+#[test]
+fn the_tools_that_were_asked_for_come_over_with_the_word_of_their_service() {
+    let world = World::empty();
+    let old = OldWorld::empty(&world.path("old.db"), true);
+    let metadata = r#"{"custom_options": {"selected_tools": ["bandit", "ruff", 3]}}"#;
+    old.task("good", &[("task_metadata", &metadata), ("issues_found", &4)]);
+    old.task("bad", &[("task_metadata", &metadata), ("status", &"failed"), ("error_message", &"timeout")]);
+    import(&world, &[]).ok();
+    let results = world.run(&["results", "good"]).ok().lines();
+    assert!(results.iter().any(|line| line.starts_with("good 1 static-analyzer Completed 0 0 0 4")), "{results:?}");
+    assert!(results.iter().any(|line| line.starts_with("good 1 bandit Completed 0 0 0 0")), "{results:?}");
+    let results = world.run(&["results", "bad"]).ok().lines();
+    assert!(results.iter().any(|line| line.starts_with("bad 1 ruff NotRun")), "{results:?}");
+    let task = world.run(&["get", "task", "good", "-o", "json"]).ok().json();
+    assert_eq!(task["spec"]["tools"], json!(["bandit", "ruff"]));
+}
+
+#[test]
+fn apps_that_lie_elsewhere_are_named_with_their_place() {
+    let (world, _old) = usual(true);
+    for wrong in ["/generated/apps", "../apps", "."] {
+        import(&world, &["--apps", wrong]).with(2).says(&["is no directory below the workspace"]);
+    }
+    fs::create_dir_all(world.path("made/openai_gpt-4o/crud_todo_list/app1")).unwrap();
+    import(&world, &["--apps", "./made/"]).ok();
+    let apps = world.run(&["get", "apps", "--no-headers"]).ok().lines();
+    let nested = "openai-gpt-4o-crud-todo-list-app1 made/openai_gpt-4o/crud_todo_list/app1 openai_gpt-4o 1";
+    assert!(apps.iter().any(|app| app.starts_with(nested)), "{apps:?}");
+    let task = world.run(&["get", "task", "task-one", "-o", "json"]).ok().json();
+    assert_eq!(task["spec"]["app"], "openai-gpt-4o-crud-todo-list-app1");
 }
 
 #[test]
@@ -153,6 +196,36 @@ fn what_moved_here_since_stays_and_what_is_new_there_comes() {
     assert_eq!(world.run(&["get", "task", "task-new", "-o", "json"]).ok().json()["status"]["phase"], "Completed");
 }
 
+/// What is told of the odd rows.
+const ODD: [&str; 26] = [
+    "OlderVersion generated_applications 1",
+    "BadIdentity generated_applications 3",
+    "OlderVersion generated_applications 6",
+    "NameTaken generated_applications 4",
+    "BadIdentity generated_applications 5",
+    "LocalTime analysis_tasks 1",
+    "OddTime analysis_tasks 2",
+    "Unfinished analysis_tasks 3",
+    "OldSpelling analysis_tasks 3",
+    "Unfinished analysis_tasks 4",
+    "UnknownStatus analysis_tasks 5",
+    "RepeatedIdentity analysis_tasks 7",
+    "ParentGone analysis_tasks 8",
+    "OddPriority analysis_tasks 8",
+    "Renamed analysis_tasks 8",
+    "OddCount analysis_tasks 9",
+    "BadJson analysis_tasks 10",
+    "BadJson analysis_tasks 11",
+    "BadIdentity analysis_tasks 12",
+    "NoTime analysis_tasks 13",
+    "RepeatedIdentity pipeline_executions 4",
+    "BadJson pipeline_executions 1",
+    "PhaseDiffers pipeline_executions 2",
+    "TaskGone pipeline_executions 2",
+    "ResultUnclear pipeline_executions 2",
+    "Unfinished pipeline_executions 3",
+];
+
 #[test]
 fn odd_rows_are_told_with_table_and_row_and_harm_nobody_else() {
     let world = World::empty();
@@ -163,6 +236,7 @@ fn odd_rows_are_told_with_table_and_row_and_harm_nobody_else() {
     old.app(&[("model_slug", &"../../etc")]);
     old.app(&[("model_slug", &"openai-gpt-4o")]);
     old.app(&[("app_number", &-3)]);
+    old.app(&[("template_slug", &"another")]);
     old.task("local", &[("completed_at", &"2025-11-01 09:00:00"), ("actual_duration", &30.0)]);
     old.task("ahead", &[("completed_at", &"2999-01-01 00:00:00")]);
     old.task("waits", &[("status", &"PENDING"), ("started_at", &None::<String>), ("completed_at", &None::<String>)]);
@@ -184,8 +258,9 @@ fn odd_rows_are_told_with_table_and_row_and_harm_nobody_else() {
         r#"{"analysis": {"main_task_ids": ["nobody", 7]}, "generation": {"results": [3]}}"#,
     );
     old.pipeline("under way", "running", r#"{"generation": {"completed": 2}}"#);
+    old.pipeline("lost", "failed", "{}");
     let report = import(&world, &["-o", "json"]).with(1).json();
-    assert_eq!(tables(&report), [[5, 1, 0, 1, 3], [13, 9, 0, 0, 4], [3, 3, 0, 0, 0]]);
+    assert_eq!(tables(&report), [[6, 1, 0, 2, 3], [13, 9, 0, 0, 4], [4, 3, 0, 0, 1]]);
     assert_eq!(report["schema"]["unknownColumns"], json!(["analysis_tasks.from_the_future"]));
     let told: Vec<String> = report["rows"]
         .as_array()
@@ -193,32 +268,7 @@ fn odd_rows_are_told_with_table_and_row_and_harm_nobody_else() {
         .iter()
         .map(|note| format!("{} {} {}", note["kind"].as_str().unwrap(), note["table"].as_str().unwrap(), note["row"]))
         .collect();
-    for wanted in [
-        "OlderVersion generated_applications 1",
-        "BadIdentity generated_applications 3",
-        "NameTaken generated_applications 4",
-        "BadIdentity generated_applications 5",
-        "LocalTime analysis_tasks 1",
-        "OddTime analysis_tasks 2",
-        "Unfinished analysis_tasks 3",
-        "OldSpelling analysis_tasks 3",
-        "Unfinished analysis_tasks 4",
-        "UnknownStatus analysis_tasks 5",
-        "RepeatedIdentity analysis_tasks 7",
-        "ParentGone analysis_tasks 8",
-        "OddPriority analysis_tasks 8",
-        "Renamed analysis_tasks 8",
-        "OddCount analysis_tasks 9",
-        "BadJson analysis_tasks 10",
-        "BadJson analysis_tasks 11",
-        "BadIdentity analysis_tasks 12",
-        "NoTime analysis_tasks 13",
-        "BadJson pipeline_executions 1",
-        "PhaseDiffers pipeline_executions 2",
-        "TaskGone pipeline_executions 2",
-        "ResultUnclear pipeline_executions 2",
-        "Unfinished pipeline_executions 3",
-    ] {
+    for wanted in ODD {
         assert!(told.iter().any(|note| note == wanted), "{wanted}: {told:#?}");
     }
     let status = |name: &str| world.run(&["get", "task", name, "-o", "json"]).ok().json()["status"].clone();
