@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::StoreError;
 use super::commit::{new_uid, record};
+use super::pins;
 use super::rows::json;
 use crate::plan::Key;
 use crate::plan::pipeline::DEPTH_MAX;
@@ -48,6 +49,8 @@ pub(super) struct NewRun<'a> {
     pub(super) scheduled_at: Option<Timestamp>,
     /// The run that has it as a child, how deep that lies, and the pins of both.
     pub(super) parent: Option<(Uid, u32, String)>,
+    /// The pins of the older run that this one is to be like; else the pipelines that its steps run are pinned as they are now.
+    pub(super) pins: Option<String>,
 }
 
 const COLUMNS: &str = "uid, name, generation, revision, manifest_digest, git_commit, spec";
@@ -113,32 +116,13 @@ impl Definition {
         json(&self.text)
     }
 
-    fn pin(&self, connection: &Connection) -> Result<(), StoreError> {
+    /// Keeps its spec under its digest.
+    pub(super) fn pin(&self, connection: &Connection) -> Result<(), StoreError> {
         connection
             .prepare_cached("INSERT INTO pinned (digest, spec) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
             .execute(params![self.digest, self.text])?;
         Ok(())
     }
-}
-
-/// The pipelines that a pipeline's steps run, and those that theirs run.
-fn pins(connection: &Connection, root: &Definition) -> Result<String, StoreError> {
-    let mut found: BTreeMap<String, Definition> = BTreeMap::new();
-    let mut left = vec![root.clone()];
-    while let Some(next) = left.pop() {
-        let spec = next.spec()?;
-        for name in spec.steps.iter().chain(&spec.finally).filter_map(|step| step.pipeline.as_ref()) {
-            if found.contains_key(name) {
-                continue;
-            }
-            if let Some(definition) = declared(connection, name)? {
-                definition.pin(connection)?;
-                found.insert(name.clone(), definition.clone());
-                left.push(definition);
-            }
-        }
-    }
-    serde_json::to_string(&found).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
 /// Makes a run, unless one of that name is there: then `None`. One whose parameters cannot be resolved is made as one that has failed.
@@ -148,15 +132,16 @@ pub(super) fn insert_run(
     now: Timestamp,
     woken: &mut Vec<Key>,
 ) -> Result<Option<Uid>, StoreError> {
-    let NewRun { name, definition, params, cause, scheduled_at, parent } = new;
+    let NewRun { name, definition, params, cause, scheduled_at, parent, pins: older } = new;
     definition.pin(connection)?;
     let resolved = resolve_params(&definition.spec()?, &params);
     let failure = resolved.as_ref().err().map(|why| one_line(why));
     let values = Value::Object(resolved.unwrap_or(params)).to_string();
     let uid = new_uid(now);
-    let (parent, depth, pins) = match parent {
-        Some((parent, depth, pins)) => (Some(parent.0), depth, pins),
-        None => (None, 0, pins(connection, &definition)?),
+    let (parent, depth, pins) = match (parent, older) {
+        (Some((parent, depth, pins)), _) => (Some(parent.0), depth, pins),
+        (None, Some(pins)) => (None, 0, pins),
+        (None, None) => (None, 0, pins::fresh(connection, &definition)?),
     };
     let inserted = connection
         .prepare_cached(
