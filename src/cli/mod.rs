@@ -8,6 +8,7 @@ mod analyzer;
 mod apply;
 mod ask;
 mod ask_runs;
+mod backup;
 mod chain;
 mod chain_app;
 mod chain_pool;
@@ -15,6 +16,7 @@ mod changes;
 mod completion;
 mod config;
 pub mod context;
+mod db;
 mod delete;
 mod describe;
 mod diff;
@@ -39,6 +41,7 @@ mod progress;
 mod reconcile;
 mod replicas;
 pub mod request;
+mod restore;
 mod results;
 mod rows;
 mod run;
@@ -63,6 +66,7 @@ mod validate;
 mod version;
 mod wait;
 mod why;
+mod work;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -96,6 +100,12 @@ enum Command {
     Diff(diff::Args),
     /// Confirm what the fuse against mass disappearance has frozen
     Orphans(orphans::Args),
+    /// Write the database, and the results if asked, into one file
+    Backup(backup::Args),
+    /// Bring a backup back
+    Restore(restore::Args),
+    /// Check, upgrade or remake the database
+    Db(db::Args),
     /// Run the embedded analyzer as a service of its own
     Analyzer(analyzer::Args),
     /// List objects, or what is wrong with the manifests
@@ -188,6 +198,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Reconcile(args) => reconcile::run(&context, &args).await,
         Command::Diff(args) => diff::run(&context, &args),
         Command::Orphans(args) => orphans::run(&context, &args).await,
+        Command::Backup(args) => backup::run(&context, &args),
+        Command::Restore(args) => restore::run(&context, &args),
+        Command::Db(args) => db::run(&context, &args),
         Command::Analyzer(args) => analyzer::run(args).await,
         Command::Get(args) => get::run(&context, args).await,
         Command::Describe(args) => describe::run(&context, &args),

@@ -5,7 +5,9 @@
 pub mod answer;
 pub mod app_scan;
 mod apps;
+pub mod archive;
 mod attempts;
+pub mod backup;
 pub mod clock;
 pub mod control;
 pub mod controller;
@@ -21,6 +23,7 @@ pub mod preview;
 mod probes;
 pub mod pulse;
 pub mod reconcile;
+pub mod restore;
 mod reuse;
 pub mod room;
 mod run_requests;

@@ -8,6 +8,16 @@ pub enum StoreError {
     /// SQLite said no.
     #[error("database: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// The database cannot be used as it is.
+    #[error("the database {path} cannot be used: {source}. {advice}")]
+    Unusable {
+        /// The database file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+        /// What a person does about it.
+        advice: &'static str,
+    },
     /// The schema could not be brought up to date.
     #[error("upgrading the database: {0}")]
     Migration(#[from] rusqlite_migration::Error),
@@ -72,7 +82,42 @@ pub enum StoreError {
     Gone,
 }
 
+/// What is done about a database whose pages are not what they were.
+const DAMAGED: &str = "Its file is damaged; nothing was changed. Bring a backup back with `manifestd restore FILE --force`, or make the \
+                       database anew from the manifests and the results with `manifestd db rebuild`";
+
+/// What is done about a database that cannot even be opened.
+const CLOSED: &str = "Look at its path: it must be a file, in a directory in which this user may read and write; \
+                      `manifestd db rebuild` makes another one if it is something else";
+
+/// What is done about a file system that takes no changes.
+const READ_ONLY: &str =
+    "Its directory or file system is read-only for this user; make it writable, or give another with --state";
+
+/// What is done about a full disk.
+const FULL: &str = "There is no room left on its disk; make room, nothing is lost";
+
 impl StoreError {
+    /// Says in which file it happened and what to do, when that is known of the error.
+    #[must_use]
+    pub(super) fn in_file(self, path: &std::path::Path) -> Self {
+        use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, DiskFull, NotADatabase, ReadOnly};
+        let advice = |code| match code {
+            DatabaseCorrupt | NotADatabase => Some(DAMAGED),
+            CannotOpen => Some(CLOSED),
+            ReadOnly => Some(READ_ONLY),
+            DiskFull => Some(FULL),
+            _ => None,
+        };
+        match self {
+            Self::Sqlite(source) => match source.sqlite_error_code().and_then(advice) {
+                Some(advice) => Self::Unusable { path: path.to_owned(), source, advice },
+                None => Self::Sqlite(source),
+            },
+            other => other,
+        }
+    }
+
     /// Whether there was no room on the disk. It passes once there is some: nothing was written, and nothing is broken.
     #[must_use]
     pub const fn is_full(&self) -> bool {
@@ -96,6 +141,7 @@ impl StoreError {
                 matches!(error.code, CannotOpen | DatabaseCorrupt | NotADatabase | ReadOnly | SystemIoFailure)
             }
             Self::Gone
+            | Self::Unusable { .. }
             | Self::Newer { .. }
             | Self::Older { .. }
             | Self::Locked { .. }

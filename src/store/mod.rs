@@ -2,11 +2,13 @@
 //!
 //! One thread owns the one write connection and commits groups; reads use their own read-only connections. A [`Store`] is a cheap handle.
 
+pub mod check;
 mod checkout;
 mod child;
 mod commit;
 pub mod error;
 pub mod events;
+pub mod exchange;
 pub mod glance;
 mod graphs;
 pub mod lock;
@@ -49,7 +51,7 @@ pub use error::StoreError;
 pub use lock::StateLock;
 pub use mirror::{FileStat, MirrorCommit, MirrorOutcome, OwnedProblem, ScannedFile, existing_objects, object_files};
 pub use observe::Held;
-pub use open::{SCHEMA_VERSION, database_path, open_read_only};
+pub use open::{SCHEMA_VERSION, Step, database_path, open_read_only, pending_steps, upgrade_backup};
 pub use wakes::Wake;
 
 /// A handle to the open store.

@@ -9,7 +9,8 @@ use include_dir::{Dir, include_dir};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use rusqlite_migration::{M, Migrations};
 
-use super::StoreError;
+use super::exchange::is_pending;
+use super::{StateLock, StoreError};
 
 static MIGRATION_FILES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/migrations");
 
@@ -41,7 +42,7 @@ pub fn database_path(state: &Path) -> PathBuf {
 
 /// Opens the one write connection. Returns it with the state directory's id.
 pub(super) fn open(path: &Path) -> Result<(Connection, String), StoreError> {
-    open_at(path, &MIGRATIONS, SCHEMA_VERSION)
+    open_at(path, &MIGRATIONS, SCHEMA_VERSION).map_err(|error| error.in_file(path))
 }
 
 fn open_at(path: &Path, migrations: &Migrations<'_>, known: usize) -> Result<(Connection, String), StoreError> {
@@ -62,10 +63,39 @@ fn open_at(path: &Path, migrations: &Migrations<'_>, known: usize) -> Result<(Co
     connection.pragma_update(None, "synchronous", "FULL")?;
     // The log is folded in by the writer between groups; see writer.rs.
     connection.pragma_update(None, "foreign_keys", false)?;
+    tracing::debug!("bringing the schema up to date");
     migrations.to_latest(&mut connection)?;
+    tracing::debug!("the schema is up to date");
     connection.pragma_update(None, "foreign_keys", true)?;
     let id = state_id(&connection)?;
     Ok((connection, id))
+}
+
+/// A step of an upgrade.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Step {
+    /// The schema version that it leads to.
+    pub to: usize,
+    /// The folder of its migration.
+    pub name: String,
+}
+
+/// What has to be done to a database, from its version to the newest one. It is not touched.
+///
+/// # Errors
+/// As [`open_any`].
+pub fn pending_steps(path: &Path) -> Result<(usize, Vec<Step>), StoreError> {
+    let (_, version) = open_any(path)?;
+    let mut names: Vec<String> = MIGRATION_FILES.dirs().map(|folder| folder.path().display().to_string()).collect();
+    names.sort();
+    let steps = names.into_iter().enumerate().map(|(at, name)| Step { to: at + 1, name });
+    Ok((version, steps.filter(|step| step.to > version).collect()))
+}
+
+/// Where the copy lies that an upgrade from a version makes first.
+#[must_use]
+pub fn upgrade_backup(path: &Path, version: usize) -> PathBuf {
+    path.with_extension(format!("v{version}.backup.db"))
 }
 
 /// Creates a file for its owner alone, if it is not there; SQLite takes an empty file for an empty database.
@@ -76,9 +106,10 @@ fn create_private(path: &Path) -> std::io::Result<()> {
 /// Copies the database before an upgrade, under another name until the copy is whole and on disk. An upgrade that was interrupted makes
 /// it again.
 fn back_up(connection: &Connection, path: &Path, version: usize) -> Result<PathBuf, StoreError> {
-    let copy = path.with_extension(format!("v{version}.backup.db"));
+    let copy = upgrade_backup(path, version);
     let part = path.with_extension(format!("v{version}.backup.part"));
     let io = |source| StoreError::Io { path: part.clone(), source };
+    tracing::debug!("copying the database before the upgrade");
     match fs::remove_file(&part) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
         _ => create_private(&part).map_err(io)?,
@@ -96,9 +127,29 @@ fn back_up(connection: &Connection, path: &Path, version: usize) -> Result<PathB
 /// # Errors
 /// [`StoreError::Absent`] when there is none, [`StoreError::Newer`] when it is too new to be understood.
 pub fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
+    match open_any(path)? {
+        (connection, SCHEMA_VERSION) => Ok(connection),
+        (_, found) => Err(StoreError::Older { path: path.to_owned(), found, known: SCHEMA_VERSION }),
+    }
+}
+
+/// Opens a read-only connection to a database of any version that this program knows, and gives that version. An exchange of the state
+/// that was interrupted is finished first.
+///
+/// # Errors
+/// As [`open_read_only`], but that an older one is none.
+pub(super) fn open_any(path: &Path) -> Result<(Connection, usize), StoreError> {
+    let state = path.parent().unwrap_or(Path::new("."));
+    if is_pending(state) {
+        drop(StateLock::acquire(state)?);
+    }
     if !path.exists() {
         return Err(StoreError::Absent { path: path.to_owned() });
     }
+    read_any(path).map_err(|error| error.in_file(path))
+}
+
+fn read_any(path: &Path) -> Result<(Connection, usize), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     configure(&connection)?;
@@ -108,10 +159,7 @@ pub fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
         found if found > SCHEMA_VERSION => {
             Err(StoreError::Newer { path: path.to_owned(), found, known: SCHEMA_VERSION })
         }
-        found if found < SCHEMA_VERSION => {
-            Err(StoreError::Older { path: path.to_owned(), found, known: SCHEMA_VERSION })
-        }
-        _ => Ok(connection),
+        found => Ok((connection, found)),
     }
 }
 
