@@ -33,18 +33,28 @@ enum Action {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Make it anew from the manifests and the results, when it is lost or damaged
+    Rebuild {
+        /// Say what could be brought back, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Set a database aside even though it is whole
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 /// Does it.
 ///
 /// # Errors
 /// Why it could not be done.
-pub(super) fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
+pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
     let json = args.output == "json";
     match args.action {
         Action::Check => look(context, json),
         Action::Migrate { dry_run: true } => try_migration(context, json),
         Action::Migrate { dry_run: false } => migrate(context, json),
+        Action::Rebuild { dry_run, force } => super::rebuild::run(context, dry_run, force, json).await,
     }
 }
 

@@ -38,6 +38,7 @@ mod out;
 mod picture;
 mod problems;
 mod progress;
+mod rebuild;
 mod reconcile;
 mod replicas;
 pub mod request;
@@ -200,7 +201,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Orphans(args) => orphans::run(&context, &args).await,
         Command::Backup(args) => backup::run(&context, &args),
         Command::Restore(args) => restore::run(&context, &args),
-        Command::Db(args) => db::run(&context, &args),
+        Command::Db(args) => db::run(&context, &args).await,
         Command::Analyzer(args) => analyzer::run(args).await,
         Command::Get(args) => get::run(&context, args).await,
         Command::Describe(args) => describe::run(&context, &args),

@@ -24,6 +24,7 @@ pub mod pool;
 #[cfg(test)]
 mod query_plans;
 mod readers;
+pub mod rebuild;
 pub mod replica;
 mod report;
 pub mod request;
