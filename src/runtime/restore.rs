@@ -186,9 +186,11 @@ fn directories(path: &Path) -> Result<Vec<String>, ArchiveError> {
 }
 
 fn write(path: &Path, contents: &mut dyn Read) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let named =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}; nothing was changed", path.display()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(named)?;
     // The exchange syncs all of it at once.
-    io::copy(contents, &mut file).map(drop)
+    io::copy(contents, &mut file).map(drop).map_err(named)
 }
 
 fn bad(file: &Path, error: BadArchive) -> ArchiveError {

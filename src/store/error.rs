@@ -6,15 +6,15 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// SQLite said no.
-    #[error("database: {0}")]
+    #[error("database: {0}{hint}", hint = hint(.0))]
     Sqlite(#[from] rusqlite::Error),
     /// The database cannot be used as it is.
-    #[error("the database {path} cannot be used: {source}. {advice}")]
+    #[error("the database {path} cannot be used: {said}. {advice}")]
     Unusable {
         /// The database file.
         path: PathBuf,
         /// What SQLite said.
-        source: rusqlite::Error,
+        said: String,
         /// What a person does about it.
         advice: &'static str,
     },
@@ -22,7 +22,7 @@ pub enum StoreError {
     #[error("upgrading the database: {0}")]
     Migration(#[from] rusqlite_migration::Error),
     /// The file system said no.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}{hint}", hint = io_hint(.source))]
     Io {
         /// Which file or directory.
         path: PathBuf,
@@ -71,6 +71,14 @@ pub enum StoreError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// There is no database, and yet there are results.
+    #[error(
+        "there is no database at {path}, but results beside it: it was lost, and everything would run again. Bring a backup back with `manifestd restore FILE`, or make the database anew from the manifests and the results with `manifestd db rebuild`; to begin with nothing, move the directory `results` away"
+    )]
+    Lost {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// A stored value is not what this program writes.
     #[error("the database holds something that manifestd did not write: {0}")]
     Corrupt(String),
@@ -87,7 +95,7 @@ const DAMAGED: &str = "Its file is damaged; nothing was changed. Bring a backup 
                        database anew from the manifests and the results with `manifestd db rebuild`";
 
 /// What is done about a database that cannot even be opened.
-const CLOSED: &str = "Look at its path: it must be a file, in a directory in which this user may read and write; \
+pub(super) const CLOSED: &str = "Look at its path: it must be a file, in a directory in which this user may read and write; \
                       `manifestd db rebuild` makes another one if it is something else";
 
 /// What is done about a file system that takes no changes.
@@ -97,22 +105,38 @@ const READ_ONLY: &str =
 /// What is done about a full disk.
 const FULL: &str = "There is no room left on its disk; make room, nothing is lost";
 
+fn advice(error: &rusqlite::Error) -> Option<&'static str> {
+    use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, DiskFull, NotADatabase, ReadOnly};
+    match error.sqlite_error_code()? {
+        DatabaseCorrupt | NotADatabase => Some(DAMAGED),
+        CannotOpen => Some(CLOSED),
+        ReadOnly => Some(READ_ONLY),
+        DiskFull => Some(FULL),
+        _ => None,
+    }
+}
+
+fn io_hint(error: &std::io::Error) -> String {
+    let advice = match error.kind() {
+        std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied => READ_ONLY,
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => FULL,
+        _ => return String::new(),
+    };
+    format!(". {advice}")
+}
+
+fn hint(error: &rusqlite::Error) -> String {
+    advice(error).map(|advice| format!(". {advice}")).unwrap_or_default()
+}
+
 impl StoreError {
     /// Says in which file it happened and what to do, when that is known of the error.
     #[must_use]
     pub(super) fn in_file(self, path: &std::path::Path) -> Self {
-        use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, DiskFull, NotADatabase, ReadOnly};
-        let advice = |code| match code {
-            DatabaseCorrupt | NotADatabase => Some(DAMAGED),
-            CannotOpen => Some(CLOSED),
-            ReadOnly => Some(READ_ONLY),
-            DiskFull => Some(FULL),
-            _ => None,
-        };
         match self {
-            Self::Sqlite(source) => match source.sqlite_error_code().and_then(advice) {
-                Some(advice) => Self::Unusable { path: path.to_owned(), source, advice },
-                None => Self::Sqlite(source),
+            Self::Sqlite(said) => match advice(&said) {
+                Some(advice) => Self::Unusable { path: path.to_owned(), said: said.to_string(), advice },
+                None => Self::Sqlite(said),
             },
             other => other,
         }
@@ -142,6 +166,7 @@ impl StoreError {
             }
             Self::Gone
             | Self::Unusable { .. }
+            | Self::Lost { .. }
             | Self::Newer { .. }
             | Self::Older { .. }
             | Self::Locked { .. }

@@ -77,6 +77,13 @@ impl Store {
     /// See [`StoreError`]; a database of a newer version is never touched.
     pub fn open(lock: StateLock) -> Result<Self, StoreError> {
         let path = database_path(lock.directory());
+        let results = lock.directory().join("results");
+        // A new database would give numbers again whose results are there.
+        if !exchange::holds_database(lock.directory())
+            && results.read_dir().is_ok_and(|mut found| found.next().is_some())
+        {
+            return Err(StoreError::Lost { path });
+        }
         let (connection, id) = open::open(&path)?;
         let writer = writer::Writer::start(connection)?;
         let readers = readers::Readers::start(&path)?;

@@ -42,6 +42,7 @@ pub fn database_path(state: &Path) -> PathBuf {
 
 /// Opens the one write connection. Returns it with the state directory's id.
 pub(super) fn open(path: &Path) -> Result<(Connection, String), StoreError> {
+    check_place(path)?;
     open_at(path, &MIGRATIONS, SCHEMA_VERSION).map_err(|error| error.in_file(path))
 }
 
@@ -146,7 +147,19 @@ pub(super) fn open_any(path: &Path) -> Result<(Connection, usize), StoreError> {
     if !path.exists() {
         return Err(StoreError::Absent { path: path.to_owned() });
     }
+    check_place(path)?;
     read_any(path).map_err(|error| error.in_file(path))
+}
+
+/// SQLite calls a directory in the place of a database a broken disk.
+fn check_place(path: &Path) -> Result<(), StoreError> {
+    match path.is_dir() {
+        true => {
+            let said = "it is a directory".to_owned();
+            Err(StoreError::Unusable { path: path.to_owned(), said, advice: super::error::CLOSED })
+        }
+        false => Ok(()),
+    }
 }
 
 fn read_any(path: &Path) -> Result<(Connection, usize), StoreError> {
