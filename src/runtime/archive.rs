@@ -155,13 +155,13 @@ pub(super) fn unpack(
         match (name.as_str(), sums.take()) {
             (ABOUT, Some((told, sums_sha256))) => {
                 let about = about(&mut reading)?;
+                compare(own.into_inner().map_err(io::IntoInnerError::into_error)?, told)?;
                 if about.sums_sha256 != sums_sha256
                     || about.files != files
                     || Some(&about.database_sha256) != database.as_ref()
                 {
                     return wrong("backup.json does not belong to the rest of it");
                 }
-                compare(own.into_inner().map_err(io::IntoInnerError::into_error)?, told)?;
                 return Ok(about);
             }
             (_, Some(_)) => return wrong(format!("{name} comes behind {SUMS}")),

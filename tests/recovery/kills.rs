@@ -37,8 +37,8 @@ fn a_restore_that_is_killed_leaves_the_old_or_the_new_state() {
     let home = scene();
     let (new, mut dice) = (seen(&home), Dice::new());
     for results in [true, false] {
-        let kind = if results { "--results" } else { "--force" };
-        home.run(&["backup", "b.tar", "--force", kind]).ok();
+        let command: &[&str] = &["backup", "b.tar", "--force", "--results"];
+        home.run(&command[..3 + usize::from(results)]).ok();
         home.run(&["retry", "t1", "t2"]).ok();
         home.run(&["reconcile", "--once"]).ok();
         let old = seen(&home);
@@ -105,7 +105,8 @@ fn an_upgrade_that_is_killed_leaves_the_old_or_the_new_version() {
     for _ in 0..KILLS {
         crate::upgrades::put(&home, 1);
         kill_at(&home, &["db", "migrate"], 1 + dice.below(all));
-        assert!(matches!(crate::upgrades::version(&home), 1 | 3..), "a version between");
+        let version = crate::upgrades::version(&home);
+        assert!(version == 1 || version == manifestd::store::SCHEMA_VERSION, "a version between: {version}");
         home.run(&["db", "migrate"]).ok();
         crate::upgrades::assert_nothing_lost(&home, 1);
         assert_sound(&home);

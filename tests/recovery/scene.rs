@@ -35,7 +35,7 @@ pub(crate) fn seen(home: &Home) -> BTreeMap<String, String> {
             })
             .collect();
         let status = home.task(&name).status;
-        (name, format!("{} {} {:?} {results:?}", status.phase, status.reason, status.finished_at))
+        (name, format!("{} {} {} {results:?}", status.phase, status.reason, status.finished_at.is_some()))
     };
     items.iter().map(of).collect()
 }
@@ -48,7 +48,7 @@ impl Dice {
     #[expect(clippy::disallowed_methods, reason = "a seed of a test comes from outside")]
     pub(crate) fn new() -> Self {
         let seed = std::env::var("MANIFESTD_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_124);
-        println!("MANIFESTD_TEST_SEED={seed}");
+        eprintln!("MANIFESTD_TEST_SEED={seed}");
         Self(seed)
     }
 
