@@ -17,6 +17,7 @@ fn assert_sound(home: &Home) {
 fn a_backup_that_is_killed_leaves_none_or_a_whole_one() {
     let home = scene();
     let (before, mut dice) = (seen(&home), Dice::new());
+    println!("seed {}", dice.0);
     let command = ["backup", "b.tar", "--results"];
     let all = steps(&home, &command);
     for _ in 0..KILLS {
@@ -36,6 +37,7 @@ fn a_backup_that_is_killed_leaves_none_or_a_whole_one() {
 fn a_restore_that_is_killed_leaves_the_old_or_the_new_state() {
     let home = scene();
     let (new, mut dice) = (seen(&home), Dice::new());
+    println!("seed {}", dice.0);
     for results in [true, false] {
         let command: &[&str] = &["backup", "b.tar", "--force", "--results"];
         home.run(&command[..3 + usize::from(results)]).ok();
@@ -67,6 +69,7 @@ fn a_restore_that_is_killed_leaves_the_old_or_the_new_state() {
 fn a_rebuild_that_is_killed_leaves_the_lost_database_or_a_new_one() {
     let home = scene();
     let (before, mut dice) = (seen(&home), Dice::new());
+    println!("seed {}", dice.0);
     let database = home.state().join("manifestd.db");
     let break_it = || {
         for beside in ["manifestd.db-wal", "manifestd.db-shm"] {
@@ -99,6 +102,7 @@ fn a_rebuild_that_is_killed_leaves_the_lost_database_or_a_new_one() {
 #[test]
 fn an_upgrade_that_is_killed_leaves_the_old_or_the_new_version() {
     let mut dice = Dice::new();
+    println!("seed {}", dice.0);
     let home = Home::new("");
     crate::upgrades::put(&home, 1);
     let all = steps(&home, &["db", "migrate"]);
