@@ -266,3 +266,43 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         text
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_with_long_names_come_back_as_they_went_in() {
+        let place = tempfile::tempdir().unwrap();
+        let (file, path) = (place.path().join("contents"), place.path().join("a.tar"));
+        std::fs::write(&file, "contents").unwrap();
+        let name = format!("{RESULTS}/{}/{}/1/sarif/x.sarif", "a".repeat(100), "t".repeat(200));
+        let mut pack = Pack::new(File::create(&path).unwrap()).unwrap();
+        let (database_sha256, database_bytes) = pack.file(DATABASE, &file).unwrap();
+        pack.file(&name, &file).unwrap();
+        let about = About {
+            format: FORMAT,
+            program: "1".into(),
+            schema: 1,
+            state_id: String::new(),
+            taken_at: String::new(),
+            database_sha256,
+            database_bytes,
+            with_results: true,
+            result_directories: 1,
+            missing_directories: 0,
+            files: 0,
+            sums_sha256: String::new(),
+        };
+        let written = pack.finish(about).unwrap();
+        let mut found = Vec::new();
+        let read = unpack(&path, |name, contents| {
+            let mut text = String::new();
+            contents.read_to_string(&mut text)?;
+            found.push((name.to_owned(), text));
+            Ok(())
+        });
+        assert_eq!(read.unwrap(), written);
+        assert_eq!(found, [(DATABASE.to_owned(), "contents".to_owned()), (name, "contents".to_owned())]);
+    }
+}

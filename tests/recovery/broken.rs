@@ -148,3 +148,105 @@ fn a_backup_is_private_whole_beside_a_running_controller_and_never_overwrites() 
     home.run(&["restore", "b.tar", "--force"]).ok();
     assert_eq!(seen(&home), before);
 }
+
+#[test]
+fn after_a_restore_without_results_numbers_are_given_again_and_nothing_is_in_their_way() {
+    let home = scene();
+    home.run(&["backup", "b.tar"]).ok();
+    home.run(&["retry", "t1"]).ok();
+    home.run(&["reconcile", "--once"]).ok();
+    assert!(home.state().join("results/app1/t1/2").exists());
+    let report = home.run(&["restore", "b.tar", "--force", "-o", "json"]).json();
+    assert_eq!(report["strays"], 1, "{report}");
+    assert!(home.path(report["aside"].as_str().unwrap()).join("results/app1/t1/2/manifest.json").exists());
+    home.run(&["retry", "t1"]).ok();
+    home.run(&["reconcile", "--once"]).ok();
+    assert!(seen(&home)["t1"].starts_with("Completed") && seen(&home)["t1"].contains("app1/t1/2"), "{:?}", seen(&home));
+}
+
+#[test]
+fn results_of_an_older_program_count_if_they_fit_and_it_is_said() {
+    let home = scene();
+    for task in ["t1", "t2"] {
+        let path = home.state().join(format!("results/app1/{task}/1/manifest.json"));
+        let mut manifest: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        for new in ["round", "generation", "specDigest", "appDigest", "asked", "replica", "endedAt", "outputs"] {
+            manifest.as_object_mut().unwrap().remove(new).unwrap();
+        }
+        if task == "t2" {
+            manifest["analyzer"] = "another".into();
+        }
+        fs::write(&path, manifest.to_string()).unwrap();
+    }
+    let report = home.run(&["db", "rebuild", "--force", "-o", "json"]).json();
+    let told = [&report["assumed"], &report["changed"], &report["finished"]["Completed"]];
+    assert_eq!(told, [1, 1, 5], "{report}");
+    let report = home.run(&["reconcile", "--once", "-o", "json"]).json();
+    assert_eq!(report["attempts"], 1, "{report}");
+}
+
+#[test]
+fn a_rebuild_needs_a_reason_and_suspends_pipelines_since_they_would_run_again() {
+    let home = scene();
+    let refused = home.run(&["db", "rebuild"]);
+    assert_eq!(refused.code, 1, "{}", refused.out);
+    assert!(refused.err.contains("is whole") && refused.err.contains("--force"), "{}", refused.err);
+    let line = "{trigger: {on: Apply}, steps: [{name: a, task: {analyzer: quick, app: app1}}]}";
+    home.drop_in("line.yaml", &crate::support::daemon::document("Pipeline", "line", line));
+    home.run(&["reconcile", "--once"]).ok();
+    let report = home.run(&["db", "rebuild", "--force", "-o", "json"]).json();
+    assert_eq!((&report["suspended"], &report["problems"]), (&serde_json::json!(["line"]), &0.into()), "{report}");
+    let report = home.run(&["reconcile", "--once", "-o", "json"]).json();
+    assert_eq!(report["attempts"], 0, "{report}");
+    home.run(&["resume", "pipeline/line"]).ok();
+}
+
+/// Unmounts when the test ends.
+struct Mounted(std::path::PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_or_read_only_disk_leaves_everything_as_it_was() {
+    let home = scene();
+    home.run(&["backup", "b.tar", "--results"]).ok();
+    let small = home.path("small");
+    fs::create_dir(&small).unwrap();
+    let mount = |options: &str| {
+        let mut command = std::process::Command::new("mount");
+        command
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(&small)
+            .output()
+            .is_ok_and(|said| said.status.success())
+    };
+    if !mount("size=2m,mode=700") {
+        println!("not tested: only root may mount");
+        return;
+    }
+    let _mounted = Mounted(small.clone());
+    home.run(&["--state", "small", "restore", "b.tar"]).ok();
+    let before = fs::read(small.join("manifestd.db")).unwrap();
+    // Until nothing fits any more.
+    let _ = fs::write(small.join("fill"), vec![0; 4 << 20]);
+    for command in [&["restore", "b.tar", "--force"][..], &["db", "rebuild", "--force"], &["backup", "small/c.tar"]] {
+        let said = home.run(&[&["--state", "small"], command].concat());
+        assert_eq!(said.code, 2, "{command:?}: {}{}", said.out, said.err);
+        assert!(said.err.contains("no room left on its disk") || said.err.contains("No space left"), "{}", said.err);
+        assert!(fs::read(small.join("manifestd.db")).unwrap() == before, "{command:?} touched the database");
+        assert!(!small.join("next").exists() && !small.join("c.tar.part").exists(), "{command:?} left something");
+    }
+    fs::remove_file(small.join("fill")).unwrap();
+    assert!(mount("remount,ro"));
+    for command in [&["restore", "b.tar", "--force"][..], &["db", "rebuild", "--force"], &["reconcile", "--once"]] {
+        let said = home.run(&[&["--state", "small"], command].concat());
+        assert_eq!(said.code, 2, "{command:?}: {}{}", said.out, said.err);
+        assert!(said.err.contains("make it writable, or give another with --state"), "{}", said.err);
+    }
+    assert!(mount("remount,rw"));
+    home.run(&["--state", "small", "db", "check"]).ok();
+}
