@@ -191,7 +191,7 @@ fn a_rebuild_needs_a_reason_and_suspends_pipelines_since_they_would_run_again() 
     let refused = home.run(&["db", "rebuild"]);
     assert_eq!(refused.code, 1, "{}", refused.out);
     assert!(refused.err.contains("is whole") && refused.err.contains("--force"), "{}", refused.err);
-    let line = "{trigger: {on: Apply}, steps: [{name: a, task: {analyzer: quick, app: app1}}]}";
+    let line = "{steps: [{name: a, analyzer: quick, app: app1}]}";
     home.drop_in("line.yaml", &crate::support::daemon::document("Pipeline", "line", line));
     home.run(&["reconcile", "--once"]).ok();
     let report = home.run(&["db", "rebuild", "--force", "-o", "json"]).json();
@@ -199,6 +199,10 @@ fn a_rebuild_needs_a_reason_and_suspends_pipelines_since_they_would_run_again() 
     let report = home.run(&["reconcile", "--once", "-o", "json"]).json();
     assert_eq!(report["attempts"], 0, "{report}");
     home.run(&["resume", "pipeline/line"]).ok();
+    let report = home.run(&["reconcile", "--once", "-o", "json"]).json();
+    assert_eq!(report["attempts"], 1, "its run is made again once a person says so: {report}");
+    let runs = home.run(&["get", "runs"]).ok();
+    assert!(runs.contains("Completed"), "{runs}");
 }
 
 /// Unmounts when the test ends.
