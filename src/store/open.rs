@@ -162,9 +162,26 @@ fn check_place(path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// Whether nobody can write it: it lies on a read-only file system, whole, without a log beside it. SQLite would want to make one even for
+/// reading.
+fn is_frozen(path: &Path) -> bool {
+    use rustix::fs::{StatVfsMountFlags, statvfs};
+    statvfs(path).is_ok_and(|stat| stat.f_flag.contains(StatVfsMountFlags::RDONLY))
+        && !path.with_extension("db-wal").exists()
+}
+
+/// A path as SQLite reads it with the promise that nothing changes.
+fn frozen_uri(path: &Path) -> String {
+    let path = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    format!("file:{path}?immutable=1")
+}
+
 fn read_any(path: &Path) -> Result<(Connection, usize), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = match is_frozen(path) {
+        false => Connection::open_with_flags(path, flags)?,
+        true => Connection::open_with_flags(frozen_uri(path), flags | OpenFlags::SQLITE_OPEN_URI)?,
+    };
     configure(&connection)?;
     let found: usize = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     match found {

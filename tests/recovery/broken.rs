@@ -251,6 +251,8 @@ fn a_full_or_read_only_disk_leaves_everything_as_it_was() {
         assert_eq!(said.code, 2, "{command:?}: {}{}", said.out, said.err);
         assert!(said.err.contains("make it writable, or give another with --state"), "{}", said.err);
     }
+    let tasks = home.run(&["--state", "small", "get", "tasks"]).ok();
+    assert!(tasks.contains("Completed"), "it can be read all the same: {tasks}");
     assert!(mount("remount,rw"));
     home.run(&["--state", "small", "db", "check"]).ok();
 }
