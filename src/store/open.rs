@@ -84,7 +84,7 @@ pub struct Step {
 /// What has to be done to a database, from its version to the newest one. It is not touched.
 ///
 /// # Errors
-/// As [`open_any`].
+/// As [`open_read_only`], but that an older one is none.
 pub fn pending_steps(path: &Path) -> Result<(usize, Vec<Step>), StoreError> {
     let (_, version) = open_any(path)?;
     let mut names: Vec<String> = MIGRATION_FILES.dirs().map(|folder| folder.path().display().to_string()).collect();
