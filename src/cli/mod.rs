@@ -9,6 +9,7 @@ mod apply;
 mod ask;
 mod ask_runs;
 mod authors;
+mod backup;
 mod chain;
 mod chain_app;
 mod chain_pool;
@@ -16,6 +17,7 @@ mod changes;
 mod completion;
 mod config;
 pub mod context;
+mod db;
 mod delete;
 mod describe;
 mod diff;
@@ -39,9 +41,11 @@ mod out;
 mod picture;
 mod problems;
 mod progress;
+mod rebuild;
 mod reconcile;
 mod replicas;
 pub mod request;
+mod restore;
 mod results;
 mod rollback;
 mod rows;
@@ -69,6 +73,7 @@ mod validate;
 mod version;
 mod wait;
 mod why;
+mod work;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -108,6 +113,12 @@ enum Command {
     Trace(trace::Args),
     /// Confirm what the fuse against mass disappearance has frozen
     Orphans(orphans::Args),
+    /// Write the database, and the results if asked, into one file
+    Backup(backup::Args),
+    /// Bring a backup back
+    Restore(restore::Args),
+    /// Check, upgrade or remake the database
+    Db(db::Args),
     /// Run the embedded analyzer as a service of its own
     Analyzer(analyzer::Args),
     /// List objects, or what is wrong with the manifests
@@ -205,6 +216,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Rollback(args) => rollback::run(&context, &args).await,
         Command::Trace(args) => trace::run(&context, &args).await,
         Command::Orphans(args) => orphans::run(&context, &args).await,
+        Command::Backup(args) => backup::run(&context, &args),
+        Command::Restore(args) => restore::run(&context, &args),
+        Command::Db(args) => db::run(&context, &args).await,
         Command::Analyzer(args) => analyzer::run(args).await,
         Command::Get(args) => get::run(&context, args).await,
         Command::Describe(args) => describe::run(&context, &args),
