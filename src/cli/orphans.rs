@@ -1,14 +1,22 @@
-//! `orphans accept`: a person's word that what a fuse froze is really gone.
+//! `orphans`: what is on its way out and what was found without a record, for a person to look at, keep, bring back or delete; and a
+//! person's word that what a fuse froze is really gone.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use anyhow::bail;
+use serde_json::json;
 
 use super::context::Context;
-use super::exit::Exit;
-use super::out::Out;
+use super::exit::{Exit, refused};
+use super::out::{Out, clean};
 use super::request::perform;
+use super::table::Columns;
+use crate::plan::maintenance::Rules;
+use crate::resource::time::Timestamp;
+use crate::runtime::clock::system_time;
 use crate::runtime::control::{Request, Response};
+use crate::store::aside::Care;
+use crate::store::orphan_view::{LINES_MAX, OrphanView, Why, orphans};
 
 /// Arguments of `orphans`.
 #[derive(Debug, clap::Args)]
@@ -21,16 +29,172 @@ pub(super) struct Args {
 /// What to do with what is gone.
 #[derive(Debug, clap::Subcommand)]
 enum Action {
+    /// List missing apps, deleted records, what was set aside, and results that belong to no attempt
+    List {
+        /// How to print it
+        #[arg(short, long, value_name = "FORMAT", value_parser = ["table", "json", "name"], default_value = "table")]
+        output: String,
+        /// At most so many of each kind
+        #[arg(long, value_name = "COUNT", default_value_t = LINES_MAX)]
+        limit: u32,
+    },
+    /// Leave these alone from now on, whatever their age
+    Keep(Named),
+    /// Bring these back, and leave them alone from now on
+    Restore(Named),
+    /// Delete these for good, whatever their age
+    Purge {
+        /// What, as `orphans list` names it
+        #[arg(value_name = "KIND/NAME", required_unless_present = "all")]
+        objects: Vec<String>,
+        /// Everything that is listed, but missing apps and what is kept
+        #[arg(long, conflicts_with = "objects")]
+        all: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
     /// Accept that the manifests and apps which a blown fuse froze are really gone
     Accept,
 }
 
-/// Accepts.
+/// Objects by their names.
+#[derive(Debug, clap::Args)]
+struct Named {
+    /// What, as `orphans list` names it: app/NAME, task/NAME, run/NAME, results/PATH
+    #[arg(value_name = "KIND/NAME", required = true)]
+    objects: Vec<String>,
+}
+
+/// Runs `orphans`.
 ///
 /// # Errors
 /// When neither a controller nor the state directory can be reached.
 pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
-    let Action::Accept = args.action;
+    match &args.action {
+        Action::List { output, limit } => list(context, output, *limit),
+        Action::Keep(named) => care(context, &named.objects, Care::Keep).await,
+        Action::Restore(named) => care(context, &named.objects, Care::Restore).await,
+        Action::Purge { objects, all, yes } => purge(context, (!all).then(|| objects.clone()), *yes).await,
+        Action::Accept => accept(context).await,
+    }
+}
+
+fn list(context: &Context, output: &str, limit: u32) -> anyhow::Result<Exit> {
+    let mut out = Out::new(context.colour);
+    let found = orphans(&context.open()?, limit)?;
+    let rules = context.settings.rules();
+    match output {
+        "json" => {
+            let lines: Vec<_> = found.iter().map(|orphan| as_json(orphan, rules)).collect();
+            out.json(&lines)?;
+        }
+        "name" => found.iter().try_for_each(|orphan| writeln!(out, "{}", clean(&orphan.object)))?,
+        _ if found.is_empty() => writeln!(out, "Nothing is missing, set aside or without a record.")?,
+        _ => {
+            let now = system_time();
+            let rows: Vec<Vec<String>> = found
+                .iter()
+                .map(|orphan| {
+                    vec![
+                        clean(&orphan.object),
+                        word(orphan.why).into(),
+                        orphan.since.to_string(),
+                        next(orphan, rules, now),
+                    ]
+                })
+                .collect();
+            Columns::new(&["OBJECT", "WHY", "SINCE", "NEXT"]).write(&mut out, &rows, false)?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+const fn word(why: Why) -> &'static str {
+    match why {
+        Why::Missing => "Missing",
+        Why::Deleted => "Deleted",
+        Why::SetAside => "SetAside",
+        Why::Stray => "Stray",
+    }
+}
+
+/// When the next rule is for it; `None` when none will be.
+fn due(orphan: &OrphanView, rules: Rules) -> Option<Timestamp> {
+    let threshold = if orphan.why == Why::Missing { rules.missing_app } else { rules.quarantine };
+    threshold.filter(|_| orphan.kept_at.is_none()).map(|threshold| orphan.since.plus(threshold.max(rules.grace)))
+}
+
+/// What maintenance will do with it.
+fn next(orphan: &OrphanView, rules: Rules, now: Timestamp) -> String {
+    let what = if orphan.why == Why::Missing { "its record is deleted" } else { "is deleted for good" };
+    match due(orphan, rules) {
+        None if orphan.kept_at.is_some() => "kept".into(),
+        None => "nothing, as the settings are".into(),
+        Some(at) if at <= now => format!("{what} by the next maintenance"),
+        Some(at) => format!("{what} by maintenance after {at}"),
+    }
+}
+
+fn as_json(orphan: &OrphanView, rules: Rules) -> serde_json::Value {
+    json!({
+        "object": orphan.object,
+        "why": word(orphan.why),
+        "since": orphan.since.rfc3339(),
+        "keptAt": orphan.kept_at.map(Timestamp::rfc3339),
+        "dueAt": due(orphan, rules).map(Timestamp::rfc3339),
+    })
+}
+
+async fn care(context: &Context, objects: &[String], care: Care) -> anyhow::Result<Exit> {
+    let mut out = Out::new(context.colour);
+    match perform(context, Request::Care { objects: objects.to_vec(), care }).await? {
+        (Response::Cared { objects }, _) => {
+            for answer in &objects {
+                writeln!(out, "{} {}", clean(&answer.object), clean(&answer.message))?;
+            }
+            Ok(if objects.iter().all(|answer| answer.effective) { Exit::Ok } else { Exit::No })
+        }
+        (Response::Failed { message }, _) => bail!("{message}"),
+        (other, _) => bail!("the controller answered something else: {other:?}"),
+    }
+}
+
+async fn purge(context: &Context, objects: Option<Vec<String>>, yes: bool) -> anyhow::Result<Exit> {
+    let mut out = Out::new(context.colour);
+    if !yes {
+        if !std::io::stdin().is_terminal() {
+            return Err(refused("what is purged cannot be brought back; say --yes where nobody can be asked"));
+        }
+        write!(out, "Delete this for good? It cannot be brought back. [y/N] ")?;
+        out.flush()?;
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer)?;
+        if !matches!(answer.trim(), "y" | "Y" | "yes") {
+            writeln!(out, "nothing was deleted")?;
+            return Ok(Exit::No);
+        }
+    }
+    let asked = objects.as_ref().map(Vec::len);
+    match perform(context, Request::Purge { objects }).await? {
+        (Response::Purged { actions }, _) => {
+            for action in &actions {
+                writeln!(out, "{}", clean(&action.to_string()))?;
+            }
+            if actions.is_empty() {
+                writeln!(
+                    out,
+                    "nothing was deleted: only what orphans list shows as SetAside, Deleted or Stray can be"
+                )?;
+            }
+            Ok(if asked.is_none_or(|asked| asked == actions.len()) { Exit::Ok } else { Exit::No })
+        }
+        (Response::Failed { message }, _) => bail!("{message}"),
+        (other, _) => bail!("the controller answered something else: {other:?}"),
+    }
+}
+
+async fn accept(context: &Context) -> anyhow::Result<Exit> {
     let mut out = Out::new(context.colour);
     match perform(context, Request::AcceptOrphans).await? {
         (Response::Accepted { sources: 0 }, _) => {

@@ -1,20 +1,38 @@
 //! `reconcile --once`: every loop until nothing more can be done now, and a report. For cron, for CI, and for a person who wants to know.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
 
 use super::context::Context;
-use super::exit::Exit;
-use super::out::Out;
+use super::exit::{Exit, refused};
+use super::out::{Out, clean};
 use super::progress::Progress;
 use super::request::perform;
 use super::table::Columns;
-use crate::resource::event::Event;
+use crate::plan::action::{Action, Rule};
 use crate::resource::phase::Phase;
 use crate::runtime::answer::LOOPS;
 use crate::runtime::control::{ReconcileReport, Request, Response, SyncReport};
-use crate::runtime::dry_run::dry_run;
+use crate::runtime::dry_run::{Rehearsal, dry_run};
+
+/// The loops that a saved plan is about.
+const PLANNED: [&str; 2] = ["filesystem", "maintenance"];
+
+/// Actions that a person is shown; all of them are in the JSON.
+const ACTIONS_SHOWN: usize = 50;
+
+/// What is deleted for good.
+const PURGES: [Rule; 4] = [Rule::AppPurged, Rule::TaskPurged, Rule::RunPurged, Rule::StrayPurged];
+
+/// A plan in a file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlanFile {
+    actions: Vec<Action>,
+}
 
 /// Arguments of `reconcile`.
 #[derive(Debug, clap::Args)]
@@ -28,6 +46,15 @@ pub(super) struct Args {
     /// Print what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
+    /// Write what filesystem and maintenance would do into this file, and do nothing
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from_plan", "verify"])]
+    plan: Option<PathBuf>,
+    /// Do exactly what this file says, of filesystem and maintenance; refuse if any of it would not be done any more
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dry_run", "only"])]
+    from_plan: Option<PathBuf>,
+    /// Plan once more afterwards, and fail unless nothing is left to do
+    #[arg(long, conflicts_with = "dry_run")]
+    verify: bool,
     /// Run the embedded analyzer meanwhile, for Analyzers with the address embedded:
     #[arg(long)]
     embedded_analyzer: bool,
@@ -45,17 +72,24 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
     context.settings.embedded_analyzer |= args.embedded_analyzer;
     let mut out = Out::new(context.colour);
     let json = args.output == "json";
-    if args.dry_run {
-        let events = dry_run(context.settings.clone(), context.workspace.clone(), &args.only).await?;
-        if json {
-            out.json(&events)?;
-        } else {
-            print_plan(&mut out, &events)?;
+    let only = loops(args)?;
+    let planned = args.from_plan.as_deref().map(read_plan).transpose()?;
+    if let Some(planned) = &planned {
+        check_planned(&rehearse(&context, &only).await?, planned)?;
+    }
+    if args.dry_run || args.plan.is_some() {
+        let rehearsal = rehearse(&context, &only).await?;
+        if let Some(path) = &args.plan {
+            write_plan(path, &rehearsal.actions)?;
+        }
+        match json {
+            true => out.json(&rehearsal)?,
+            false => print_plan(&mut out, &rehearsal)?,
         }
         return Ok(Exit::Ok);
     }
     let progress = Progress::start(&context, !json);
-    let answered = perform(&context, Request::Reconcile { only: args.only.clone() }).await;
+    let answered = perform(&context, Request::Reconcile { only: only.clone(), planned }).await;
     progress.stop().await;
     let report = match answered? {
         (Response::Reconciled(report), _) => report,
@@ -67,16 +101,114 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
     } else {
         print(&mut out, &context, &report)?;
     }
-    Ok(if needs_attention(&report) { Exit::No } else { Exit::Ok })
+    let left = if args.verify { rehearse(&context, &only).await? } else { Rehearsal::default() };
+    if args.verify && !json {
+        match left.is_empty() {
+            true => writeln!(out, "verified: a second run would do nothing")?,
+            false => {
+                writeln!(out, "\nnot settled: a second run would do this")?;
+                print_plan(&mut out, &left)?;
+            }
+        }
+    }
+    Ok(if needs_attention(&report) || !left.is_empty() { Exit::No } else { Exit::Ok })
 }
 
-fn print_plan(out: &mut Out, events: &[Event]) -> anyhow::Result<()> {
-    for event in events {
+async fn rehearse(context: &Context, only: &[String]) -> anyhow::Result<Rehearsal> {
+    Ok(dry_run(context.settings.clone(), context.workspace.clone(), only).await?)
+}
+
+/// The loops that are asked for. What tasks come to nobody can promise, so a plan is about the other two.
+fn loops(args: &Args) -> anyhow::Result<Vec<String>> {
+    if args.plan.is_none() && args.from_plan.is_none() {
+        return Ok(args.only.clone());
+    }
+    if let Some(other) = args.only.iter().find(|word| !PLANNED.contains(&word.as_str())) {
+        return Err(refused(format!("a plan is about {} only, not about {other}", PLANNED.join(" and "))));
+    }
+    let all = PLANNED.map(str::to_owned).to_vec();
+    Ok(if args.only.is_empty() { all } else { args.only.clone() })
+}
+
+fn write_plan(path: &Path, actions: &[Action]) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(&PlanFile { actions: actions.to_vec() })?;
+    std::fs::write(path, text + "\n").with_context(|| format!("the plan could not be written to {}", path.display()))
+}
+
+fn read_plan(path: &Path) -> anyhow::Result<Vec<Action>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{} could not be read", path.display()))?;
+    let plan: PlanFile = serde_json::from_str(&text)
+        .with_context(|| format!("{} is not a plan that `manifestd reconcile --once --plan` wrote", path.display()))?;
+    Ok(plan.actions)
+}
+
+/// Refuses a plan of which something would not be done any more.
+fn check_planned(now: &Rehearsal, planned: &[Action]) -> anyhow::Result<()> {
+    let lost: Vec<&Action> = planned.iter().filter(|action| !now.actions.contains(action)).collect();
+    let Some(first) = lost.first() else { return Ok(()) };
+    Err(refused(format!(
+        "the state has moved since the plan was made: {} of {} actions would not be done any more, such as\n  {}\n\
+         Nothing was done. Make a new plan",
+        lost.len(),
+        planned.len(),
+        clean(&first.to_string())
+    )))
+}
+
+fn print_plan(out: &mut Out, rehearsal: &Rehearsal) -> anyhow::Result<()> {
+    for action in &rehearsal.actions {
+        writeln!(out, "{}", clean(&action.to_string()))?;
+    }
+    for event in &rehearsal.events {
         writeln!(out, "{}/{}: {}: {}", event.kind.singular(), event.name, event.reason, event.message)?;
     }
-    match events.len() {
+    match rehearsal.actions.len() + rehearsal.events.len() {
         0 => writeln!(out, "Nothing would be done.")?,
         count => writeln!(out, "{count} things would be done. Nothing was done.")?,
+    }
+    Ok(())
+}
+
+/// What maintenance did, as an operator of the old system knows it.
+fn print_maintenance(out: &mut Out, context: &Context, report: &ReconcileReport) -> anyhow::Result<()> {
+    let Some(done) = &report.maintenance else { return Ok(()) };
+    let settings = &context.settings;
+    writeln!(out, "maintenance: starting")?;
+    let apps = report.apps.unwrap_or_default();
+    let lines = [
+        (apps.missing, format!("apps marked as missing (grace period: {} days)", settings.orphan_app_retention_days)),
+        (apps.restored, "apps restored (their directories reappeared)".to_owned()),
+        (
+            done.count(Rule::AppDeleted),
+            format!("orphan apps ready for deletion (missing for > {} days)", settings.orphan_app_retention_days),
+        ),
+        (done.count(Rule::AppDeleted), "orphan app records cleaned up".to_owned()),
+        (
+            done.count(Rule::TaskStuck),
+            format!("stuck tasks marked as Failed (> {} minutes)", settings.stuck_task_timeout_minutes),
+        ),
+        (
+            done.count(Rule::TaskPendingTooLong),
+            format!("old pending tasks cancelled (> {} minutes)", settings.pending_task_timeout_minutes),
+        ),
+        (done.count(Rule::TaskSetAside), format!("old tasks set aside (> {} days)", settings.task_retention_days)),
+        (done.count(Rule::RunSetAside), format!("old runs set aside (> {} days)", settings.task_retention_days)),
+        (done.count(Rule::StrayFound), "result directories found that belong to no attempt".to_owned()),
+        (
+            PURGES.iter().map(|rule| done.count(*rule)).sum(),
+            format!("records deleted for good (> {} days in quarantine)", settings.quarantine_days),
+        ),
+    ];
+    for (count, text) in lines.iter().filter(|(count, _)| *count > 0) {
+        writeln!(out, "maintenance: {count} {text}")?;
+    }
+    writeln!(out, "maintenance: complete; manifestd orphans list shows what can be brought back")?;
+    for action in report.actions.iter().take(ACTIONS_SHOWN) {
+        writeln!(out, "  {}", clean(&action.to_string()))?;
+    }
+    let hidden = report.actions.len().saturating_sub(ACTIONS_SHOWN) as u64 + report.actions_left_out;
+    if hidden > 0 {
+        writeln!(out, "  and {hidden} more (-o json lists them)")?;
     }
     Ok(())
 }
@@ -88,6 +220,7 @@ fn print(out: &mut Out, context: &Context, report: &ReconcileReport) -> anyhow::
     if let Some(apps) = &report.apps {
         writeln!(out, "apps: {} found, {} missing, {} restored", apps.found, apps.missing, apps.restored)?;
     }
+    print_maintenance(out, context, report)?;
     match report.attempts {
         0 => writeln!(out, "tasks: nothing to start; everything that can be done now is done")?,
         1 => writeln!(out, "tasks: 1 attempt was run")?,

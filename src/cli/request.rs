@@ -41,6 +41,8 @@ pub async fn perform(context: &Context, request: Request) -> anyhow::Result<(Res
         | Request::Resume { .. }
         | Request::Decide { .. }
         | Request::Backfill { .. }
+        | Request::Care { .. }
+        | Request::Purge { .. }
         | Request::Status
         | Request::Held => false,
     };

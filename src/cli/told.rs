@@ -59,6 +59,8 @@ const fn is_dry(request: &Request) -> bool {
         | Request::Sync
         | Request::AcceptOrphans
         | Request::Reconcile { .. }
+        | Request::Care { .. }
+        | Request::Purge { .. }
         | Request::Status
         | Request::Held => false,
     }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::control::{
-    AppsReport, CareAnswer, Due, HeldReport, MaintenanceReport, ReconcileReport, Request, Response, StatusReport, SyncReport, TaskAnswer,
+    AppsReport, CareAnswer, Due, HeldReport, MaintenanceReport, ReconcileReport, Request, Response, StatusReport,
+    SyncReport, TaskAnswer,
 };
 use super::controller::{Controller, wake_trees, wake_unsettled};
 use super::core::Core;
 use super::git_source::GitSource;
+use super::maintenance::{maintain_once, purge_now, scan_apps};
 use super::mirror::Mirror;
 use super::mirror_loop::MirrorHandle;
-use super::maintenance::{maintain_once, purge_now, scan_apps};
 use super::reconcile::run_loop;
 use super::wakes::Loop;
 use crate::plan::action::Permit;
@@ -27,9 +28,6 @@ const DUE_MAX: usize = 20;
 
 /// The words that `reconcile --only` knows.
 pub const LOOPS: [&str; 5] = ["manifests", "filesystem", "pipelines", "tasks", "maintenance"];
-
-/// Actions that a report lists; the rest is counted.
-const ACTIONS_MAX: usize = 20_000;
 
 /// Whether a loop is asked for.
 pub(super) fn is_wanted(only: &[String], word: &str) -> bool {
@@ -104,19 +102,7 @@ impl Answerer {
                 let permit = planned.map_or(Permit::All, |planned| Permit::only(&planned));
                 Response::Reconciled(Box::new(self.reconcile(&only, permit).await?))
             }
-            Request::Care { objects, care } => {
-                let mut answers = Vec::new();
-                for object in objects {
-                    let cared = store.care(object, care, self.core.now()).await.map_err(text)?;
-                    cared.woken.into_iter().for_each(|key| self.core.wakes.add(key));
-                    answers.push(CareAnswer { object: cared.object, message: cared.message, effective: cared.effective });
-                }
-                Response::Cared { objects: answers }
-            }
-            Request::Purge { objects } => {
-                let purged = purge_now(&self.core, objects).await.map_err(text)?;
-                Response::Purged { actions: purged }
-            }
+            request @ (Request::Care { .. } | Request::Purge { .. }) => self.answer_orphans(request).await?,
             Request::Status => Response::Status(StatusReport {
                 pid: std::process::id(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -152,7 +138,7 @@ impl Answerer {
     }
 
     /// Follows the git repository, if there is one, then scans.
-    async fn refresh(&self) -> Result<SyncReport, String> {
+    pub(super) async fn refresh(&self) -> Result<SyncReport, String> {
         let followed = match &self.git {
             Some(git) => git.pass(self.mirror.as_ref()).await,
             None => None,
@@ -171,70 +157,13 @@ impl Answerer {
         TaskAnswer { name, phase, effective }
     }
 
-    /// Runs every asked loop until nothing more can be done now; with `permit`, only what it allows.
-    async fn reconcile(&self, only: &[String], permit: Permit) -> Result<ReconcileReport, String> {
-        let text = |error: StoreError| error.to_string();
-        if let Some(unknown) = only.iter().find(|word| !LOOPS.contains(&word.as_str())) {
-            return Err(format!("there is no loop {unknown:?}; one of: {}", LOOPS.join(", ")));
-        }
-        let wanted = |word: &str| is_wanted(only, word);
-        let (began, opened) = (self.core.now(), self.core.attempts.opened());
-        let mut report = ReconcileReport::default();
-        if wanted("manifests") {
-            report.manifests = Some(self.refresh().await?);
-        }
-        let mut actions = Vec::new();
-        if wanted("filesystem") {
-            let done = scan_apps(&self.core, permit.clone()).await.map_err(text)?;
-            report.apps = Some(AppsReport::of(&done));
-            actions.extend(done);
-        }
-        self.run_loops(only).await?;
-        if wanted("maintenance") {
-            // After the tasks: what can go on now has gone on, so only what hangs is left to be found.
-            let done = maintain_once(&self.core, self.core.settings.rules(), permit).await.map_err(text)?;
-            report.maintenance = Some(MaintenanceReport::of(&done));
-            if !done.is_empty() {
-                self.run_loops(only).await?;
-            }
-            actions.extend(done);
-        }
-        report.actions_left_out = actions.len().saturating_sub(ACTIONS_MAX) as u64;
-        actions.truncate(ACTIONS_MAX);
-        report.actions = actions;
-        report.attempts = self.core.attempts.opened() - opened;
-        report.phases = self.core.store.phase_counts().await.map_err(text)?;
-        report.due = self.due().await?;
-        report.took_ms = self.core.now().since(began).0;
-        Ok(report)
-    }
-
-    /// Runs the loops of pipelines and tasks, as far as they are asked for, until nothing more can be done now.
-    async fn run_loops(&self, only: &[String]) -> Result<(), String> {
-        let mut asked = Vec::new();
-        if is_wanted(only, "pipelines") {
-            wake_unsettled(&self.core).await;
-            asked.push(Loop::Pipelines);
-        }
-        if is_wanted(only, "tasks") {
-            wake_trees(&self.core, Span(0)).await;
-            wake_unsettled(&self.core).await;
-            asked.extend([Loop::Tasks, Loop::Apps, Loop::Trees]);
-        }
-        let mut loops = JoinSet::new();
-        if self.mirror.is_none() {
-            asked.iter().for_each(|of| _ = loops.spawn(run_loop(self.core.clone(), *of)));
-        }
-        if asked.is_empty() { Ok(()) } else { self.quiet(&asked).await }
-    }
-
-    async fn due(&self) -> Result<Vec<Due>, String> {
+    pub(super) async fn due(&self) -> Result<Vec<Due>, String> {
         let due = self.core.store.due(DUE_MAX, self.core.now()).await.map_err(|error| error.to_string())?;
         Ok(due.into_iter().map(|(name, reason, at)| Due { name, reason, at }).collect())
     }
 
     /// Waits until none of these loops has anything to do now, no attempt is carried, and no answer is awaited on which something depends.
-    async fn quiet(&self, loops: &[Loop]) -> Result<(), String> {
+    pub(super) async fn quiet(&self, loops: &[Loop]) -> Result<(), String> {
         loop {
             // Registered before the look, so that whatever ends in between is heard.
             let progress = self.core.progress.notified();

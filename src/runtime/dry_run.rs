@@ -4,15 +4,18 @@
 
 use std::path::{Path, PathBuf};
 
+use super::answer::is_wanted;
 use super::clock::Clock;
 use super::controller::{ControllerError, wake_trees, wake_unsettled};
 use super::core::Core;
+use super::maintenance::{maintain_once, scan_apps};
 use super::mirror::Mirror;
 use super::reconcile::plan;
 use super::wakes::Loop;
 use crate::config::Settings;
 use crate::executor::{Executors, Limits, Surroundings};
-use crate::plan::{Effect, Key, Probe};
+use crate::plan::action::{Action, Permit};
+use crate::plan::{Effect, Probe};
 use crate::resource::event::{Event, EventType};
 use crate::resource::kind::Kind;
 use crate::resource::time::{Span, Timestamp};
@@ -22,11 +25,28 @@ use crate::store::{Committed, StateLock, Store, StoreError, database_path, event
 /// Steps at most: each pass either changes something or ends, so this only guards against a planner that never comes to rest.
 const STEPS_MAX: usize = 1_000_000;
 
-/// Plans every asked loop on a copy of the state and returns the events that would be recorded, oldest first.
+/// What would be done.
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize)]
+pub struct Rehearsal {
+    /// What the file system and maintenance would lead to, as a real run reports it.
+    pub actions: Vec<Action>,
+    /// The events that the other loops would record, oldest first.
+    pub events: Vec<Event>,
+}
+
+impl Rehearsal {
+    /// Whether nothing would be done.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.actions.is_empty() && self.events.is_empty()
+    }
+}
+
+/// Plans every asked loop on a copy of the state.
 ///
 /// # Errors
 /// What the store says, or that the plans do not come to rest.
-pub async fn dry_run(settings: Settings, workspace: PathBuf, only: &[String]) -> Result<Vec<Event>, ControllerError> {
+pub async fn dry_run(settings: Settings, workspace: PathBuf, only: &[String]) -> Result<Rehearsal, ControllerError> {
     let scratch = tempfile::tempdir().map_err(|source| StoreError::Io { path: std::env::temp_dir(), source })?;
     let known = copy(&database_path(&workspace.join(&settings.state)), scratch.path())?;
     let store = Store::open(StateLock::acquire(scratch.path())?)?;
@@ -38,40 +58,69 @@ pub async fn dry_run(settings: Settings, workspace: PathBuf, only: &[String]) ->
         environment: std::collections::BTreeMap::new(),
         limits: Limits::default(),
     };
-    let core = Core::new(store, Clock::System, settings, workspace, Executors::new(surroundings));
-    let wanted = |word: &str| only.is_empty() || only.iter().any(|only| only == word);
+    let mut core = Core::new(store, Clock::System, settings, workspace, Executors::new(surroundings));
+    core.rehearses = true;
+    let wanted = |word: &str| is_wanted(only, word);
+    let (mut actions, mut events, mut known) = (Vec::new(), Vec::new(), known);
     if wanted("manifests") {
         Mirror::new(&core).scan().await?;
+        events.extend(events_after(&core, &mut known)?);
     }
-    if wanted("apps") {
-        core.wakes.add(Key::Apps);
-        settle(&core, Loop::Apps).await?;
+    if wanted("filesystem") {
+        actions.extend(scan_apps(&core, Permit::All).await?);
+        // What it records is told by its actions.
+        events_after(&core, &mut known)?;
     }
+    events.extend(run_loops(&core, only).await?);
+    events.extend(events_after(&core, &mut known)?);
+    if wanted("maintenance") {
+        let done = maintain_once(&core, core.settings.rules(), Permit::All).await?;
+        events_after(&core, &mut known)?;
+        if !done.is_empty() {
+            events.extend(run_loops(&core, only).await?);
+            events.extend(events_after(&core, &mut known)?);
+        }
+        actions.extend(done);
+    }
+    Ok(Rehearsal { actions, events })
+}
+
+/// Plans the loops of pipelines and tasks, as far as they are asked for; gives the questions that would be asked.
+async fn run_loops(core: &Core, only: &[String]) -> Result<Vec<Event>, ControllerError> {
     let mut questions = Vec::new();
     let mut loops = Vec::new();
-    if wanted("pipelines") {
-        wake_unsettled(&core).await;
+    if is_wanted(only, "pipelines") {
+        wake_unsettled(core).await;
         loops.push(Loop::Pipelines);
     }
-    if wanted("tasks") {
+    if is_wanted(only, "tasks") {
         // Nothing is asked here, so what is stored of a replica is taken for what it would say. One of which nothing is stored would be
         // asked; what follows from its answer nobody can know.
         for (analyzer, url) in core.store.known_replicas().await? {
             core.probes.assume(&analyzer, &url);
         }
-        wake_trees(&core, Span(0)).await;
-        wake_unsettled(&core).await;
+        wake_trees(core, Span(0)).await;
+        wake_unsettled(core).await;
         loops.extend([Loop::Trees, Loop::Tasks]);
     }
     // What waits for a reading goes on after it, what changed files lead to is seen after they were read, and runs ask for tasks.
     while !loops.iter().all(|of| core.wakes.is_idle(*of, core.now())) {
         for of in &loops {
-            questions.extend(settle(&core, *of).await?);
+            questions.extend(settle(core, *of).await?);
         }
     }
+    Ok(questions)
+}
+
+/// The events that were recorded since the last look.
+fn events_after(core: &Core, known: &mut i64) -> Result<Vec<Event>, StoreError> {
     let connection = open_read_only(core.store.path())?;
-    let changes = events::after(&connection, known)?.into_iter().map(|(_, event)| event);
-    Ok(changes.chain(questions).collect())
+    let mut found = Vec::new();
+    for (number, event) in events::after(&connection, *known)? {
+        *known = number;
+        found.push(event);
+    }
+    Ok(found)
 }
 
 /// A probe that would be sent, as the line that tells of it.

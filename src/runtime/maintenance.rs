@@ -8,10 +8,10 @@ use super::core::Core;
 use super::mirror::run_blocking;
 use super::reconcile::{Verdict, carry_out};
 use super::stray_scan::{find_results, look_at, remove, task_uid};
+use crate::plan::Reconciler;
 use crate::plan::action::{Action, Permit, Rule};
 use crate::plan::apps::AppsReconciler;
 use crate::plan::maintenance::{MaintenanceReconciler, ObservedMaintenance, Rules, Stray};
-use crate::plan::Reconciler;
 use crate::resource::time::Span;
 use crate::store::StoreError;
 use crate::store::aside::Care;
@@ -85,7 +85,8 @@ pub(super) async fn observe_maintenance(
             Search::All => strays(core, None, usize::MAX).await?.0,
             Search::Only(paths) => {
                 let (results, paths) = (results(core), paths.clone());
-                let found = run_blocking(move || paths.iter().filter_map(|path| look_at(&results, path)).collect()).await?;
+                let found =
+                    run_blocking(move || paths.iter().filter_map(|path| look_at(&results, path)).collect()).await?;
                 core.store.strays(found).await?
             }
         };

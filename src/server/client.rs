@@ -57,9 +57,9 @@ const fn patience(request: &Request) -> Duration {
         | Request::Resume { .. }
         | Request::Decide { .. }
         | Request::Backfill { .. } => Duration::from_secs(30),
-        Request::Sync => Duration::from_secs(300),
+        Request::Sync | Request::Care { .. } => Duration::from_secs(300),
         // It waits for attempts, each of which has a deadline of its own.
-        Request::Reconcile { .. } => Duration::from_secs(24 * 3600),
+        Request::Reconcile { .. } | Request::Purge { .. } => Duration::from_secs(24 * 3600),
     }
 }
 

@@ -185,7 +185,9 @@ fn care_for_app(
 ) -> Result<(String, bool), StoreError> {
     type Row = (String, Option<i64>, Option<i64>);
     let found: Option<Row> = connection
-        .prepare_cached("SELECT uid, deleted_at, kept_at FROM app JOIN object USING (uid) WHERE kind = 'App' AND name = ?1")?
+        .prepare_cached(
+            "SELECT uid, deleted_at, kept_at FROM app JOIN object USING (uid) WHERE kind = 'App' AND name = ?1",
+        )?
         .query_row([name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     let Some((uid, deleted, kept)) = found else {

@@ -86,7 +86,8 @@ impl Store {
             for (phase, threshold) in [("Running", rules.stuck), ("Pending", rules.pending)] {
                 if let Some(before) = rules.before(threshold, now) {
                     let mut statement = connection.prepare_cached(AGED)?;
-                    more |= read_tasks(&mut statement.query(params![phase, before.0, BATCH, only])?, &held, &mut tasks)?;
+                    more |=
+                        read_tasks(&mut statement.query(params![phase, before.0, BATCH, only])?, &held, &mut tasks)?;
                 }
             }
             let mut runs = Vec::new();
@@ -108,17 +109,25 @@ impl Store {
             let removals = stray::has_removals(connection)?;
             let permit = Permit::All;
             let (strays, strays_gone) = (Vec::new(), Vec::new());
-            Ok(ObservedMaintenance { rules, permit, apps, tasks, runs, aside, strays, strays_gone, events, removals, more })
+            Ok(ObservedMaintenance {
+                rules,
+                permit,
+                apps,
+                tasks,
+                runs,
+                aside,
+                strays,
+                strays_gone,
+                events,
+                removals,
+                more,
+            })
         })
         .await
     }
 }
 
-fn missing(
-    connection: &Connection,
-    before: Timestamp,
-    only: Option<&str>,
-) -> Result<Vec<MissingApp>, StoreError> {
+fn missing(connection: &Connection, before: Timestamp, only: Option<&str>) -> Result<Vec<MissingApp>, StoreError> {
     let mut statement = connection.prepare_cached(MISSING)?;
     let mut rows = statement.query(params![before.0, BATCH, SOURCE_SUSPECT, only])?;
     let mut apps = Vec::new();
@@ -136,11 +145,7 @@ fn missing(
     Ok(apps)
 }
 
-fn finished_runs(
-    connection: &Connection,
-    before: Timestamp,
-    only: Option<&str>,
-) -> Result<Vec<AgedRun>, StoreError> {
+fn finished_runs(connection: &Connection, before: Timestamp, only: Option<&str>) -> Result<Vec<AgedRun>, StoreError> {
     let mut statement = connection.prepare_cached(FINISHED_RUNS)?;
     let mut rows = statement.query(params![before.0, BATCH, only])?;
     let mut runs = Vec::new();

@@ -105,7 +105,8 @@ fn purge_task(connection: &Connection, uid: &str, now: Timestamp) -> Result<(), 
         stray::ask_removal(connection, &directory, now)?;
     }
     // A task that a manifest still declares would be made again, and run again.
-    let declared = "SELECT 1 FROM object o JOIN task t USING (uid) WHERE o.uid = ?1 AND o.removed_at IS NULL AND t.run IS NULL";
+    let declared =
+        "SELECT 1 FROM object o JOIN task t USING (uid) WHERE o.uid = ?1 AND o.removed_at IS NULL AND t.run IS NULL";
     if connection.prepare_cached(declared)?.exists([uid])? {
         connection.prepare_cached("UPDATE task SET purged_at = ?2 WHERE uid = ?1")?.execute(params![uid, now.0])?;
         return Ok(());
@@ -151,9 +152,8 @@ fn purge_run(connection: &Connection, uid: &Uid, aside_at: Timestamp, now: Times
 pub(super) fn old_events(connection: &Connection, before: Timestamp) -> Result<OldEvents, StoreError> {
     let newest = newest_before(connection, before)?;
     let mut statement = connection.prepare_cached(EVENTS)?;
-    let ids: Vec<i64> = statement
-        .query_map(params![newest, before.0, BATCH], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
+    let ids: Vec<i64> =
+        statement.query_map(params![newest, before.0, BATCH], |row| row.get(0))?.collect::<Result<_, _>>()?;
     Ok(OldEvents { count: ids.len() as u64, last: ids.last().copied().unwrap_or(0), before })
 }
 
@@ -177,8 +177,6 @@ fn newest_before(connection: &Connection, before: Timestamp) -> Result<i64, Stor
 
 /// Deletes old events up to a number.
 pub(super) fn prune_events(connection: &Connection, last: i64, before: Timestamp) -> Result<(), StoreError> {
-    connection
-        .prepare_cached("DELETE FROM event WHERE id <= ?1 AND last_at < ?2")?
-        .execute(params![last, before.0])?;
+    connection.prepare_cached("DELETE FROM event WHERE id <= ?1 AND last_at < ?2")?.execute(params![last, before.0])?;
     Ok(())
 }

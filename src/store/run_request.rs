@@ -39,13 +39,16 @@ struct Found {
     round: i64,
     params: String,
     pins: String,
+    /// Whether it was imported: its steps cannot be run.
+    imported: bool,
     aside: bool,
     purged: bool,
 }
 
 fn find(connection: &Connection, name: &str) -> Result<Option<Found>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT uid, phase, round, params, pins, aside_at IS NOT NULL AS aside, purged_at IS NOT NULL AS purged FROM run WHERE name = ?1",
+        "SELECT uid, phase, round, params, pins, reason = 'Imported' AS imported, aside_at IS NOT NULL AS aside,
+             purged_at IS NOT NULL AS purged FROM run WHERE name = ?1",
     )?;
     let mut rows = statement.query([name])?;
     let Some(row) = rows.next()? else { return Ok(None) };
@@ -55,9 +58,14 @@ fn find(connection: &Connection, name: &str) -> Result<Option<Found>, StoreError
         round: row.get("round")?,
         params: row.get("params")?,
         pins: row.get("pins")?,
+        imported: row.get("imported")?,
         aside: row.get("aside")?,
         purged: row.get("purged")?,
     }))
+}
+
+fn only_history<T>(name: &str) -> Result<T, String> {
+    Err(format!("run {name} was imported from another system and cannot run here; `manifestd retry` takes its tasks"))
 }
 
 fn no_run<T>(name: &str) -> Result<T, String> {
@@ -151,6 +159,9 @@ impl Store {
     ) -> Result<Verdict, StoreError> {
         self.write(move |connection| {
             let Some(older) = find(connection, &run)? else { return Ok(no_run(&run)) };
+            if older.imported {
+                return Ok(only_history(&run));
+            }
             let Some(found) = definition(connection, &run, latest)? else {
                 return Ok(Err(format!("the pipeline of run {run} is not declared any more")));
             };
@@ -208,6 +219,9 @@ impl Store {
     ) -> Result<Verdict, StoreError> {
         self.write(move |connection| {
             let Some(found) = find(connection, &run)? else { return Ok(no_run(&run)) };
+            if found.imported {
+                return Ok(only_history(&run));
+            }
             if found.purged {
                 return Ok(Err(format!("run {run} ended long ago and was purged; run its pipeline anew")));
             }

@@ -18,7 +18,8 @@ pub(super) const OWNER_BY_UID: &str =
     "SELECT 1 FROM attempt WHERE task_uid = ?1 AND number = ?2 AND (outcome IS NULL OR result_dir = ?3)";
 
 /// Whether an attempt has taken the result in this directory from another one.
-pub(super) const REUSED: &str = "SELECT 1 FROM attempt INDEXED BY attempt_reused WHERE reason = 'Reused' AND result_dir = ?1 LIMIT 1";
+pub(super) const REUSED: &str =
+    "SELECT 1 FROM attempt INDEXED BY attempt_reused WHERE reason = 'Reused' AND result_dir = ?1 LIMIT 1";
 
 /// A directory of results as it lies on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,12 +177,7 @@ pub(super) fn list(connection: &Connection, path: &str, now: Timestamp) -> Resul
 }
 
 /// Asks for the removal of a stray that is listed since a moment.
-pub(super) fn purge(
-    connection: &Connection,
-    path: &str,
-    seen_at: Timestamp,
-    now: Timestamp,
-) -> Result<(), StoreError> {
+pub(super) fn purge(connection: &Connection, path: &str, seen_at: Timestamp, now: Timestamp) -> Result<(), StoreError> {
     let changed = connection
         .prepare_cached("DELETE FROM stray WHERE path = ?1 AND seen_at = ?2 AND kept_at IS NULL")?
         .execute(params![path, seen_at.0])?;

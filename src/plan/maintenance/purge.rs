@@ -19,7 +19,8 @@ impl Pass<'_> {
         self.plan.writes.extend(gone.map(|path| Write::ForgetStray { path }));
         self.prune_events();
         // Results of what was purged: now that the rows are gone, and what an earlier pass could not do.
-        let purges = self.plan.writes.iter().any(|write| matches!(write, Write::Purge { .. } | Write::PurgeStray { .. }));
+        let purges =
+            self.plan.writes.iter().any(|write| matches!(write, Write::Purge { .. } | Write::PurgeStray { .. }));
         if purges || self.observed.removals {
             self.plan.effects.push(Effect::Sweep);
         }
