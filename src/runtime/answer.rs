@@ -2,24 +2,18 @@
 
 use std::sync::Arc;
 
-use tokio::task::JoinSet;
-
-use super::control::{
-    AppsReport, CareAnswer, Due, HeldReport, MaintenanceReport, ReconcileReport, Request, Response, StatusReport,
-    SyncReport, TaskAnswer,
-};
-use super::controller::{Controller, wake_trees, wake_unsettled};
+use super::control::{Due, HeldReport, Request, Response, StatusReport, SyncReport, TaskAnswer};
+use super::controller::Controller;
 use super::core::Core;
 use super::git_source::GitSource;
-use super::maintenance::{maintain_once, purge_now, scan_apps};
+use super::maintenance::scan_apps;
 use super::mirror::Mirror;
 use super::mirror_loop::MirrorHandle;
-use super::reconcile::run_loop;
 use super::wakes::Loop;
 use crate::plan::action::Permit;
 use crate::plan::pool::YIELD;
 use crate::plan::task::Carried;
-use crate::resource::time::{Span, Timestamp};
+use crate::resource::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::request::Requested;
 

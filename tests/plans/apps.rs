@@ -54,7 +54,7 @@ fn missing(app: KnownApp) -> KnownApp {
 }
 
 fn seen(sets: Vec<ObservedSet>, apps: Vec<KnownApp>) -> ObservedApps {
-    ObservedApps { sets, apps }
+    ObservedApps { sets, apps, ..ObservedApps::default() }
 }
 
 fn check(file: &str, cases: Vec<(&str, ObservedApps)>) {

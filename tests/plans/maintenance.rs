@@ -20,11 +20,12 @@ fn rules() -> Rules {
         pending: Some(Span::minutes(240)),
         finished: Some(DAY.times(30)),
         grace: Span::minutes(5),
+        ..Rules::default()
     }
 }
 
 fn plan(rules: Rules, apps: Vec<MissingApp>, tasks: Vec<AgedTask>, now: Timestamp) -> Plan {
-    MaintenanceReconciler::plan(&ObservedMaintenance { rules, apps, tasks, more: false }, now)
+    MaintenanceReconciler::plan(&ObservedMaintenance { rules, apps, tasks, ..ObservedMaintenance::default() }, now)
 }
 
 fn app() -> MissingApp {
@@ -146,7 +147,7 @@ fn every_terminal_phase_is_set_aside_after_thirty_days() {
 
 #[test]
 fn a_rule_that_is_off_does_nothing_and_the_grace_stands_above_every_threshold() {
-    let off = Rules { missing_app: None, stuck: None, pending: None, finished: None, grace: Span(0) };
+    let off = Rules::default();
     let all = || {
         vec![
             task(Phase::Running, Reason::AttemptStarted),
@@ -156,7 +157,8 @@ fn a_rule_that_is_off_does_nothing_and_the_grace_stands_above_every_threshold() 
     };
     assert!(plan(off, vec![app()], all(), NOW.plus(DAY.times(400))).is_empty());
     let none = Some(Span(0));
-    let eager = Rules { missing_app: none, stuck: none, pending: none, finished: none, grace: Span::minutes(5) };
+    let eager =
+        Rules { missing_app: none, stuck: none, pending: none, finished: none, grace: Span::minutes(5), ..rules() };
     assert!(plan(eager, vec![app()], all(), NOW.plus(Span::minutes(5))).is_empty());
     assert!(!plan(eager, vec![app()], all(), NOW.plus(just_over(Span::minutes(5)))).is_empty());
 }

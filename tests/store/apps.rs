@@ -100,7 +100,7 @@ async fn names_that_collide_are_told_once_and_the_telling_ends() {
             set.scan = Ok(models.iter().map(|model| directory(model)).collect());
             set
         });
-        let mut observed = ObservedApps { sets: scanned.collect(), apps };
+        let mut observed = ObservedApps { sets: scanned.collect(), apps, ..ObservedApps::default() };
         observed.apps.iter_mut().filter(|app| app.set.is_none()).for_each(|app| app.present = Some(true));
         let plan = AppsReconciler::plan(&observed, NOW);
         fixture.commit(&plan).await;

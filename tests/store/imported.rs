@@ -68,8 +68,8 @@ async fn maintenance_sets_old_tasks_aside_and_deletes_records_of_apps_that_were_
     let records = apps.into_iter().map(|app| Record::App(Box::new(app))).chain([record(old_task("a", "failed"))]);
     fixture.store.write_imported(records.collect(), NOW).await.unwrap();
     let days = |days: u64| Some(Span::minutes(days * 24 * 60));
-    let rules = Rules { missing_app: days(7), stuck: None, pending: None, finished: days(30), grace: Span::minutes(5) };
-    let mut observed = fixture.store.observe_maintenance(rules, Held::new(), NOW).await.unwrap();
+    let rules = Rules { missing_app: days(7), finished: days(30), grace: Span::minutes(5), ..Rules::default() };
+    let mut observed = fixture.store.observe_maintenance(rules, None, Held::new(), NOW).await.unwrap();
     observed.apps.iter_mut().for_each(|app| app.present = Some(false));
     let plan = MaintenanceReconciler::plan(&observed, NOW);
     fixture.store.commit(plan.writes, NOW).await.unwrap();

@@ -67,7 +67,7 @@ impl Fixture {
 pub(crate) fn started(plan: &Plan) -> Vec<String> {
     let names = plan.effects.iter().filter_map(|effect| match effect {
         Effect::Start(assignment) => Some(assignment.task.clone()),
-        Effect::Resume { .. } | Effect::Stop { .. } | Effect::Reap { .. } | Effect::Probe(_) => None,
+        Effect::Resume { .. } | Effect::Stop { .. } | Effect::Reap { .. } | Effect::Probe(_) | Effect::Sweep => None,
     });
     names.collect()
 }

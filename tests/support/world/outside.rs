@@ -179,6 +179,8 @@ impl World {
             }
             Effect::Stop { id, reason } => self.tell_to_stop(&id, reason),
             Effect::Probe(probe) => self.ask(*probe),
+            // Nothing here writes results, so there is nothing to sweep.
+            Effect::Sweep => {}
             Effect::Reap { id, .. } => {
                 let now = self.now;
                 let Some(running) = &mut self.running else { return };

@@ -72,7 +72,7 @@ impl World {
 
     /// One pass: `None` when somebody else moved the state, else when to look again.
     pub(super) fn pass(&mut self, key: &Key) -> Option<Option<Timestamp>> {
-        let Plan { writes, effects, wakes, next } = self.plan(key);
+        let Plan { writes, effects, wakes, next, actions: _ } = self.plan(key);
         self.reserve(&effects);
         let store = self.running().store.clone();
         match self.wait_for(store.commit(writes.clone(), self.now)).expect("the store") {
@@ -125,7 +125,7 @@ impl World {
             Key::Tree(_) => panic!("no task in here looks at the files of its app"),
             Key::Apps => AppsReconciler::plan(&self.observe_apps(), now),
             Key::Maintenance => {
-                let look = store.observe_maintenance(self.settings.rules(), self.held(), now);
+                let look = store.observe_maintenance(self.settings.rules(), None, self.held(), now);
                 let mut observed = self.wait_for(look).expect("the store");
                 for app in &mut observed.apps {
                     app.present = Some(self.path(&app.path).is_dir());
@@ -150,7 +150,7 @@ impl World {
         for app in apps.iter_mut().filter(|app| app.set.is_none()) {
             app.present = Some(self.path(&app.path).is_dir());
         }
-        ObservedApps { sets, apps }
+        ObservedApps { sets, apps, ..ObservedApps::default() }
     }
 
     fn remember(&mut self, writes: &[Write]) {
