@@ -32,7 +32,9 @@ pub(crate) fn on_task(task: &mut ObservedTask, plan: &Plan, now: Timestamp) {
         let (id, stopping) = match effect {
             Effect::Stop { id, .. } | Effect::Reap { id, .. } => (id, true),
             Effect::Resume { assignment, stop } => (&assignment.id, stop.is_some()),
-            Effect::Start(_) | Effect::Probe(_) => panic!("a task's plan starts nothing and asks nobody"),
+            Effect::Start(_) | Effect::Probe(_) | Effect::Sweep => {
+                panic!("a task's plan starts, asks and sweeps nothing")
+            }
         };
         let attempt = task.attempts.iter_mut().find(|attempt| attempt.id == *id).expect("an effect on a seen attempt");
         let stops = matches!(effect, Effect::Stop { .. });
