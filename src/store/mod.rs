@@ -3,6 +3,7 @@
 //! One thread owns the one write connection and commits groups; reads use their own read-only connections. A [`Store`] is a cheap handle.
 
 pub mod aside;
+mod backfill;
 pub mod check;
 mod checkout;
 mod child;

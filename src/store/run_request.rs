@@ -72,7 +72,7 @@ fn no_run<T>(name: &str) -> Result<T, String> {
     Err(format!("there is no run {name:?}; `manifestd get runs` lists them"))
 }
 
-fn told(name: &str, message: impl Into<String>, effective: bool, key: Option<Key>) -> Told {
+pub(super) fn told(name: &str, message: impl Into<String>, effective: bool, key: Option<Key>) -> Told {
     Told { name: name.to_owned(), message: message.into(), effective, key }
 }
 
@@ -326,46 +326,6 @@ impl Store {
             }
             let message = if approved { "is approved" } else { "is rejected" };
             Ok(Ok(vec![told(&step, message, true, Some(Key::Run(found.uid)))]))
-        })
-        .await
-    }
-
-    /// Makes the runs of these slots, each with its name, as far as there are none.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn backfill(
-        &self,
-        pipeline: String,
-        slots: Vec<(String, Timestamp)>,
-        dry_run: bool,
-        now: Timestamp,
-    ) -> Result<Verdict, StoreError> {
-        self.write(move |connection| {
-            let Some(found) = declared(connection, &pipeline)? else {
-                return Ok(Err(format!("there is no pipeline {pipeline:?}")));
-            };
-            let mut lines = Vec::new();
-            for (name, slot) in &slots {
-                if connection.prepare_cached("SELECT 1 FROM run WHERE name = ?1")?.exists([name])? {
-                    lines.push(told(name, "is there already", false, None));
-                } else if dry_run {
-                    lines.push(told(name, "would be made", true, None));
-                } else {
-                    let new = NewRun {
-                        name,
-                        definition: found.clone(),
-                        params: Map::new(),
-                        cause: Cause::Backfill,
-                        scheduled_at: Some(*slot),
-                        parent: None,
-                        pins: None,
-                    };
-                    let uid = insert_run(connection, new, now, &mut Vec::new())?;
-                    lines.push(told(name, "made", true, uid.map(Key::Run)));
-                }
-            }
-            Ok(Ok(lines))
         })
         .await
     }

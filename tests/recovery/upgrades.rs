@@ -84,7 +84,7 @@ fn every_released_version_has_a_fixture() {
 
 #[test]
 fn a_database_of_any_earlier_version_is_upgraded_and_nothing_is_lost() {
-    for from in 1..=3 {
+    for from in 1..SCHEMA_VERSION {
         let home = Home::new("");
         put(&home, from);
         let tried = home.run(&["db", "migrate", "--dry-run", "-o", "json"]).json();
@@ -94,7 +94,7 @@ fn a_database_of_any_earlier_version_is_upgraded_and_nothing_is_lost() {
         assert_nothing_lost(&home, from);
         home.run(&["db", "check"]).ok();
         let backup = home.state().join(format!("manifestd.v{from}.backup.db"));
-        assert_eq!(backup.exists(), from < SCHEMA_VERSION, "as it was before");
+        assert!(backup.exists(), "as it was before");
         works(&home, from);
     }
 }
