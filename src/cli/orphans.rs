@@ -42,6 +42,8 @@ enum Action {
     Keep(Named),
     /// Bring these back, and leave them alone from now on
     Restore(Named),
+    /// Let the rules be for these again, which were kept or restored
+    Release(Named),
     /// Delete these for good, whatever their age
     Purge {
         /// What, as `orphans list` names it
@@ -75,6 +77,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
         Action::List { output, limit } => list(context, output, *limit),
         Action::Keep(named) => care(context, &named.objects, Care::Keep).await,
         Action::Restore(named) => care(context, &named.objects, Care::Restore).await,
+        Action::Release(named) => care(context, &named.objects, Care::Release).await,
         Action::Purge { objects, all, yes } => purge(context, (!all).then(|| objects.clone()), *yes).await,
         Action::Accept => accept(context).await,
     }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::clock::{Clock, system_time};
 use super::core::Core;
 use super::git_source::{self, GitSource};
+use super::maintenance::sweep;
 use super::mirror::Mirror;
 use super::mirror_loop::{self, MirrorHandle, MirrorInbox};
 use super::pulse::Beat;
@@ -144,6 +145,7 @@ impl Controller {
         self.loops.spawn(resync(core.clone()));
         self.loops.spawn(rescan_apps(core.clone()));
         self.loops.spawn(rescan_trees(core.clone()));
+        self.loops.spawn(finish_removals(core.clone()));
         if core.settings.maintenance_auto_start {
             self.loops.spawn(run_loop(core.clone(), Loop::Maintenance));
             self.loops.spawn(maintain(core.clone()));
@@ -299,6 +301,13 @@ pub(super) async fn wake_unsettled(core: &Core) {
             Some(at) => core.wakes.add_at(key, at),
         }),
         Err(error) => core.check("looking for work", &error),
+    }
+}
+
+/// Removes the results of what was purged when the last controller was killed before it had done so.
+async fn finish_removals(core: Core) {
+    if let Err(error) = sweep(&core).await {
+        core.check("removing results of what was purged", &error);
     }
 }
 

@@ -173,6 +173,7 @@ async fn maintain(
         let observed = observe_maintenance(core, rules, permit.clone(), search.clone()).await?;
         let plan = MaintenanceReconciler::plan(&observed, core.now());
         let actions = plan.actions.clone();
+        tracing::debug!(actions = actions.len(), "maintenance has a plan");
         if !plan.is_empty() && carry_out(core, plan).await? == Verdict::Conflict {
             continue;
         }
@@ -239,7 +240,10 @@ pub(super) async fn sweep(core: &Core) -> Result<(), StoreError> {
         let gone = run_blocking(move || {
             let mut gone = paths;
             gone.retain(|path| match remove(&results, path) {
-                Ok(()) => true,
+                Ok(()) => {
+                    tracing::debug!(path, "removed");
+                    true
+                }
                 Err(error) => {
                     tracing::warn!(%error, "results/{path} could not be removed; it will be tried again");
                     false

@@ -89,6 +89,9 @@ pub async fn carry_out(core: &Core, plan: Plan) -> Result<Verdict, StoreError> {
             // A rehearsal is on a copy of the state, but the world is the real one.
             let effects = if core.rehearses { Vec::new() } else { effects };
             let sweeps = effects.contains(&Effect::Sweep);
+            if sweeps {
+                tracing::debug!("what is purged is committed; its results go");
+            }
             effects.into_iter().for_each(|effect| perform(core, effect));
             if sweeps {
                 sweep(core).await?;

@@ -18,7 +18,7 @@ pub(super) fn set_aside(connection: &Connection, uid: &Uid, version: i64, now: T
     if changed == 1 { Ok(()) } else { Err(StoreError::Conflict) }
 }
 
-/// A run and every run below it.
+/// A run and every run below it. What joins it says CROSS, so that SQLite begins with it, and not with all tasks of all runs.
 macro_rules! tree {
     ($rest:literal) => {
         concat!(
@@ -32,13 +32,13 @@ pub(super) use tree;
 /// Sets tasks of a run aside, and of the runs below it; at most so many.
 pub(super) const TASKS_ASIDE: &str = tree!(
     "UPDATE task SET aside_at = ?2 WHERE uid IN
-     (SELECT t.uid FROM tree JOIN task t INDEXED BY task_of_run ON t.run = tree.uid AND t.aside_at IS NULL LIMIT ?3)"
+     (SELECT t.uid FROM tree CROSS JOIN task t INDEXED BY task_of_run ON t.run = tree.uid AND t.aside_at IS NULL LIMIT ?3)"
 );
 
 /// Lists tasks of a run again, and of the runs below it; at most so many.
 pub(super) const TASKS_BACK: &str = tree!(
     "UPDATE task SET aside_at = NULL WHERE uid IN
-     (SELECT t.uid FROM tree JOIN task t INDEXED BY task_of_run ON t.run = tree.uid AND t.aside_at IS NOT NULL LIMIT ?2)"
+     (SELECT t.uid FROM tree CROSS JOIN task t INDEXED BY task_of_run ON t.run = tree.uid AND t.aside_at IS NOT NULL LIMIT ?2)"
 );
 
 /// Sets a run aside that has ended: its tasks first, a batch in each transaction, and the run with the last of them.

@@ -190,8 +190,8 @@ fn insert_task(connection: &Connection, task: &TaskRecord, name: &str, now: Time
     connection
         .prepare_cached(
             "INSERT INTO task (uid, name, app, analyzer, priority, created_at, generation, phase, reason, message, observed_generation, attempt,
-                 started_at, finished_at, since, high, medium, low, unrated, owner)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?8, ?9, 1, ?10, ?11, ?12, ?12, ?13, ?14, ?15, ?16, ?17)",
+                 started_at, finished_at, since, high, medium, low, unrated, owner, kept_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?8, ?9, 1, ?10, ?11, ?12, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
         )?
         .execute(params![
             task.uid.0,
@@ -211,6 +211,8 @@ fn insert_task(connection: &Connection, task: &TaskRecord, name: &str, now: Time
             found.low,
             found.unrated,
             FROM_THE_OLD_SYSTEM,
+            // Whoever takes old history over wants it; maintenance would put all of it aside.
+            now.0,
         ])?;
     let Some(attempt) = &task.attempt else { return Ok(()) };
     let json = |value: Result<String, serde_json::Error>| value.map_err(|error| StoreError::Corrupt(error.to_string()));
@@ -247,8 +249,8 @@ fn insert_run(connection: &Connection, run: &RunRecord, name: &str, now: Timesta
     connection
         .prepare_cached(
             "INSERT INTO run (uid, name, pipeline, pipeline_uid, generation, revision, manifest_digest, digest, params, cause, created_at, phase,
-                 reason, message, started_at, round_at, finished_at)
-             VALUES (?1, ?2, ?3, ?4, 1, 1, '', ?5, ?6, 'Manual', ?7, ?8, ?9, ?10, ?11, ?11, ?12)",
+                 reason, message, started_at, round_at, finished_at, kept_at)
+             VALUES (?1, ?2, ?3, ?4, 1, 1, '', ?5, ?6, 'Manual', ?7, ?8, ?9, ?10, ?11, ?11, ?12, ?13)",
         )?
         .execute(params![
             run.uid.0,
@@ -263,6 +265,7 @@ fn insert_run(connection: &Connection, run: &RunRecord, name: &str, now: Timesta
             run.message,
             run.started_at.map(|at| at.0),
             run.finished_at.0,
+            now.0,
         ])?;
     for task in &run.tasks {
         write(connection, &Record::Task(Box::new(task.clone())), now)?;

@@ -28,7 +28,7 @@ pub(super) const APPS: &str = "SELECT uid, name, deleted_at AS at FROM app JOIN 
 
 /// Tasks of a run and of the runs below it; at most so many.
 pub(super) const TASKS_OF_RUN: &str =
-    tree!("SELECT t.uid FROM tree JOIN task t INDEXED BY task_of_run ON t.run = tree.uid LIMIT ?2");
+    tree!("SELECT t.uid FROM tree CROSS JOIN task t INDEXED BY task_of_run ON t.run = tree.uid LIMIT ?2");
 
 /// The newest event before a moment, among those from a number on; numbers follow the time of their first happening.
 const EVENT_AT: &str = "SELECT id, first_at FROM event WHERE id >= ?1 ORDER BY id LIMIT 1";

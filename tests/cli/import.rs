@@ -164,7 +164,8 @@ fn no_loop_starts_or_removes_what_was_imported_and_an_app_set_takes_the_apps_ove
          apiVersion: manifestd.dev/v1alpha1\nkind: Analyzer\nmetadata: {name: static-analyzer}\nspec: {command: {argv: ['true']}}\n";
     world.write("manifests/all.yaml", manifests);
     for _ in 0..2 {
-        let report = world.run(&["reconcile", "--once", "-o", "json"]).json();
+        let loops = "manifests,filesystem,pipelines,tasks";
+        let report = world.run(&["reconcile", "--once", "--only", loops, "-o", "json"]).json();
         assert_eq!((&report["attempts"], &report["manifests"]["removed"]), (&json!(0), &json!(0)));
         assert_eq!(of_tasks(rows(&world)), before);
         let apps = world.run(&["get", "apps", "-o", "json"]).ok().json();
@@ -177,6 +178,12 @@ fn no_loop_starts_or_removes_what_was_imported_and_an_app_set_takes_the_apps_ove
         assert_eq!(apps[0]["metadata"]["generation"], 1);
         assert_eq!(apps[1]["status"]["missingTime"], "2025-11-03T10:00:00.000Z");
     }
+    // Maintenance leaves all of the history alone, however old it is; an app that is missing since then is one that stays away.
+    let report = world.run(&["reconcile", "--once", "-o", "json"]).json();
+    let rules: Vec<&str> =
+        report["actions"].as_array().unwrap().iter().map(|action| action["rule"].as_str().unwrap()).collect();
+    assert_eq!(rules, ["AppDeleted"]);
+    assert_eq!(of_tasks(rows(&world)), before);
     assert_eq!(tables(&import(&world, &["-o", "json"]).ok().json())[0], [2, 0, 2, 0, 0]);
     let found = world.run(&["get", "app", "openai-gpt-4o-app1", "-o", "json"]).ok().json();
     assert_eq!(found["status"]["appSet"], "found", "a later import takes nothing back");

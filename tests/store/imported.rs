@@ -11,6 +11,7 @@ use manifestd::plan::maintenance::{MaintenanceReconciler, Rules};
 use manifestd::plan::{Key, Reconciler};
 use manifestd::resource::time::{Span, Timestamp};
 use manifestd::store::Held;
+use manifestd::store::aside::Care;
 use manifestd::store::import::{Record, Written};
 
 use crate::fixture::{Fixture, NOW};
@@ -62,22 +63,28 @@ async fn no_resync_finds_anything_to_do_for_what_was_imported() {
 }
 
 #[tokio::test]
-async fn maintenance_sets_old_tasks_aside_and_deletes_records_of_apps_that_were_missing_for_long() {
+async fn maintenance_keeps_old_tasks_until_a_person_lets_go_of_them_and_deletes_records_of_apps_that_were_missing_for_long()
+ {
     let fixture = Fixture::empty();
     let apps = [old_app(1, "2025-11-01 10:00:00"), old_app(2, "2026-01-05 10:00:00")];
     let records = apps.into_iter().map(|app| Record::App(Box::new(app))).chain([record(old_task("a", "failed"))]);
     fixture.store.write_imported(records.collect(), NOW).await.unwrap();
     let days = |days: u64| Some(Span::minutes(days * 24 * 60));
     let rules = Rules { missing_app: days(7), finished: days(30), grace: Span::minutes(5), ..Rules::default() };
-    let mut observed = fixture.store.observe_maintenance(rules, None, Held::new(), NOW).await.unwrap();
-    observed.apps.iter_mut().for_each(|app| app.present = Some(false));
-    let plan = MaintenanceReconciler::plan(&observed, NOW);
-    fixture.store.commit(plan.writes, NOW).await.unwrap();
+    let maintain = async || {
+        let mut observed = fixture.store.observe_maintenance(rules, None, Held::new(), NOW).await.unwrap();
+        observed.apps.iter_mut().for_each(|app| app.present = Some(false));
+        let plan = MaintenanceReconciler::plan(&observed, NOW);
+        fixture.store.commit(plan.writes, NOW).await.unwrap();
+    };
+    maintain().await;
     let left: String = fixture.one("SELECT group_concat(name) FROM object WHERE kind = 'App' AND removed_at IS NULL");
     assert_eq!(left, "m-app2");
-    let aside: i64 = fixture
-        .one("SELECT count(*) FROM task WHERE aside_at IS NOT NULL AND reason = 'Imported' AND phase = 'Failed'");
-    assert_eq!(aside, 1);
+    let aside = "SELECT count(*) FROM task WHERE aside_at IS NOT NULL AND reason = 'Imported' AND phase = 'Failed'";
+    assert_eq!(fixture.one::<i64>(aside), 0);
+    assert!(fixture.store.care("task/a".into(), Care::Release, NOW).await.unwrap().effective);
+    maintain().await;
+    assert_eq!(fixture.one::<i64>(aside), 1);
     // And an import does not bring them back.
     let again = vec![Record::App(Box::new(old_app(1, "2025-11-01 10:00:00"))), record(old_task("a", "failed"))];
     let before = fixture.dump();
