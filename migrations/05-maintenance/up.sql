@@ -23,6 +23,13 @@ CREATE TABLE removal (
     asked_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- The device that the root of an AppSet lay on when a scan of it was last believed. On another one, an unmounted disk perhaps, nothing that
+-- is gone is believed to be.
+CREATE TABLE source (
+    uid    TEXT PRIMARY KEY REFERENCES object (uid) ON DELETE CASCADE,
+    device INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- A task of a run goes with its run.
 DROP INDEX task_finished;
 CREATE INDEX task_finished ON task (finished_at) WHERE aside_at IS NULL AND finished_at IS NOT NULL AND run IS NULL AND kept_at IS NULL;

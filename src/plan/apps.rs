@@ -52,6 +52,10 @@ pub struct ObservedSet {
     pub taken: Option<String>,
     /// A person accepted that apps are gone.
     pub accepted: bool,
+    /// The device that its root lay on when a scan was last believed; `None` when none was yet.
+    pub known_device: Option<i64>,
+    /// The device that its root lies on now; `None` when that cannot be seen.
+    pub device: Option<i64>,
     /// The directories that match, or why the scan is not complete.
     pub scan: Result<Vec<FoundDirectory>, String>,
 }
@@ -194,16 +198,15 @@ fn plan_known(set: &ObservedSet, observed: &ObservedApps, now: Timestamp, plan: 
     let gone = own().filter(|app| app.missing_since.is_none() && !is_there(app)).count();
     // With those that are there again, so that the next scan counts the same.
     let known = own().filter(|app| app.missing_since.is_none() || is_there(app)).count();
-    if set.max_disappear.is_exceeded(gone, known) && !set.accepted {
-        let message = format!(
-            "{gone} of {known} apps are gone in one scan, more than maxDisappear allows; nothing is marked. \
-             If that is right: manifestd orphans accept"
-        );
-        suspect(set, "TooManyGone", message, plan);
+    if let Some((reason, message)) = fuse(set, gone, known).filter(|_| !set.accepted) {
+        suspect(set, reason, message, plan);
         for app in own().filter(|app| is_there(app)) {
             see(app, Some(true), permit, now, plan);
         }
         return;
+    }
+    if let Some(device) = set.device.filter(|device| set.known_device != Some(*device)) {
+        plan.writes.push(Write::SourceSeen { uid: set.uid.clone(), device });
     }
     let lifted = [(set.suspect.is_some(), SOURCE_SUSPECT), (set.accepted, GONE_ACCEPTED)];
     for (_, condition) in lifted.into_iter().filter(|(holds, _)| *holds) {
@@ -218,6 +221,22 @@ fn plan_known(set: &ObservedSet, observed: &ObservedApps, now: Timestamp, plan: 
     for app in own() {
         see(app, Some(is_there(app)), permit, now, plan);
     }
+}
+
+/// Why it is not to be believed that so many of the known apps are gone, if it is not.
+fn fuse(set: &ObservedSet, gone: usize, known: usize) -> Option<(&'static str, String)> {
+    let accept = "nothing is marked. If that is right: manifestd orphans accept";
+    if set.max_disappear.is_exceeded(gone, known) {
+        let message = format!("{gone} of {known} apps are gone in one scan, more than maxDisappear allows; {accept}");
+        return Some(("TooManyGone", message));
+    }
+    let moved = set.known_device.zip(set.device).is_some_and(|(before, now)| before != now);
+    (moved && gone > 0).then(|| {
+        let message = format!(
+            "{gone} of {known} apps are gone, and the root lies on another device than before, as when a disk is not mounted; {accept}"
+        );
+        ("OtherDevice", message)
+    })
 }
 
 fn found_app(set: &ObservedSet, directory: &FoundDirectory, name: String) -> FoundApp {

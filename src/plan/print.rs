@@ -97,6 +97,7 @@ impl fmt::Display for PrintedWrite<'_> {
                 Some(since) => write!(f, "app {}: missing since {since}", self.names.get(uid)),
                 None => write!(f, "app {}: there again", self.names.get(uid)),
             },
+            Write::SourceSeen { uid, device } => write!(f, "appset {}: on device {device}", self.names.get(uid)),
             Write::TreeSeen(seen) => {
                 write!(f, "app {}: its files are {} at {}", self.names.get(&seen.uid), Short(&seen.digest), seen.at)
             }

@@ -31,6 +31,13 @@ pub enum Write {
         /// Since when; `None` when it is there.
         since: Option<Timestamp>,
     },
+    /// Record the device that the root of an AppSet lies on.
+    SourceSeen {
+        /// The AppSet.
+        uid: Uid,
+        /// The device's number.
+        device: i64,
+    },
     /// Record what the files of an app look like.
     TreeSeen(Box<TreeSeen>),
     /// Delete the record of an app whose directory is gone, if it is missing since the same moment.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::plan::apps::FoundDirectory;
@@ -30,6 +31,13 @@ pub fn find_apps(workspace: &Path, spec: &AppSetSpec) -> io::Result<Vec<FoundDir
     descend(&root, &start, &components, &mut found)?;
     found.sort();
     Ok(found)
+}
+
+/// The number of the device that the root of an AppSet lies on; `None` when that cannot be seen.
+#[must_use]
+pub fn device_of(workspace: &Path, spec: &AppSetSpec) -> Option<i64> {
+    // Only ever compared.
+    fs::metadata(workspace.join(&spec.root)).ok().map(|found| found.dev().cast_signed())
 }
 
 /// `./a//b/` as `a/b`.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::app_scan::find_apps;
+use super::app_scan::{device_of, find_apps};
 use super::core::Core;
 use super::mirror::run_blocking;
 use crate::plan::action::Permit;
@@ -21,6 +21,7 @@ pub(super) async fn observe_apps(core: &Core) -> Result<ObservedApps, StoreError
             .into_iter()
             .map(|(mut set, spec)| {
                 set.scan = find_apps(&workspace, &spec).map_err(|error| error.to_string());
+                set.device = device_of(&workspace, &spec);
                 set
             })
             .collect();

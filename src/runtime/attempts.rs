@@ -165,6 +165,17 @@ impl Attempts {
         }
     }
 
+    /// Counts what these effects would begin or end as carried, as it would be once they were performed. For a rehearsal, which performs nothing.
+    pub(super) fn assume(&self, effects: &[Effect]) {
+        self.reserve(effects);
+        let ending = effects.iter().filter_map(|effect| match effect {
+            Effect::Reap { id, .. } => Some(id.clone()),
+            Effect::Start(_) | Effect::Resume { .. } | Effect::Stop { .. } | Effect::Probe(_) | Effect::Sweep => None,
+        });
+        let mut held = locked(&self.held);
+        ending.for_each(|id| _ = held.entry(id).or_insert_with(|| Carrier::new(self.clock.now())));
+    }
+
     /// Takes back a reservation, when the plan was not committed.
     pub(super) fn release(&self, effects: &[Effect]) {
         let mut held = locked(&self.held);

@@ -65,6 +65,7 @@ fn apply(connection: &Connection, write: &Write, now: Timestamp, woken: &mut Vec
         },
         Write::FoundApp(found) => found_app(connection, found, now, woken),
         Write::AppMissing { uid, since } => app_missing(connection, uid, *since, woken),
+        Write::SourceSeen { uid, device } => source_seen(connection, uid, *device),
         Write::TreeSeen(seen) => tree_seen(connection, seen, woken),
         Write::DeleteApp { uid, missing_since } => maintenance::delete_app(connection, uid, *missing_since, now, woken),
         Write::SetAside { uid, version } => aside::set_aside(connection, uid, *version, now),
@@ -275,6 +276,13 @@ fn found_app(
     };
     record(connection, &event, now)?;
     wake_waiting_for_app(connection, &found.name, woken)
+}
+
+fn source_seen(connection: &Connection, uid: &Uid, device: i64) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("INSERT INTO source (uid, device) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET device = ?2")?
+        .execute(params![uid.0, device])?;
+    Ok(())
 }
 
 fn app_missing(

@@ -308,7 +308,8 @@ fn opened(connection: &Connection, analyzer: &str, since: Timestamp, limit: u32)
 
 fn app_sets(connection: &Connection) -> Result<Vec<(ObservedSet, AppSetSpec)>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT o.uid, o.name, o.spec, s.message AS suspect, t.message AS taken, a.uid IS NOT NULL AS accepted
+        "SELECT o.uid, o.name, o.spec, s.message AS suspect, t.message AS taken, a.uid IS NOT NULL AS accepted,
+             (SELECT device FROM source WHERE uid = o.uid) AS device
          FROM object o
          LEFT JOIN condition s ON s.uid = o.uid AND s.type = ?1 AND s.holds = 1
          LEFT JOIN condition t ON t.uid = o.uid AND t.type = ?2 AND t.holds = 1
@@ -326,6 +327,8 @@ fn app_sets(connection: &Connection) -> Result<Vec<(ObservedSet, AppSetSpec)>, S
             suspect: row.get("suspect")?,
             taken: row.get("taken")?,
             accepted: row.get("accepted")?,
+            known_device: row.get("device")?,
+            device: None,
             scan: Err("not scanned yet".into()),
         };
         sets.push((set, spec));

@@ -11,21 +11,10 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::support::daemon::{Home, document};
+use crate::support::kills::Dice;
 
 const ITEMS: usize = 150;
 const KILLS: usize = 50;
-
-/// Steps that look random and are the same everywhere: splitmix64.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-}
 
 fn home() -> Home {
     let home = Home::new("");

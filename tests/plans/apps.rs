@@ -28,6 +28,8 @@ fn set(name: &str, paths: &[&str]) -> ObservedSet {
         suspect: None,
         taken: None,
         accepted: false,
+        known_device: Some(1),
+        device: Some(1),
         scan: Ok(paths.iter().map(|path| directory(path)).collect()),
     }
 }

@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use crate::scene::{Dice, TASKS, kill_at, scene, seen, steps};
+use crate::scene::{TASKS, scene, seen};
 use crate::support::daemon::Home;
+use crate::support::kills::{Dice, kill_at, steps};
 
 const KILLS: u64 = 25;
 

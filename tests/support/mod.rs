@@ -4,6 +4,7 @@
 pub(crate) mod bench;
 pub(crate) mod daemon;
 pub(crate) mod extended;
+pub(crate) mod kills;
 pub(crate) mod misbehaving;
 pub(crate) mod process;
 pub(crate) mod stage;
