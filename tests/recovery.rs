@@ -5,6 +5,8 @@
 
 #[path = "recovery/broken.rs"]
 mod broken;
+#[path = "recovery/doctor.rs"]
+mod doctor;
 #[path = "recovery/kills.rs"]
 mod kills;
 #[path = "recovery/scene.rs"]

@@ -22,6 +22,7 @@ mod delete;
 mod describe;
 mod diff;
 mod disk;
+mod doctor;
 mod edit;
 mod events;
 pub mod exit;
@@ -111,8 +112,10 @@ enum Command {
     Rollback(rollback::Args),
     /// Show where something comes from: file, commit, author, and what asked for it
     Trace(trace::Args),
-    /// Confirm what the fuse against mass disappearance has frozen
+    /// List, keep, bring back or delete what is missing, set aside or without a record; confirm what a fuse has frozen
     Orphans(orphans::Args),
+    /// Look whether everything is as it should be, and mend what can safely be mended
+    Doctor(doctor::Args),
     /// Write the database, and the results if asked, into one file
     Backup(backup::Args),
     /// Bring a backup back
@@ -206,7 +209,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Explain(args) => return Ok(explain::run(args)?.into()),
         _ => {}
     }
-    let context = Context::resolve(&cli.global)?;
+    let context = match (Context::resolve(&cli.global), &cli.command) {
+        (Err(error), Command::Doctor(args)) => return Ok(doctor::broken_settings(args, &error)?.into()),
+        (resolved, _) => resolved?,
+    };
     context.start_log()?;
     let exit = match cli.command {
         Command::Serve(args) => serve::run(&context, &args).await,
@@ -216,6 +222,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Rollback(args) => rollback::run(&context, &args).await,
         Command::Trace(args) => trace::run(&context, &args).await,
         Command::Orphans(args) => orphans::run(&context, &args).await,
+        Command::Doctor(args) => doctor::run(&context, &args).await,
         Command::Backup(args) => backup::run(&context, &args),
         Command::Restore(args) => restore::run(&context, &args),
         Command::Db(args) => db::run(&context, &args).await,

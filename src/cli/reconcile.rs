@@ -15,8 +15,9 @@ use super::table::Columns;
 use crate::plan::action::{Action, Rule};
 use crate::resource::phase::Phase;
 use crate::runtime::answer::LOOPS;
-use crate::runtime::control::{ReconcileReport, Request, Response, SyncReport};
+use crate::runtime::control::{Request, Response};
 use crate::runtime::dry_run::{Rehearsal, dry_run};
+use crate::runtime::report::{ReconcileReport, SyncReport};
 
 /// The loops that a saved plan is about.
 const PLANNED: [&str; 2] = ["filesystem", "maintenance"];

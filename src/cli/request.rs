@@ -43,6 +43,7 @@ pub async fn perform(context: &Context, request: Request) -> anyhow::Result<(Res
         | Request::Backfill { .. }
         | Request::Care { .. }
         | Request::Purge { .. }
+        | Request::Mend { .. }
         | Request::Status
         | Request::Held => false,
     };

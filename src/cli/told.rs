@@ -61,6 +61,7 @@ const fn is_dry(request: &Request) -> bool {
         | Request::Reconcile { .. }
         | Request::Care { .. }
         | Request::Purge { .. }
+        | Request::Mend { .. }
         | Request::Status
         | Request::Held => false,
     }

@@ -10,6 +10,7 @@ pub mod apps;
 pub mod assignment;
 pub mod backoff;
 pub mod budgets;
+pub mod doctor;
 mod freshness;
 pub mod key;
 pub mod lane;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::control::{Due, HeldReport, Request, Response, StatusReport, SyncReport, TaskAnswer};
+use super::control::{Request, Response, TaskAnswer};
 use super::controller::Controller;
 use super::core::Core;
 use super::git_source::GitSource;
 use super::maintenance::scan_apps;
 use super::mirror::Mirror;
 use super::mirror_loop::MirrorHandle;
+use super::report::{Due, HeldReport, StatusReport, SyncReport};
 use super::wakes::Loop;
 use crate::plan::action::Permit;
 use crate::plan::pool::YIELD;
@@ -97,6 +98,7 @@ impl Answerer {
                 Response::Reconciled(Box::new(self.reconcile(&only, permit).await?))
             }
             request @ (Request::Care { .. } | Request::Purge { .. }) => self.answer_orphans(request).await?,
+            Request::Mend { fixes } => Response::Mended { lines: self.mend(fixes).await? },
             Request::Status => Response::Status(StatusReport {
                 pid: std::process::id(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -92,6 +92,37 @@ pub(super) fn found_attempt(results: &Path, directory: &str, task: &str) -> Resu
     })
 }
 
+/// Whether a stored result is what its row says: its `manifest.json` has this digest, and every file that it lists has the digest there.
+/// `quick` only looks whether `manifest.json` is there.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn verify_result(results: &Path, directory: &str, sha256: &str, quick: bool) -> Result<(), String> {
+    #[derive(Deserialize)]
+    struct Files {
+        files: Vec<Listed>,
+    }
+    let is_plain = Path::new(directory).components().all(|part| matches!(part, Component::Normal(_)));
+    if !is_plain {
+        return Err("it leads out of results/".into());
+    }
+    let place = results.join(directory);
+    let file = File::open(place.join("manifest.json")).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound if !place.exists() => "the directory is not there".to_owned(),
+        _ => format!("manifest.json: {error}"),
+    })?;
+    if quick {
+        return Ok(());
+    }
+    let mut text = Vec::new();
+    file.take(MANIFEST_BYTES_MAX).read_to_end(&mut text).map_err(|error| format!("manifest.json: {error}"))?;
+    if hex(&Sha256::digest(&text)) != sha256 {
+        return Err("manifest.json is not what was stored: its digest is another one".into());
+    }
+    let listed: Files = serde_json::from_slice(&text).map_err(|error| format!("manifest.json: {error}"))?;
+    listed.files.iter().try_for_each(|listed| verify(&place, listed))
+}
+
 fn verify(place: &Path, listed: &Listed) -> Result<(), String> {
     let name = &listed.name;
     if name.is_empty() || !Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) {

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::control::SyncReport;
 use super::core::Core;
 use super::git_program::Git;
 use super::mirror::{Mirror, run_blocking};
 use super::mirror_loop::MirrorHandle;
 use super::pulse::Beat;
+use super::report::SyncReport;
 use crate::config::{GIT_CURRENT, GIT_DIRECTORY};
 use crate::plan::write::ConditionWrite;
 use crate::resource::name::Uid;

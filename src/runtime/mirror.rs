@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::control::SyncReport;
 use super::core::Core;
 use super::git::head_commit;
+use super::report::SyncReport;
 use super::scan::{Listing, ReadFile, list, read_all, relative};
 use crate::manifest::{Place, Problem, Severity};
 use crate::plan::apps::{GONE_ACCEPTED, SOURCE_SUSPECT};

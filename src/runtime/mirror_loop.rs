@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::control::SyncReport;
 use super::core::Core;
 use super::hints::Watch;
 use super::mirror::Mirror;
 use super::pulse::Beat;
+use super::report::SyncReport;
 use crate::store::StoreError;
 
 /// Events must pause for so long before a scan begins.

@@ -4,12 +4,15 @@
 use tokio::task::JoinSet;
 
 use super::answer::{Answerer, LOOPS, is_wanted};
-use super::control::{AppsReport, CareAnswer, MaintenanceReport, ReconcileReport, Request, Response};
+use super::control::{Request, Response};
 use super::controller::{wake_trees, wake_unsettled};
-use super::maintenance::{maintain_once, purge_now, scan_apps};
+use super::doctor::make_private;
+use super::maintenance::{maintain_once, purge_now, scan_apps, sweep};
 use super::reconcile::run_loop;
+use super::report::{AppsReport, CareAnswer, MaintenanceReport, ReconcileReport};
 use super::wakes::Loop;
 use crate::plan::action::Permit;
+use crate::plan::doctor::Fix;
 use crate::resource::time::Span;
 use crate::store::StoreError;
 
@@ -72,6 +75,24 @@ impl Answerer {
             asked.iter().for_each(|of| _ = loops.spawn(run_loop(self.core.clone(), *of)));
         }
         if asked.is_empty() { Ok(()) } else { self.quiet(&asked).await }
+    }
+
+    /// Does what doctor found to be safe.
+    pub(super) async fn mend(&self, fixes: Vec<Fix>) -> Result<Vec<String>, String> {
+        let text = |error: StoreError| error.to_string();
+        let mut lines = self.core.store.mend(fixes.clone(), self.core.now()).await.map_err(text)?;
+        // Ended attempts have freed slots.
+        wake_unsettled(&self.core).await;
+        if fixes.contains(&Fix::Sweep) {
+            sweep(&self.core).await.map_err(text)?;
+            // What dead attempts left was removed when this controller started.
+            lines.push(Fix::Sweep.to_string());
+        }
+        if fixes.contains(&Fix::MakePrivate) {
+            make_private(&self.core.workspace.join(&self.core.settings.state)).map_err(|error| error.to_string())?;
+            lines.push(Fix::MakePrivate.to_string());
+        }
+        Ok(lines)
     }
 
     /// Keeps, restores, releases or purges.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::control::LoopReport;
+use super::report::LoopReport;
 use crate::config::Settings;
 use crate::resource::time::{Span, Timestamp};
 

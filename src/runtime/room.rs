@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::control::DiskReport;
+use super::report::DiskReport;
 use crate::resource::time::{Span, Timestamp};
 use crate::store::StoreError;
 

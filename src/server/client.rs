@@ -57,7 +57,7 @@ const fn patience(request: &Request) -> Duration {
         | Request::Resume { .. }
         | Request::Decide { .. }
         | Request::Backfill { .. } => Duration::from_secs(30),
-        Request::Sync | Request::Care { .. } => Duration::from_secs(300),
+        Request::Sync | Request::Care { .. } | Request::Mend { .. } => Duration::from_secs(300),
         // It waits for attempts, each of which has a deadline of its own.
         Request::Reconcile { .. } | Request::Purge { .. } => Duration::from_secs(24 * 3600),
     }

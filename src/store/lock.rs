@@ -53,6 +53,19 @@ impl StateLock {
         Ok(lock)
     }
 
+    /// Who owns a state directory now: its process number as far as it wrote one; `None` when nobody does. Nothing is made or changed.
+    #[must_use]
+    pub fn holder(directory: &Path) -> Option<String> {
+        let mut file = File::open(directory.join("lock")).ok()?;
+        if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+            let _ = flock(&file, FlockOperation::Unlock);
+            return None;
+        }
+        let mut pid = String::new();
+        let known = file.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
+        Some(if known { pid.trim().to_owned() } else { "unknown".to_owned() })
+    }
+
     /// The locked directory.
     #[must_use]
     pub fn directory(&self) -> &Path {

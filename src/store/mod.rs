@@ -8,6 +8,7 @@ pub mod check;
 mod checkout;
 mod child;
 mod commit;
+pub mod doctor;
 pub mod error;
 pub mod events;
 pub mod exchange;

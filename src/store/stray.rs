@@ -72,26 +72,7 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn strays(&self, directories: Vec<ResultDirectory>) -> Result<Vec<Stray>, StoreError> {
-        self.read(move |connection| {
-            let mut strays = Vec::new();
-            for directory in directories {
-                if directory.is_owned(connection)? {
-                    continue;
-                }
-                let listed: Option<(i64, Option<i64>)> = connection
-                    .prepare_cached("SELECT seen_at, kept_at FROM stray WHERE path = ?1")?
-                    .query_row([&directory.path], |row| Ok((row.get(0)?, row.get(1)?)))
-                    .optional()?;
-                let is_kept = listed.is_some_and(|(_, kept)| kept.is_some());
-                if is_kept || is_asked(connection, &directory.path)? {
-                    continue;
-                }
-                let seen_at = listed.map(|(seen, _)| Timestamp(seen));
-                strays.push(Stray { path: directory.path, changed_at: directory.changed_at, seen_at });
-            }
-            Ok(strays)
-        })
-        .await
+        self.read(move |connection| find(connection, directories)).await
     }
 
     /// Strays that are listed, by path.
@@ -136,6 +117,38 @@ impl Store {
     pub async fn removed(&self, paths: Vec<String>) -> Result<(), StoreError> {
         self.write(move |connection| paths.iter().try_for_each(|path| removed(connection, path))).await
     }
+}
+
+/// Those of these directories that belong to no attempt; see [`Store::strays`].
+///
+/// # Errors
+/// What the database says.
+pub fn find(connection: &Connection, directories: Vec<ResultDirectory>) -> Result<Vec<Stray>, StoreError> {
+    let mut strays = Vec::new();
+    for directory in directories {
+        if directory.is_owned(connection)? {
+            continue;
+        }
+        let listed: Option<(i64, Option<i64>)> = connection
+            .prepare_cached("SELECT seen_at, kept_at FROM stray WHERE path = ?1")?
+            .query_row([&directory.path], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let is_kept = listed.is_some_and(|(_, kept)| kept.is_some());
+        if is_kept || is_asked(connection, &directory.path)? {
+            continue;
+        }
+        let seen_at = listed.map(|(seen, _)| Timestamp(seen));
+        strays.push(Stray { path: directory.path, changed_at: directory.changed_at, seen_at });
+    }
+    Ok(strays)
+}
+
+/// How many directories are to be removed.
+///
+/// # Errors
+/// What the database says.
+pub fn count_removals(connection: &Connection) -> Result<u64, StoreError> {
+    Ok(connection.query_row("SELECT count(*) FROM removal", [], |row| row.get(0))?)
 }
 
 fn removed(connection: &Connection, path: &str) -> Result<(), StoreError> {
