@@ -148,7 +148,7 @@ fn ask_run(
         Some((_, _, round)) if round >= ask.round => Ok(()),
         Some((uid, kind, _)) if kind == ChildKind::Run.as_str() => {
             let modes: Map<String, Value> =
-                definition.spec()?.steps.iter().map(|step| (step.name.clone(), "All".into())).collect();
+                definition.graph(connection)?.spec.steps.iter().map(|step| (step.name.clone(), "All".into())).collect();
             connection
                 .prepare_cached("UPDATE run SET retry_round = round, retry_modes = ?2, cancel = 0 WHERE uid = ?1")?
                 .execute(params![uid, Value::Object(modes).to_string()])?;

@@ -83,7 +83,7 @@ pub struct ObservedStep {
     pub next_item: u64,
     /// What at least one child was concluded as, whatever the round.
     pub has: BTreeSet<Conclusion>,
-    /// How many children were concluded as what; only where a condition of some step counts them, or outputs name the summary.
+    /// How many children were concluded as what.
     pub counts: BTreeMap<Conclusion, u64>,
     /// Children without a conclusion, by item. At most [`super::WINDOW`] and some.
     pub open: Vec<OpenChild>,
@@ -94,6 +94,8 @@ pub struct ObservedStep {
     /// well; at most [`super::WINDOW`]. Each with the app of its source. Not looked for in the first round of a step that streams: there a source
     /// is concluded together with the making of what follows from it.
     pub missing: Vec<(u64, String)>,
+    /// Whether there may be more in `missing` than was looked for in this pass, which is a bounded part of all.
+    pub searching: bool,
     /// For a step with `appsFrom`: its rows that follow from open children of its source, by item, which were asked for in this round.
     pub followers: BTreeSet<u64>,
     /// The apps that its selector gave when it began; `None` while that was not recorded.
@@ -164,7 +166,7 @@ pub struct ObservedPipeline {
     /// Whether its manifest is gone.
     pub removed: bool,
     /// What is desired.
-    pub spec: PipelineSpec,
+    pub spec: Arc<PipelineSpec>,
     /// When it was first seen.
     pub created_at: Timestamp,
     /// Whether a run was ever made by itself for this generation, and for any.
