@@ -6,14 +6,15 @@ PYTHON ?= python3
 # One profile for everything that is run here, so that the demo and the tests share a build. `cargo install --path .` builds for speed.
 MANIFESTD := $(CARGO) run --quiet --
 DEMO := --config examples/manifestd.yaml
+STUDY := --config examples/pipelines/manifestd.yaml
 # The tests look for the linters here, and make the environment themselves when it is not there.
 TOOLS := target/tools-venv
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo demo-clean check fmt fmt-check lint doc tools test bench deny clean
+.PHONY: help build run demo demo-clean demo-pipelines check fmt fmt-check lint doc tools test bench deny clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 build: ## Build manifestd
 	$(CARGO) build
@@ -30,8 +31,17 @@ demo: build ## Analyse the apps in examples/ and show what was found; again, and
 	@echo "Another make demo starts nothing, since nothing has changed. For one task, in words:"
 	@echo "  cargo run -q -- $(DEMO) why openai-gpt-4o-app1-static"
 
-demo-clean: ## Forget what the demo did
-	rm -rf target/demo
+demo-pipelines: build ## Run the example study from a clean state: generate three apps, analyse each, report; and show its tree
+	@rm -rf target/study
+	@echo; echo "== manifestd run study --wait"
+	@$(MANIFESTD) $(STUDY) --log warn run study --wait
+	@echo; echo "== manifestd tree study-1"
+	@$(MANIFESTD) $(STUDY) tree study-1
+	@echo; echo "The apps lie in target/study/apps/, the state in target/study/state/. The same as a picture:"
+	@echo "  cargo run -q -- $(STUDY) graph study-1 -o svg > study.svg"
+
+demo-clean: ## Forget what the demos did
+	rm -rf target/demo target/study
 
 run: build ## Serve manifests/ with the embedded analyzer, until Ctrl-C
 	MANIFESTD_STATIC_ANALYZER_URLS=embedded: MANIFESTD_EMBEDDED_SOURCES=examples/apps $(MANIFESTD) serve --embedded-analyzer

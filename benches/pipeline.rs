@@ -53,7 +53,10 @@ fn listed() {
     bench.drop_in(&bench.prepare("listed.yaml", &manifest));
     wait(&database, "listed-g1", 1, "Completed");
     let took = began.elapsed();
-    println!("{ITEMS} items of one list, 64 at once, then a step that counts them ({} KiB of manifest):", manifest.len() / 1024);
+    println!(
+        "{ITEMS} items of one list, 64 at once, then a step that counts them ({} KiB of manifest):",
+        manifest.len() / 1024
+    );
     tell(&bench, &database, took, ITEMS + 1);
     reads(&bench, "listed-g1");
 }

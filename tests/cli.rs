@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+#[path = "cli/children.rs"]
+mod children;
 #[path = "cli/pools.rs"]
 mod pools;
 #[path = "cli/reading.rs"]

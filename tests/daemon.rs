@@ -14,8 +14,12 @@ mod freshness;
 mod git_source;
 #[path = "daemon/health.rs"]
 mod health;
+#[path = "daemon/history.rs"]
+mod history;
 #[path = "daemon/once.rs"]
 mod once;
+#[path = "daemon/runs.rs"]
+mod runs;
 #[path = "daemon/shares.rs"]
 mod shares;
 #[path = "daemon/stopping.rs"]

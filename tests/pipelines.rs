@@ -1,6 +1,10 @@
 //! Pipelines with the real program: runs that are made, go on, and end as their children did; and people who stop and start them.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic, in its support code too")]
 
+#[path = "pipelines/acting.rs"]
+mod acting;
+#[path = "pipelines/kills.rs"]
+mod kills;
 mod support;
 
 use support::daemon::{Home, document};
@@ -87,7 +91,7 @@ fn a_run_that_is_cancelled_before_anything_ran_is_cancelled_with_its_children_an
     home.run(&["reconcile", "--once"]);
     let (phase, reason, children) = ended(&home, "fan-1");
     assert_eq!((phase.as_str(), reason.as_str()), ("Cancelled", "RunCancelled"), "{}", home.dump());
-    assert_eq!(children, ["each 0 Cancelled"]);
+    assert!(children.is_empty(), "nothing was asked for: {children:?}");
     let attempts: i64 = home.database().query_row("SELECT count(*) FROM attempt", [], |row| row.get(0)).unwrap();
     assert_eq!(attempts, 0);
 }

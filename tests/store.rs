@@ -5,6 +5,8 @@
 
 #[path = "store/apps.rs"]
 mod apps;
+#[path = "store/children.rs"]
+mod children;
 #[path = "store/commits.rs"]
 mod commits;
 #[path = "store/crash.rs"]
@@ -17,12 +19,20 @@ mod freshness;
 mod groups;
 #[path = "store/health.rs"]
 mod health;
+#[path = "store/history.rs"]
+mod history;
 #[path = "store/mirroring.rs"]
 mod mirroring;
 #[path = "store/pools.rs"]
 mod pools;
 #[path = "store/reads.rs"]
 mod reads;
+#[path = "store/run_algebra.rs"]
+mod run_algebra;
+#[path = "store/run_guards.rs"]
+mod run_guards;
+#[path = "store/run_rounds.rs"]
+mod run_rounds;
 #[path = "store/runs.rs"]
 mod runs;
 #[path = "store/schema.rs"]

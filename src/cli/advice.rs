@@ -18,6 +18,7 @@ pub(crate) const fn advice(reason: Reason) -> &'static str {
         Reason::AppNotAddressable => "give the App spec.model and spec.number",
         Reason::AnalyzerNotFound => "declare the Analyzer, or correct spec.analyzer",
         Reason::PoolNotFound => "declare the Pool, or correct spec.pool",
+        Reason::PipelineNotFound => "declare the Pipeline, or correct the step",
         Reason::BreakerOpen => {
             "it goes on by itself with one trial; look at why the analyzer breaks what is sent to it (its own log)"
         }
@@ -82,6 +83,7 @@ pub(crate) const fn waits_for_a_person(reason: Reason) -> bool {
             | Reason::AppNotAddressable
             | Reason::AnalyzerNotFound
             | Reason::PoolNotFound
+            | Reason::PipelineNotFound
             | Reason::DiskFull
             | Reason::InvalidConfiguration
     )

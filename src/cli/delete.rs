@@ -16,6 +16,7 @@ use crate::manifest::Document;
 use crate::plan::mirror::FOUND_ON_DISK;
 use crate::resource::kind::Kind;
 use crate::resource::object::Object;
+use crate::store::made_by::{MadeBy, made_by};
 
 /// Arguments of `delete`.
 #[derive(Debug, clap::Args)]
@@ -109,6 +110,11 @@ fn without(file: &ManifestFile, cuts: &BTreeMap<usize, &Document>, roots: &[Stri
 fn absent(context: &Context, kind: Kind, name: &str) -> anyhow::Error {
     let here = format!("{}/{name} is declared in no file of {}", kind.singular(), context.manifests.display());
     let Ok(connection) = context.open() else { return refused(here) };
+    match of_a_run(&connection, kind, name) {
+        Ok(Some(said)) => return refused(said),
+        Ok(None) => {}
+        Err(error) => return error,
+    }
     match names::find(&connection, kind, name) {
         Err(unknown) => unknown,
         Ok(object) if object.removed_at.is_some() => refused(format!("{}/{name} was deleted already", kind.singular())),
@@ -120,4 +126,26 @@ fn absent(context: &Context, kind: Kind, name: &str) -> anyhow::Error {
             None => refused(format!("{here}; the controller will see that at its next scan")),
         },
     }
+}
+
+/// What to do instead about something that a run made, or about a run; `None` for what is declared in files.
+fn of_a_run(connection: &rusqlite::Connection, kind: Kind, name: &str) -> anyhow::Result<Option<String>> {
+    if kind == Kind::Run {
+        let name = names::run(connection, name)?.name;
+        return Ok(Some(format!(
+            "run/{name} was made by a trigger and is declared in no file; manifestd cancel run/{name} ends it, and what it did is kept"
+        )));
+    }
+    let Some(MadeBy { run, step, pipeline }) = made_by(connection, kind, name)? else { return Ok(None) };
+    Ok(Some(match kind {
+        Kind::Task => format!(
+            "task/{name} belongs to step {step} of run {run}, and no file declares it; manifestd cancel task/{name} ends it, \
+             manifestd retry {run} --only {step} runs that step again, and without the step in pipeline/{pipeline} no later run has it"
+        ),
+        _ => format!(
+            "{}/{name} was made by step {step} of run {run}, and no file declares it; it is gone when its directory is, \
+             and without the step in pipeline/{pipeline} no later run makes it",
+            kind.singular()
+        ),
+    }))
 }

@@ -1,8 +1,8 @@
-//! `diff PATH`: what mirroring a directory would change, deletions first.
+//! `diff PATH`: what mirroring a directory would change, deletions first. `diff KIND/NAME`: two revisions of a definition.
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -10,6 +10,7 @@ use super::context::Context;
 use super::exit::Exit;
 use super::out::{Out, note};
 use crate::plan::mirror::{Change, Difference, Existing, Identity};
+use crate::resource::kind::Kind;
 use crate::runtime::preview::{Preview, preview};
 use crate::store::database_path;
 
@@ -17,12 +18,28 @@ use crate::store::database_path;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: 0 nothing would change, 1 something would, 2 it cannot be told")]
 pub(super) struct Args {
-    /// The directory to compare with what is stored [default: the manifests directory]
-    #[arg(value_hint = clap::ValueHint::DirPath)]
+    /// The directory to compare with what is stored [default: the manifests directory]; or KIND/NAME, to compare two of its revisions
+    #[arg(value_name = "PATH|KIND/NAME", value_hint = clap::ValueHint::DirPath)]
     path: Option<PathBuf>,
+    /// The older revision [default: the one before --to]
+    #[arg(long, value_name = "REVISION", requires = "path")]
+    from: Option<i64>,
+    /// The newer revision [default: the current one]
+    #[arg(long, value_name = "REVISION", requires = "path")]
+    to: Option<i64>,
     /// How to print the differences
     #[arg(short, long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
     output: String,
+}
+
+impl Args {
+    /// The object whose revisions are meant: `KIND/NAME`, unless that is a directory and no revision is given.
+    fn object(&self) -> Option<&str> {
+        let word = self.path.as_ref()?.to_str()?;
+        let (prefix, _) = word.split_once('/')?;
+        let is_object = Kind::from_word(prefix).is_some() && !Path::new(word).is_dir();
+        (is_object || self.from.is_some() || self.to.is_some()).then_some(word)
+    }
 }
 
 /// One difference, as it is printed.
@@ -40,6 +57,9 @@ struct Line {
 /// # Errors
 /// When the directory has problems or cannot be read: then what would change is not known.
 pub(super) fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
+    if let Some(object) = args.object() {
+        return super::history::diff(context, object, (args.from, args.to), args.output == "json");
+    }
     let directory = args.path.clone().unwrap_or_else(|| context.manifests.clone());
     anyhow::ensure!(directory.is_dir(), "{} is not a directory", directory.display());
     let store = if database_path(&context.state).exists() { Some(context.open()?) } else { None };

@@ -47,6 +47,17 @@ impl Directory {
         Ok(Self { root, files: found })
     }
 
+    /// Reads one file of the manifests directory, which may not be there.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn of_file(path: &Path, label: &str, roots: &[String]) -> anyhow::Result<Self> {
+        let root = fs::canonicalize(path).with_context(|| path.display().to_string())?;
+        let file = root.join(label);
+        let files = if file.exists() { vec![ManifestFile::read(&file, label.to_owned(), roots)?] } else { Vec::new() };
+        Ok(Self { root, files })
+    }
+
     /// The one place where an object is declared; `None` when it is not.
     ///
     /// # Errors

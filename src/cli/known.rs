@@ -11,6 +11,7 @@ use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::app::AppSpec;
 use crate::resource::kind::Kind;
 use crate::resource::object::Spec;
+use crate::resource::pipeline::PipelineSpec;
 use crate::runtime::app_scan::find_apps;
 use crate::store::view::{self, Filter};
 
@@ -55,7 +56,7 @@ pub(crate) fn check<'d>(
     problems
 }
 
-/// The apps, analyzers and pools that the store holds; nothing when there is no store yet.
+/// The apps, analyzers, pools and pipelines that the store holds; nothing when there is no store yet.
 ///
 /// # Errors
 /// When there is one and it cannot be read.
@@ -75,6 +76,12 @@ pub(crate) fn stored(context: &super::context::Context) -> anyhow::Result<Known>
         let spec = serde_json::from_value::<AnalyzerSpec>(analyzer.spec);
         let found = spec.as_ref().map_or(KnownAnalyzer { websocket, needs: None }, KnownAnalyzer::from);
         known.analyzers.insert(analyzer.name, found);
+    }
+    for pipeline in view::objects(&connection, Kind::Pipeline, &Filter::default())? {
+        let spec = serde_json::from_value::<PipelineSpec>(pipeline.spec);
+        let runs = spec.iter().flat_map(|spec| spec.steps.iter().chain(&spec.finally));
+        let runs = runs.filter_map(|step| step.pipeline.clone()).collect();
+        known.pipelines.insert(pipeline.name, runs);
     }
     known.pools.extend(crate::store::glance::names(&connection, Kind::Pool)?);
     Ok(known)

@@ -8,6 +8,7 @@ mod analyzer;
 mod apply;
 mod ask;
 mod ask_runs;
+mod authors;
 mod chain;
 mod chain_app;
 mod chain_pool;
@@ -26,6 +27,7 @@ mod explain;
 mod files;
 mod get;
 mod graph;
+mod history;
 mod item;
 mod known;
 mod logs;
@@ -40,6 +42,7 @@ mod reconcile;
 mod replicas;
 pub mod request;
 mod results;
+mod rollback;
 mod rows;
 mod run;
 mod run_ask;
@@ -56,8 +59,10 @@ mod stuck;
 mod systemd;
 mod table;
 mod told;
+mod trace;
 mod tree;
 mod tree_text;
+mod unified;
 mod unwell;
 mod validate;
 mod version;
@@ -92,8 +97,14 @@ enum Command {
     Serve(serve::Args),
     /// Run every loop until nothing more can be done now, without or beside a running controller
     Reconcile(reconcile::Args),
-    /// Show what mirroring a directory would change, deletions first
+    /// Show what mirroring a directory would change, deletions first; or two revisions of a definition
     Diff(diff::Args),
+    /// List the revisions of a definition
+    History(history::Args),
+    /// Put an older revision of a definition back into its file
+    Rollback(rollback::Args),
+    /// Show where something comes from: file, commit, author, and what asked for it
+    Trace(trace::Args),
     /// Confirm what the fuse against mass disappearance has frozen
     Orphans(orphans::Args),
     /// Run the embedded analyzer as a service of its own
@@ -187,6 +198,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::run(&context, &args).await,
         Command::Reconcile(args) => reconcile::run(&context, &args).await,
         Command::Diff(args) => diff::run(&context, &args),
+        Command::History(args) => history::run(&context, &args).await,
+        Command::Rollback(args) => rollback::run(&context, &args).await,
+        Command::Trace(args) => trace::run(&context, &args).await,
         Command::Orphans(args) => orphans::run(&context, &args).await,
         Command::Analyzer(args) => analyzer::run(args).await,
         Command::Get(args) => get::run(&context, args).await,

@@ -85,16 +85,19 @@ impl Picture {
         picture.title = format!("run/{}", run.name);
         for (step, standing) in picture.steps.iter_mut().zip(standings(run, now)) {
             let mut tally = counts(&step.name);
+            let mut expected = standing.expected;
             if standing.has_ended() {
                 // What was never asked for, since what it would have followed from did not succeed.
-                tally.skipped += standing.expected.unwrap_or(0).saturating_sub(tally.all());
+                tally.skipped += expected.unwrap_or(0).saturating_sub(tally.all());
+                // A step that was stopped before it was known how many there would be has no more than there are.
+                expected = expected.or(Some(tally.all()));
             }
             let is_asked = waits_for_a_person(&standing) && !run.status.phase.is_terminal();
             step.standing = Some(StepStanding {
                 phase: standing.phase,
                 reason: standing.reason,
                 message: standing.message,
-                expected: standing.expected,
+                expected,
                 tally,
                 is_asked,
             });

@@ -101,7 +101,7 @@ fn print(out: &mut Out, context: &Context, report: &ReconcileReport) -> anyhow::
         Columns::new(&["PHASE", "TASKS"]).write(out, &rows, false)?;
     }
     for due in &report.due {
-        writeln!(out, "later: task/{} ({}) at {}", due.task, due.reason, due.at)?;
+        writeln!(out, "later: {} ({}) at {}", due.name, due.reason, due.at)?;
     }
     writeln!(out, "\nresults: {}", context.state.join("results").display())?;
     writeln!(out, "state:   {}", context.state.display())?;

@@ -32,7 +32,7 @@ pub(crate) fn header(kind: Kind, wide: bool) -> Vec<&'static str> {
         ),
         Kind::Run => (
             &["NAME", "PIPELINE", "CAUSE", "PHASE", "REASON", "DONE", "FAILED", "DURATION", "AGE"],
-            &["ROUND", "GENERATION", "SCHEDULED", "SUSPENDED", "WITHIN", "NEXT", "MESSAGE"],
+            &["ROUND", "GENERATION", "REVISION", "COMMIT", "SCHEDULED", "SUSPENDED", "WITHIN", "NEXT", "MESSAGE"],
         ),
         Kind::AppSet => (&["NAME", "ROOT", "PATTERN", "APPS", "SUSPECT", "AGE"], &["MESSAGE", "FILE:LINE"]),
     };

@@ -161,11 +161,16 @@ fn target(context: &Context, word: &str) -> anyhow::Result<String> {
     })
 }
 
-/// Who asks, as the system calls them.
+/// Who asks, as the system calls them: by name, or else by number.
 fn who() -> String {
     let variables = environment();
-    let of = |name: &str| variables.iter().find(|(known, value)| known == name && !value.is_empty());
-    of("USER").or_else(|| of("LOGNAME")).map_or_else(|| "somebody".to_owned(), |(_, name)| clean(name))
+    let of = |name: &str| variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    called(of("USER"), of("LOGNAME"), rustix::process::getuid().as_raw())
+}
+
+fn called(user: Option<&str>, logname: Option<&str>, number: u32) -> String {
+    let name = user.filter(|name| !name.is_empty()).or_else(|| logname.filter(|name| !name.is_empty()));
+    name.map_or_else(|| format!("uid {number}"), clean)
 }
 
 /// A moment to come: a time, a date, or how long it is until then.
@@ -201,6 +206,14 @@ fn moment(text: &str, at_end: bool) -> anyhow::Result<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_asks_is_told_by_name_or_else_by_number() {
+        assert_eq!(called(Some("ada"), Some("root"), 7), "ada");
+        assert_eq!(called(None, Some("ada"), 7), "ada");
+        assert_eq!(called(Some(""), Some("a\u{1b}b"), 7), "a\u{fffd}b");
+        assert_eq!((called(None, None, 1000), called(Some(""), Some(""), 0)), ("uid 1000".into(), "uid 0".into()));
+    }
 
     #[test]
     fn a_date_is_the_whole_day_in_utc_and_a_time_is_itself() {

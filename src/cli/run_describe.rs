@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use rusqlite::Connection;
 
 use super::describe::{indented, line, moment};
+use super::history::short;
 use super::names::pipeline_spec;
 use super::out::{Out, clean};
 use super::picture::{Picture, StepPicture};
@@ -20,7 +21,10 @@ const RUNS_MAX: u32 = 10;
 /// What is known of a run besides its name and its spec.
 pub(super) fn run(connection: &Connection, run: &RunView, now: Timestamp, out: &mut Out) -> anyhow::Result<()> {
     line(out, "Pipeline", &run.pipeline)?;
-    line(out, "Pinned to", &format!("generation {}", run.generation))?;
+    let commit = run.commit.as_deref().map(|commit| format!(", commit {}", short(commit))).unwrap_or_default();
+    let pinned =
+        format!("generation {}, revision {}, spec {}{commit}", run.generation, run.revision, short(&run.digest));
+    line(out, "Pinned to", &pinned)?;
     line(out, "Cause", run.cause.as_str())?;
     if let Some(at) = run.scheduled_at {
         line(out, "Scheduled", &moment(at, now))?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 
+use super::history::short;
 use super::item::{Beside, put_time};
 use super::names::pipeline_spec;
 use super::picture::Picture;
@@ -112,6 +113,8 @@ pub(crate) fn run(object: &ObjectView, beside: &Beside) -> (Vec<String>, Vec<Str
     let more = vec![
         status.round.to_string(),
         run.generation.to_string(),
+        run.revision.to_string(),
+        or_nothing(&run.commit.as_deref().map(short).unwrap_or_default()),
         run.scheduled_at.map_or_else(|| "-".to_owned(), Timestamp::rfc3339),
         if suspended { "yes".into() } else { "no".into() },
         or_nothing(run.parent.as_deref().unwrap_or_default()),
@@ -148,6 +151,9 @@ pub(crate) fn run_status(object: &ObjectView, beside: &Beside) -> Map<String, Va
     map.insert("message".into(), json!(status.message));
     map.insert("cause".into(), json!(run.cause));
     map.insert("round".into(), json!(status.round));
+    map.insert("revision".into(), json!(run.revision));
+    map.insert("manifestDigest".into(), json!(run.manifest_digest));
+    map.insert("commit".into(), json!(run.commit));
     map.insert("children".into(), json!({ "ended": ended, "expected": expected, "failed": failed }));
     map.insert("parent".into(), json!(run.parent));
     map.insert("suspension".into(), suspension(run.suspension.as_ref().filter(|of| of.holds(beside.now))));

@@ -27,6 +27,7 @@ const LEFT_SHOWN_MAX: usize = 5;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Ends with 0 when every task is as expected, 1 when one has ended otherwise, 3 when the time is over.
+A task that is Failed(AnalyzerUnavailable) has ended, though it starts over by itself when its analyzer is back.
 
 Examples:
   manifestd wait lint-demo --for=phase=Completed,PartialSuccess --timeout 10m

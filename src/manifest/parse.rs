@@ -292,11 +292,26 @@ fn references(object: &Object, root: &Node<'_>, source: &Source<'_>) -> Vec<Refe
             (Kind::Pool, "pool", spec.pool.as_ref()),
         ],
         Spec::Analyzer(spec) => vec![(Kind::Pool, "pool", spec.pool.as_ref())],
-        Spec::App(_) | Spec::AppSet(_) | Spec::Pipeline(_) | Spec::Pool(_) => return Vec::new(),
+        Spec::Pipeline(_) => return references_of_steps(root, source),
+        Spec::App(_) | Spec::AppSet(_) | Spec::Pool(_) => return Vec::new(),
     };
     let place = |field: &str| root.get("spec").and_then(|spec| spec.get(field)).map(|node| source.place(node.span));
     names
         .into_iter()
         .filter_map(|(kind, field, name)| Some(Reference { kind, name: name?.clone(), place: place(field)? }))
         .collect()
+}
+
+/// What the steps of a pipeline name, in the order of the file. Apps are not among them: they may be made by a run.
+fn references_of_steps(root: &Node<'_>, source: &Source<'_>) -> Vec<Reference> {
+    let Some(spec) = root.get("spec") else { return Vec::new() };
+    let steps = ["steps", "finally"].into_iter().filter_map(|list| spec.get(list)).flat_map(Node::items);
+    let fields = [(Kind::Analyzer, "analyzer"), (Kind::Pipeline, "pipeline"), (Kind::Pool, "pool")];
+    let named = |step: &Node<'_>| {
+        fields.map(|(kind, field)| {
+            let node = step.get(field)?;
+            Some(Reference { kind, name: node.text()?.to_owned(), place: source.place(node.span) })
+        })
+    };
+    steps.flat_map(named).flatten().collect()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::plan::pipeline::circle;
 use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::kind::Kind;
 use crate::resource::object::Spec;
@@ -23,6 +24,8 @@ pub struct Known {
     pub analyzers: BTreeMap<String, KnownAnalyzer>,
     /// Names of pools.
     pub pools: BTreeSet<String>,
+    /// Pipelines by name, each with those that its steps run.
+    pub pipelines: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// What must be known of an app.
@@ -66,6 +69,9 @@ impl Known {
             (Some(Kind::Pool), Some(name)) => {
                 self.pools.insert(name.clone());
             }
+            (Some(Kind::Pipeline), Some(name)) => {
+                self.pipelines.entry(name.clone()).or_default();
+            }
             _ => {}
         }
     }
@@ -87,7 +93,10 @@ pub fn check(documents: &[(&str, &Document)], known: &Known) -> Vec<Problem> {
                 Kind::App => names.apps.contains_key(reference.name.as_str()),
                 Kind::Analyzer => names.analyzers.contains_key(reference.name.as_str()),
                 Kind::Pool => names.declares(Kind::Pool, &reference.name) || known.pools.contains(&reference.name),
-                Kind::AppSet | Kind::Pipeline | Kind::Run | Kind::Task => true,
+                Kind::Pipeline => {
+                    names.declares(Kind::Pipeline, &reference.name) || known.pipelines.contains_key(&reference.name)
+                }
+                Kind::AppSet | Kind::Run | Kind::Task => true,
             };
             if !is_known {
                 suggested += 1;
@@ -96,6 +105,7 @@ pub fn check(documents: &[(&str, &Document)], known: &Known) -> Vec<Problem> {
         }
         problems.extend(not_addressable(file, document, &names));
         problems.extend(deadline_too_short(file, document, &names));
+        problems.extend(runs_itself(file, document, documents, &names, known));
     }
     problems
 }
@@ -165,6 +175,10 @@ fn unknown(file: &str, reference: &Reference, names: &Names<'_>, known: &Known, 
             let pools = names.of_kind(Kind::Pool).chain(known.pools.iter().map(String::as_str));
             did_you_mean(&reference.name, sorted(pools))
         }
+        Kind::Pipeline => {
+            let pipelines = names.of_kind(Kind::Pipeline).chain(known.pipelines.keys().map(String::as_str));
+            did_you_mean(&reference.name, sorted(pipelines))
+        }
         Kind::App => did_you_mean(&reference.name, sorted(names.apps.keys().copied())),
         _ => did_you_mean(&reference.name, sorted(names.analyzers.keys().copied())),
     };
@@ -172,6 +186,7 @@ fn unknown(file: &str, reference: &Reference, names: &Names<'_>, known: &Known, 
     let (kind, code) = match reference.kind {
         Kind::App => ("App", "unknown-app"),
         Kind::Pool => ("Pool", "unknown-pool"),
+        Kind::Pipeline => ("Pipeline", "unknown-pipeline"),
         _ => ("Analyzer", "unknown-analyzer"),
     };
     error(file, reference.place.clone(), code, format!("no {kind} is called {}", quoted(&reference.name)), help)
@@ -182,6 +197,37 @@ fn sorted<'n>(names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
     let mut names: Vec<_> = names.collect();
     names.sort_unstable();
     names
+}
+
+/// A pipeline that runs itself, through others or at once: reported at the step that leads back to it.
+fn runs_itself(
+    file: &str,
+    document: &Document,
+    documents: &[(&str, &Document)],
+    names: &Names<'_>,
+    known: &Known,
+) -> Option<Problem> {
+    let Spec::Pipeline(_) = &document.object.spec else { return None };
+    let own = document.object.metadata.name.as_str();
+    // What a pipeline's steps run: by its documents, or else by what is known of it.
+    let runs = |name: &str| -> Vec<String> {
+        match names.declared.get(&(Kind::Pipeline, name)) {
+            Some(places) => {
+                let documents = places.iter().filter_map(|at| documents.get(*at));
+                documents.flat_map(|(_, document)| pipelines_of(document)).map(|one| one.name.clone()).collect()
+            }
+            None => known.pipelines.get(name).into_iter().flatten().cloned().collect(),
+        }
+    };
+    let way = circle::circle(own, runs)?;
+    let step = pipelines_of(document).find(|reference| Some(&reference.name) == way.get(1))?;
+    let message = format!("these pipelines run each other for ever: {}", way.join(" -> "));
+    let help = Some("take one of these steps away".to_owned());
+    Some(error(file, step.place.clone(), "circle", message, help))
+}
+
+fn pipelines_of(document: &Document) -> impl Iterator<Item = &Reference> {
+    document.references.iter().filter(|reference| reference.kind == Kind::Pipeline)
 }
 
 fn not_addressable(file: &str, document: &Document, names: &Names<'_>) -> Option<Problem> {
@@ -222,99 +268,5 @@ fn error(file: &str, place: Place, code: &'static str, message: String, help: Op
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::manifest::parse::parse;
-
-    fn documents(text: &str) -> Vec<Document> {
-        let parsed = parse("x", text.as_bytes(), &[".".into()]);
-        assert!(!parsed.has_errors(), "{:?}", parsed.problems);
-        parsed.documents
-    }
-
-    fn head(kind: &str, name: &str, spec: &str) -> String {
-        format!("---\napiVersion: manifestd.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n")
-    }
-
-    fn codes(problems: &[Problem]) -> Vec<(&str, &str, u32)> {
-        problems.iter().map(|problem| (problem.file.as_str(), &*problem.code, problem.place.line)).collect()
-    }
-
-    #[test]
-    fn unknown_names_are_reported_where_they_stand_with_a_suggestion() {
-        let text = head("Task", "t", "\n  app: dmeo\n  analyzer: lint");
-        let documents = documents(&text);
-        let mut known = Known::default();
-        known.apps.insert("demo".into(), KnownApp { addressable: false });
-        let problems = check(&[("t.yaml", &documents[0])], &known);
-        assert_eq!(codes(&problems), [("t.yaml", "unknown-app", 6), ("t.yaml", "unknown-analyzer", 7)]);
-        assert_eq!(problems[0].help.as_deref(), Some("did you mean `demo`?"));
-        assert_eq!((problems[0].place.column, problems[0].place.end_column), (8, Some(12)));
-    }
-
-    #[test]
-    fn a_name_declared_twice_is_a_problem_on_both_and_names_the_other() {
-        let (a, b) = (documents(&head("App", "x", "{path: a}")), documents(&head("App", "x", "{path: b}")));
-        let other = documents(&head("AppSet", "x", "{root: a}"));
-        let problems = check(&[("a.yaml", &a[0]), ("b.yaml", &b[0]), ("c.yaml", &other[0])], &Known::default());
-        assert_eq!(codes(&problems), [("a.yaml", "declared-twice", 4), ("b.yaml", "declared-twice", 4)]);
-        assert!(problems[0].message.contains("b.yaml:4") && problems[1].message.contains("a.yaml:4"));
-    }
-
-    #[test]
-    fn a_websocket_analyzer_needs_the_model_and_number_of_the_app() {
-        let text = head("App", "a", "{path: a}")
-            + &head("Analyzer", "ws", "{websocket: {urls: ['ws://h:1'], request: r}}")
-            + &head("Analyzer", "cmd", "{command: {argv: [x]}}")
-            + &head("Task", "t", "{app: a, analyzer: ws}")
-            + &head("Task", "u", "{app: a, analyzer: cmd}");
-        let documents = documents(&text);
-        let labelled: Vec<_> = documents.iter().map(|document| ("f", document)).collect();
-        assert_eq!(codes(&check(&labelled, &Known::default())), [("f", "app-not-addressable", 20)]);
-    }
-
-    #[test]
-    fn a_pool_that_nobody_declares_is_found_wherever_it_is_named() {
-        let text = head("App", "a", "{path: a}")
-            + &head("Pool", "gpu", "{slots: 2}")
-            + &head("Analyzer", "lint", "{command: {argv: [x]}, pool: gpus}")
-            + &head("Task", "t", "{app: a, analyzer: lint, pool: gpu}")
-            + &head("Task", "u", "{app: a, analyzer: lint, pool: stored}")
-            + &head("Task", "v", "{app: a, analyzer: lint, pool: nowhere}");
-        let documents = documents(&text);
-        let labelled: Vec<_> = documents.iter().map(|document| ("f", document)).collect();
-        let known = Known { pools: BTreeSet::from(["stored".to_owned()]), ..Known::default() };
-        let problems = check(&labelled, &known);
-        assert_eq!(codes(&problems), [("f", "unknown-pool", 15), ("f", "unknown-pool", 30)]);
-        assert_eq!(problems[0].help.as_deref(), Some("did you mean `gpu`?"));
-        assert!(problems[1].message.contains("no Pool is called"), "{problems:?}");
-    }
-
-    #[test]
-    fn a_deadline_that_leaves_no_time_is_reported_where_it_stands() {
-        let text = head("App", "a", "{path: a, model: m, number: 1}")
-            + &head("Analyzer", "slow", "{websocket: {urls: ['ws://h:1'], request: r, connectTimeout: 1m}}")
-            + &head("Analyzer", "stubborn", "{command: {argv: [x], terminationGrace: 30s}}")
-            + &head("Analyzer", "usual", "{command: {argv: [x]}}")
-            + &head("Task", "t", "\n  app: a\n  analyzer: slow\n  activeDeadlineSeconds: 60")
-            + &head("Task", "u", "\n  app: a\n  analyzer: stubborn\n  activeDeadlineSeconds: 31")
-            + &head("Task", "v", "\n  app: a\n  analyzer: usual\n  activeDeadlineSeconds: 1");
-        let documents = documents(&text);
-        let labelled: Vec<_> = documents.iter().map(|document| ("f", document)).collect();
-        let problems = check(&labelled, &Known::default());
-        assert_eq!(codes(&problems), [("f", "contradiction", 28)]);
-        assert_eq!(problems[0].place.column, 26);
-        assert!(problems[0].message.contains("spec.websocket.connectTimeout"), "{}", problems[0].message);
-    }
-
-    #[test]
-    fn a_broken_app_does_not_make_its_tasks_wrong() {
-        let documents = documents(&head("Task", "t", "{app: a, analyzer: lint}"));
-        let mut known = Known::default();
-        for kind in [Kind::App, Kind::Analyzer] {
-            let name = if kind == Kind::App { "a" } else { "lint" };
-            known.add_broken(&Broken { kind: Some(kind), name: Some(name.into()), line: 1 });
-        }
-        assert_eq!(check(&[("f", &documents[0])], &known), []);
-    }
-}
+#[path = "references_tests.rs"]
+mod tests;

@@ -48,6 +48,8 @@ pub struct Declared {
     pub provenance: Provenance,
     /// Who a Task belongs to, for fair share; see [`super::owner`].
     pub owner: String,
+    /// The document as it stands in the file, byte for byte: another text is another revision.
+    pub manifest: String,
 }
 
 impl Declared {
@@ -73,6 +75,8 @@ pub struct Existing {
     pub provenance: Provenance,
     /// Whether its manifest is gone.
     pub removed: bool,
+    /// Whether the text of its manifest is stored; that of what an older program mirrored is not.
+    pub has_text: bool,
 }
 
 /// What happens to one object.
@@ -109,7 +113,7 @@ pub struct Difference {
     pub spec: bool,
     /// Labels or annotations.
     pub metadata: bool,
-    /// File, line or digest of the file.
+    /// File, line or digest of the file; or the text is not stored yet.
     pub place: bool,
     /// It was removed and is there again.
     pub restored: bool,
@@ -210,7 +214,8 @@ fn update(existing: &Existing, declared: &Declared, plan: &mut MirrorPlan) {
         metadata: existing.labels != json(&metadata.labels) || existing.annotations != json(&metadata.annotations),
         place: existing.provenance.file != declared.provenance.file
             || existing.provenance.line != declared.provenance.line
-            || existing.provenance.digest != declared.provenance.digest,
+            || existing.provenance.digest != declared.provenance.digest
+            || !existing.has_text,
         restored: existing.removed,
     };
     if !difference.is_any() {

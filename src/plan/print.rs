@@ -114,6 +114,7 @@ impl fmt::Display for PrintedWrite<'_> {
             Write::CancelChild(cancel) => write!(f, "cancel {} {}", cancel.kind, cancel.uid),
             Write::ProducedApp(app) => write!(f, "app {}: made by {}", app.name, app.run),
             Write::Expand { step, apps, .. } => write!(f, "step {step}: {} apps", apps.len()),
+            Write::PinRun(uid) => write!(f, "pin what is run by {}", self.names.get(uid)),
             Write::ScheduleSeen { at, .. } => write!(f, "schedule dealt with up to {at}"),
             Write::Unsuspend(uid) => write!(f, "end the suspension of {}", self.names.get(uid)),
             Write::Condition(condition) => {

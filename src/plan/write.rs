@@ -75,6 +75,8 @@ pub enum Write {
         /// Their names.
         apps: Vec<String>,
     },
+    /// Pin the pipelines that the steps of a run run, and that were not known when it was made, as they are now; while it has not begun.
+    PinRun(Uid),
     /// Record up to which moment the slots of a schedule were dealt with.
     ScheduleSeen {
         /// The pipeline.

@@ -15,6 +15,7 @@ pub mod metadata;
 pub mod name;
 pub mod object;
 pub mod outcome;
+pub mod path;
 pub mod phase;
 pub mod pipeline;
 pub mod pool;

@@ -21,6 +21,8 @@ crate::words! {
         AnalyzerNotFound,
         /// No Pool of that name is known.
         PoolNotFound,
+        /// No Pipeline of that name is known, which a step runs.
+        PipelineNotFound,
         /// The analyzer cannot be reached, and nothing was sent.
         AnalyzerUnavailable,
         /// The analyzer answers, but broke what was sent to it so often that it is left alone for a while.
@@ -160,6 +162,7 @@ impl Reason {
             | Self::AppNotRead
             | Self::AnalyzerNotFound
             | Self::PoolNotFound
+            | Self::PipelineNotFound
             | Self::BreakerOpen
             | Self::AttemptStarted
             | Self::AllToolsRan

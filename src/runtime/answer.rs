@@ -186,8 +186,8 @@ impl Answerer {
     }
 
     async fn due(&self) -> Result<Vec<Due>, String> {
-        let due = self.core.store.due(DUE_MAX).await.map_err(|error| error.to_string())?;
-        Ok(due.into_iter().map(|(task, reason, at)| Due { task, reason, at }).collect())
+        let due = self.core.store.due(DUE_MAX, self.core.now()).await.map_err(|error| error.to_string())?;
+        Ok(due.into_iter().map(|(name, reason, at)| Due { name, reason, at }).collect())
     }
 
     /// Waits until none of these loops has anything to do now, no attempt is carried, and no answer is awaited on which something depends.
@@ -241,6 +241,7 @@ async fn scan_apps(core: &Core) -> Result<AppsReport, StoreError> {
                 | Write::CancelChild(_)
                 | Write::ProducedApp(_)
                 | Write::Expand { .. }
+                | Write::PinRun(_)
                 | Write::ScheduleSeen { .. }
                 | Write::Unsuspend(_)
                 | Write::Condition(_)

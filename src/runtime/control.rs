@@ -242,8 +242,8 @@ pub struct AppsReport {
 /// Something that happens later by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Due {
-    /// The task.
-    pub task: String,
+    /// The task, run or pipeline, as KIND/NAME.
+    pub name: String,
     /// Why it waits.
     pub reason: String,
     /// When it goes on.

@@ -16,7 +16,7 @@ use super::git_source::{self, GitSource};
 use super::mirror::Mirror;
 use super::mirror_loop::{self, MirrorHandle, MirrorInbox};
 use super::pulse::Beat;
-use super::reconcile::{Verdict, reconcile, run_loop};
+use super::reconcile::{self, Verdict, reconcile, run_loop};
 use super::wakes::Loop;
 use crate::analyzer;
 use crate::config::Settings;
@@ -192,16 +192,13 @@ impl Controller {
 }
 
 /// Draws the conclusions that the loops no longer could, from the last endings and from requests, so that nobody is told that something
-/// runs which was stopped. No lane and no analyzer is looked at, so nothing is opened or asked.
+/// runs which was stopped.
 async fn conclude(core: &Core) {
     loop {
         // Tasks first: what a run makes of its children follows from how these have ended.
         let pop = |of| core.wakes.pop(of, core.now());
         while let Some(key) = pop(Loop::Tasks).or_else(|| pop(Loop::Pipelines)) {
-            if matches!(key, Key::Lane(_) | Key::Analyzer(_)) {
-                continue;
-            }
-            match reconcile(core, &key).await {
+            match reconcile::conclude(core, &key).await {
                 Ok(Verdict::Settled(_)) => core.wakes.done(&key),
                 Ok(Verdict::Conflict) => {
                     core.wakes.done(&key);

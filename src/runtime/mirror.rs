@@ -278,7 +278,7 @@ impl Batch {
 /// What was read, as a plan looks at it.
 pub(super) fn observe(files: &[ReadFile], commit: Option<&String>) -> ObservedMirror {
     let mut observed = ObservedMirror::default();
-    for ReadFile { file, parsed } in files {
+    for ReadFile { file, parsed, text } in files {
         observed.read.insert(file.path.clone());
         let nameless = parsed.broken.iter().any(|broken| broken.kind.is_none() || broken.name.is_none());
         if parsed.unreadable || nameless {
@@ -290,6 +290,7 @@ pub(super) fn observe(files: &[ReadFile], commit: Option<&String>) -> ObservedMi
         observed.declared.extend(parsed.documents.iter().map(|document| Declared {
             owner: owner(&document.object.metadata.labels, &file.path, tasks),
             object: document.object.clone(),
+            manifest: text.get(document.body.clone()).unwrap_or_default().to_owned(),
             provenance: Provenance {
                 file: file.path.clone(),
                 line: document.line,

@@ -17,7 +17,7 @@ use crate::plan::analyzer::AnalyzerReconciler;
 use crate::plan::apps::AppsReconciler;
 use crate::plan::lane::LaneReconciler;
 use crate::plan::maintenance::MaintenanceReconciler;
-use crate::plan::pipeline::run::RunReconciler;
+use crate::plan::pipeline::run::{RunReconciler, begins};
 use crate::plan::pipeline::trigger::PipelineReconciler;
 use crate::plan::task::{ObservedTask, TaskReconciler};
 use crate::plan::tree::TreeReconciler;
@@ -56,6 +56,23 @@ pub async fn reconcile(core: &Core, key: &Key) -> Result<Verdict, StoreError> {
     let verdict = carry_out(core, plan).await;
     core.pulses.took(beat(key), planning, planned.elapsed());
     verdict
+}
+
+/// One pass over one key while the process ends: what follows from what has happened is written, and nothing begins. Lanes and analyzers are not
+/// looked at, so nothing is opened or asked; no pipeline makes a run, and no run begins, or begins another round.
+///
+/// # Errors
+/// What the store says.
+pub async fn conclude(core: &Core, key: &Key) -> Result<Verdict, StoreError> {
+    match key {
+        Key::Lane(_) | Key::Analyzer(_) | Key::Pipeline(_) => Ok(Verdict::Settled(None)),
+        Key::Run(uid) => {
+            let Some(run) = observe_run(core, uid).await? else { return Ok(Verdict::Settled(None)) };
+            let plan = RunReconciler::plan(&run, core.now());
+            if begins(&run, &plan) { Ok(Verdict::Settled(None)) } else { carry_out(core, plan).await }
+        }
+        Key::Task(_) | Key::Apps | Key::Tree(_) | Key::Maintenance => reconcile(core, key).await,
+    }
 }
 
 /// Commits a plan, and performs its effects once that is durable.

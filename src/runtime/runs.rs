@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::core::Core;
 use super::mirror::run_blocking;
-use crate::plan::pipeline::ask::produced_by;
+use crate::plan::pipeline::child::made_by;
 use crate::plan::pipeline::observed::{ObservedRun, OpenChild};
 use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
@@ -17,13 +17,14 @@ use crate::store::StoreError;
 /// What the store says. What the disk says is part of the observation.
 pub(super) async fn observe_run(core: &Core, uid: &Uid) -> Result<Option<ObservedRun>, StoreError> {
     let Some(mut run) = core.store.observe_run(uid.clone()).await? else { return Ok(None) };
+    run.roots.clone_from(&core.settings.roots);
     let wanted = wanted(&run);
     if wanted.is_empty() {
         return Ok(Some(run));
     }
-    let workspace = core.workspace.clone();
+    let (workspace, roots) = (core.workspace.clone(), run.roots.clone());
     let seen = run_blocking(move || {
-        let look = |(step, child, path): (usize, usize, String)| (step, child, is_made(&workspace, &path));
+        let look = |(step, child, path): (usize, usize, String)| (step, child, is_made(&workspace, &roots, &path));
         wanted.into_iter().map(look).collect::<Vec<_>>()
     })
     .await?;
@@ -39,7 +40,7 @@ fn wanted(run: &ObservedRun) -> Vec<(usize, usize, String)> {
     let mut wanted = Vec::new();
     for (step, facts) in run.steps.iter().enumerate() {
         for (child, open) in facts.open.iter().enumerate().filter(|(_, open)| has_ended(open)) {
-            if let Some(app) = produced_by(run, step, open.item) {
+            if let Some(app) = made_by(run, step, open) {
                 wanted.push((step, child, app.spec.path));
             }
         }
@@ -47,12 +48,15 @@ fn wanted(run: &ObservedRun) -> Vec<(usize, usize, String)> {
     wanted
 }
 
-/// Whether a directory is there, and truly inside of the workspace; `None` when that cannot be seen. A link that leads out of the workspace is
-/// no app: nothing may be analysed through it.
-fn is_made(workspace: &Path, path: &str) -> Option<bool> {
-    let root = workspace.canonicalize().ok()?;
-    match root.join(path).canonicalize() {
-        Ok(real) => Some(real != root && real.starts_with(&root) && real.is_dir()),
+/// Whether a directory is there, and truly inside of the workspace and one of the roots; `None` when that cannot be seen. A link that leads out of
+/// them is no app: nothing may be analysed through it.
+fn is_made(workspace: &Path, roots: &[String], path: &str) -> Option<bool> {
+    let whole = workspace.canonicalize().ok()?;
+    match whole.join(path).canonicalize() {
+        Ok(real) => {
+            let within = |root: &String| whole.join(root).canonicalize().is_ok_and(|root| real.starts_with(root));
+            Some(real != whole && real.starts_with(&whole) && roots.iter().any(within) && real.is_dir())
+        }
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Some(false),
         Err(_) => None,
     }
@@ -80,16 +84,22 @@ mod tests {
             (".", false),
             ("..", false),
         ] {
-            assert_eq!(is_made(root, path), Some(made), "{path}");
+            assert_eq!(is_made(root, &[".".into()], path), Some(made), "{path}");
+        }
+        let roots = ["generated".to_owned()];
+        std::fs::create_dir(root.join("other")).unwrap();
+        std::os::unix::fs::symlink(root.join("other"), root.join("generated/out")).unwrap();
+        for (path, made) in [("generated/app1", true), ("other", false), ("generated/out", false)] {
+            assert_eq!(is_made(root, &roots, path), Some(made), "{path}");
         }
     }
 
     #[test]
     fn what_cannot_be_seen_is_neither_there_nor_not() {
         let workspace = tempfile::tempdir().unwrap();
-        assert_eq!(is_made(&workspace.path().join("gone"), "generated/app1"), None);
+        assert_eq!(is_made(&workspace.path().join("gone"), &[".".into()], "generated/app1"), None);
         // A circle of links has no end to be looked at.
         std::os::unix::fs::symlink("circle", workspace.path().join("circle")).unwrap();
-        assert_eq!(is_made(workspace.path(), "circle"), None);
+        assert_eq!(is_made(workspace.path(), &[".".into()], "circle"), None);
     }
 }

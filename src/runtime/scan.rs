@@ -45,6 +45,8 @@ pub struct ReadFile {
     pub file: ScannedFile,
     /// What it says.
     pub parsed: Parsed,
+    /// Its text; empty when it is not UTF-8, and then it declares nothing.
+    pub text: String,
 }
 
 /// Whether a path is a manifest by its name: `*.yaml` or `*.yml`, not hidden (editors and atomic writes use hidden names on the way).
@@ -201,7 +203,8 @@ fn read_one(root: &Path, path: &str, roots: &[String]) -> std::io::Result<Option
     file.by_ref().take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(name)?;
     let digest = hex(&Sha256::digest(&bytes));
     let parsed = parse(path, &bytes, roots);
-    Ok(Some(ReadFile { file: ScannedFile { path: path.to_owned(), stat: stat(&metadata), digest }, parsed }))
+    let text = String::from_utf8(bytes).unwrap_or_default();
+    Ok(Some(ReadFile { file: ScannedFile { path: path.to_owned(), stat: stat(&metadata), digest }, parsed, text }))
 }
 
 /// Bytes in hexadecimal.

@@ -17,7 +17,7 @@ impl Store {
         }
         self.write(move |connection| {
             let update = "UPDATE object SET git_commit = ?1
-                 WHERE removed_at IS NULL AND file NOT LIKE 'appset/%' AND git_commit IS NOT ?1";
+                 WHERE removed_at IS NULL AND line > 0 AND git_commit IS NOT ?1";
             Ok(connection.execute(update, [commit])?)
         })
         .await
@@ -26,6 +26,6 @@ impl Store {
 
 fn is_behind(connection: &Connection, commit: &str) -> Result<bool, StoreError> {
     let query = "SELECT EXISTS (SELECT 1 FROM object
-         WHERE removed_at IS NULL AND file NOT LIKE 'appset/%' AND git_commit IS NOT ?1)";
+         WHERE removed_at IS NULL AND line > 0 AND git_commit IS NOT ?1)";
     Ok(connection.query_row(query, [commit], |row| row.get(0))?)
 }

@@ -1,16 +1,21 @@
-//! Children of runs that are tasks: made, or started over by a later round.
+//! Children of runs: tasks that are made, and what a later round starts over.
 
-use rusqlite::{Connection, params};
-use serde_json::Map;
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::{Map, Value};
 
 use super::StoreError;
 use super::commit::new_uid;
+use super::rows::json;
 use crate::plan::pipeline::expand::indexed_name;
+use crate::plan::pipeline::render::resolve_params;
 use crate::plan::pipeline::write::AskChild;
 use crate::resource::name::Uid;
 use crate::resource::object::Spec;
 use crate::resource::outcome::one_line;
-use crate::resource::run::ChildKind;
+use crate::resource::pipeline::PipelineSpec;
+use crate::resource::run::{ChildKind, RetryMode};
 use crate::resource::task::{RunPolicy, TaskSpec};
 use crate::resource::time::Timestamp;
 
@@ -88,10 +93,63 @@ pub(super) fn insert_child(
 ) -> Result<(), StoreError> {
     connection
         .prepare_cached(
-            "INSERT INTO child (run, step, item, uid, kind, label, app, round) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO child (run, step, item, uid, kind, label, app, round, makes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
-        .execute(params![ask.run.0, ask.step, ask.item, uid.0, kind.as_str(), ask.label, ask.app, ask.round])?;
+        .execute(params![ask.run.0, ask.step, ask.item, uid.0, kind.as_str(), ask.label, ask.app, ask.round, makes(ask)?])?;
     Ok(())
+}
+
+/// The app that a child makes, for its row.
+fn makes(ask: &AskChild) -> Result<Option<String>, StoreError> {
+    let text = ask.makes.as_ref().map(serde_json::to_string).transpose();
+    text.map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+/// Starts a run over that an earlier round of its run has asked for, with the parameters that it is asked for with now.
+pub(super) fn run_again(
+    connection: &Connection,
+    ask: &AskChild,
+    uid: &str,
+    spec: &PipelineSpec,
+    given: &Map<String, Value>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let was: String =
+        connection.prepare_cached("SELECT params FROM run WHERE uid = ?1")?.query_row([uid], |row| row.get(0))?;
+    let resolved = resolve_params(spec, given);
+    let values = Value::Object(resolved.as_ref().unwrap_or(given).clone()).to_string();
+    // What succeeded is kept where the round keeps it, unless it was done with other parameters.
+    let mode = match asked_mode(connection, ask)? {
+        Some(RetryMode::Bad) if values == was => RetryMode::Bad,
+        Some(RetryMode::Bad | RetryMode::All) | None => RetryMode::All,
+    };
+    let modes: Map<String, Value> = spec.steps.iter().map(|step| (step.name.clone(), mode.as_str().into())).collect();
+    connection
+        .prepare_cached(
+            "UPDATE run SET params = ?2, retry_round = round, retry_modes = ?3, cancel = 0, cancel_message = '' WHERE uid = ?1",
+        )?
+        .execute(params![uid, values, Value::Object(modes).to_string()])?;
+    if let Err(why) = resolved {
+        connection
+            .prepare_cached(
+                "UPDATE run SET phase = 'Failed', reason = 'InvalidConfiguration', message = ?2, round = round + 1, version = version + 1,
+                     next_at = NULL, round_at = ?3, finished_at = ?3 WHERE uid = ?1 AND finished_at IS NOT NULL",
+            )?
+            .execute(params![uid, one_line(&why), now.0])?;
+    }
+    connection
+        .prepare_cached("UPDATE child SET round = ?2, label = ?3, conclusion = NULL, ended_at = NULL WHERE uid = ?1")?
+        .execute(params![uid, ask.round, ask.label])?;
+    Ok(())
+}
+
+/// What the round in which a child is asked for does to the children of its step, when a person asked for that round.
+fn asked_mode(connection: &Connection, ask: &AskChild) -> Result<Option<RetryMode>, StoreError> {
+    let query = "SELECT retry_modes FROM run WHERE uid = ?1 AND round = retry_round + 1 AND retry_round > 0";
+    let text: Option<String> =
+        connection.prepare_cached(query)?.query_row([&ask.run.0], |row| row.get(0)).optional()?;
+    let modes: BTreeMap<String, RetryMode> = text.map_or_else(|| Ok(BTreeMap::new()), |text| json(&text))?;
+    Ok(modes.get(&ask.step).copied())
 }
 
 /// Starts a task over that an earlier round of its run has asked for.
@@ -123,8 +181,8 @@ pub(super) fn again(
         .execute(params![uid, spec.app, spec.analyzer, spec.priority, spec.pool, failure.map(one_line), now.0])?;
     connection
         .prepare_cached(
-            "UPDATE child SET round = ?2, label = ?3, app = ?4, conclusion = NULL, ended_at = NULL WHERE uid = ?1",
+            "UPDATE child SET round = ?2, label = ?3, app = ?4, makes = ?5, conclusion = NULL, ended_at = NULL WHERE uid = ?1",
         )?
-        .execute(params![uid, ask.round, ask.label, ask.app])?;
+        .execute(params![uid, ask.round, ask.label, ask.app, makes(ask)?])?;
     Ok(())
 }

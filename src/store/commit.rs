@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::replica::forget;
-use super::{Store, StoreError, maintenance, pipeline, pool};
+use super::{Store, StoreError, history, maintenance, pins, pipeline, pool};
 use crate::plan::Key;
 use crate::plan::mirror::FOUND_ON_DISK;
 use crate::plan::write::{CloseAttempt, ConditionWrite, EventWrite, FoundApp, OpenAttempt, TaskWrite, TreeSeen, Write};
@@ -74,6 +74,7 @@ fn apply(connection: &Connection, write: &Write, now: Timestamp, woken: &mut Vec
         Write::CancelChild(cancel) => pipeline::cancel_child(connection, cancel, woken),
         Write::ProducedApp(app) => pipeline::produced_app(connection, app, now, woken),
         Write::Expand { run, step, apps } => pipeline::expand(connection, run, step, apps),
+        Write::PinRun(run) => pins::pin(connection, run),
         Write::ScheduleSeen { pipeline_uid, expression, at } => {
             pipeline::schedule_seen(connection, pipeline_uid, expression, *at)
         }
@@ -225,6 +226,7 @@ fn found_app(
 ) -> Result<(), StoreError> {
     let file = format!("{FOUND_ON_DISK}{}", found.app_set);
     // Only a removed App, or none, gives way to what a scan found; a name that is taken stays taken.
+    history::keep_removed(connection, Kind::App, &found.name)?;
     let uid: Option<String> = connection
         .prepare_cached(
             "INSERT INTO object (uid, kind, name, labels, annotations, spec, generation, created_at, updated_at, file, line, digest)
@@ -232,6 +234,7 @@ fn found_app(
              ON CONFLICT (kind, name) DO UPDATE SET
                  generation = generation + (spec <> excluded.spec), spec = excluded.spec, labels = excluded.labels,
                  annotations = excluded.annotations, file = excluded.file, line = 0, digest = '', git_commit = NULL,
+                 revision = revision + (manifest_digest <> ''), manifest = '', manifest_digest = '', revised_at = excluded.updated_at,
                  updated_at = excluded.updated_at, removed_at = NULL
              WHERE removed_at IS NOT NULL
              RETURNING uid",

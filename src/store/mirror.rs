@@ -220,7 +220,7 @@ pub fn existing_objects(
     files: &HashSet<String>,
 ) -> Result<HashMap<Identity, Existing>, StoreError> {
     let mut found = HashMap::new();
-    let columns = "uid, kind, name, generation, spec, labels, annotations, file, line, digest, git_commit, removed_at";
+    let columns = "uid, kind, name, generation, spec, labels, annotations, file, line, digest, git_commit, removed_at, manifest_digest <> '' AS has_text";
     let mut by_name =
         connection.prepare_cached(&format!("SELECT {columns} FROM object WHERE kind = ?1 AND name = ?2"))?;
     for (kind, name) in names {
@@ -261,6 +261,7 @@ fn collect(mut rows: rusqlite::Rows<'_>, found: &mut HashMap<Identity, Existing>
                 commit: row.get("git_commit")?,
             },
             removed: time_or_none(row, "removed_at")?.is_some(),
+            has_text: row.get("has_text")?,
         };
         found.insert((kind, row.get("name")?), existing);
     }

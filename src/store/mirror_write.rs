@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::commit::{new_uid, record, wake_waiting_for_app};
-use super::{MirrorCommit, MirrorOutcome, OwnedProblem, StoreError, pool};
+use super::{MirrorCommit, MirrorOutcome, OwnedProblem, StoreError, history, pool};
 use crate::plan::Key;
 use crate::plan::mirror::{Change, Declared, Identity};
 use crate::plan::write::EventWrite;
@@ -118,13 +118,18 @@ fn write_object(
     if let Spec::Analyzer(spec) = &object.spec {
         pool::follow_analyzer(connection, &object.metadata.name, spec.pool.as_deref())?;
     }
+    let manifest_digest = history::digest(&declared.manifest);
+    let is_revised = history::keep_declared(connection, uid, &manifest_digest, &place.file)?;
     connection
         .prepare_cached(
-            "INSERT INTO object (uid, kind, name, labels, annotations, spec, generation, created_at, updated_at, file, line, digest, git_commit)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12)
+            "INSERT INTO object (uid, kind, name, labels, annotations, spec, generation, created_at, updated_at, file, line, digest, git_commit,
+                 manifest, manifest_digest, revised_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?8)
              ON CONFLICT (uid) DO UPDATE SET labels = excluded.labels, annotations = excluded.annotations,
                  spec = excluded.spec, generation = excluded.generation, updated_at = excluded.updated_at, removed_at = NULL,
-                 file = excluded.file, line = excluded.line, digest = excluded.digest, git_commit = excluded.git_commit",
+                 file = excluded.file, line = excluded.line, digest = excluded.digest, git_commit = excluded.git_commit,
+                 manifest = excluded.manifest, manifest_digest = excluded.manifest_digest, revision = revision + ?15,
+                 revised_at = iif(?15 OR line = 0 OR generation <> excluded.generation, excluded.revised_at, revised_at)",
         )?
         .execute(params![
             uid.0,
@@ -139,6 +144,9 @@ fn write_object(
             place.line,
             place.digest,
             place.commit,
+            declared.manifest,
+            manifest_digest,
+            is_revised,
         ])?;
     match &object.spec {
         Spec::Task(spec) => {
@@ -216,7 +224,14 @@ fn wake(
         }
         Spec::AppSet(_) => woken.push(Key::Apps),
         Spec::Pool(_) => pool::waiting_for(connection, name, woken)?,
-        Spec::Pipeline(_) => woken.push(Key::Pipeline(uid.clone())),
+        Spec::Pipeline(_) => {
+            woken.push(Key::Pipeline(uid.clone()));
+            let query = "SELECT uid FROM run WHERE finished_at IS NULL AND reason = 'PipelineNotFound'";
+            let mut waiting = connection.prepare_cached(query)?;
+            for uid in waiting.query_map([], |row| row.get(0))? {
+                woken.push(Key::Run(Uid(uid?)));
+            }
+        }
     }
     Ok(())
 }

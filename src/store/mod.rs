@@ -9,13 +9,16 @@ pub mod error;
 pub mod events;
 pub mod glance;
 mod graphs;
+pub mod history;
 pub mod lock;
+pub mod made_by;
 mod maintenance;
 mod mirror;
 mod mirror_write;
 mod new_run;
 mod observe;
 mod open;
+mod pins;
 mod pipeline;
 mod pipeline_observe;
 pub mod pool;
@@ -25,6 +28,7 @@ mod readers;
 pub mod replica;
 mod report;
 pub mod request;
+mod retry_preview;
 mod reuse;
 mod rows;
 mod run_follow;
@@ -50,7 +54,7 @@ pub use lock::StateLock;
 pub use mirror::{FileStat, MirrorCommit, MirrorOutcome, OwnedProblem, ScannedFile, existing_objects, object_files};
 pub use observe::Held;
 pub use open::{SCHEMA_VERSION, database_path, open_read_only};
-pub use wakes::Wake;
+pub use wakes::{Due, Wake};
 
 /// A handle to the open store.
 #[derive(Clone)]

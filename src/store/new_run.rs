@@ -7,9 +7,10 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{StoreError, graphs};
 use super::commit::{new_uid, record};
+use super::pins;
 use super::rows::json;
+use super::{StoreError, graphs};
 use crate::plan::Key;
 use crate::plan::pipeline::DEPTH_MAX;
 use crate::plan::pipeline::graph::Graph;
@@ -51,6 +52,8 @@ pub(super) struct NewRun<'a> {
     pub(super) scheduled_at: Option<Timestamp>,
     /// The run that has it as a child, how deep that lies, and the pins of both.
     pub(super) parent: Option<(Uid, u32, String)>,
+    /// The pins of the older run that this one is to be like; else the pipelines that its steps run are pinned as they are now.
+    pub(super) pins: Option<String>,
 }
 
 const COLUMNS: &str = "uid, name, generation, revision, manifest_digest, git_commit, spec";
@@ -126,7 +129,8 @@ impl Definition {
         Ok(self.graph(connection)?.spec.clone())
     }
 
-    fn pin(&self, connection: &Connection) -> Result<(), StoreError> {
+    /// Keeps its spec under its digest.
+    pub(super) fn pin(&self, connection: &Connection) -> Result<(), StoreError> {
         if self.text.is_none() {
             return Ok(());
         }
@@ -137,27 +141,6 @@ impl Definition {
     }
 }
 
-/// The pipelines that a pipeline's steps run, and those that theirs run.
-fn pins(connection: &Connection, root: &Definition) -> Result<String, StoreError> {
-    let mut found: BTreeMap<String, Definition> = BTreeMap::new();
-    let mut left = vec![root.clone()];
-    while let Some(next) = left.pop() {
-        let graph = next.graph(connection)?;
-        let spec = &graph.spec;
-        for name in spec.steps.iter().chain(&spec.finally).filter_map(|step| step.pipeline.as_ref()) {
-            if found.contains_key(name) {
-                continue;
-            }
-            if let Some(definition) = declared(connection, name)? {
-                definition.pin(connection)?;
-                found.insert(name.clone(), definition.clone());
-                left.push(definition);
-            }
-        }
-    }
-    serde_json::to_string(&found).map_err(|error| StoreError::Corrupt(error.to_string()))
-}
-
 /// Makes a run, unless one of that name is there: then `None`. One whose parameters cannot be resolved is made as one that has failed.
 pub(super) fn insert_run(
     connection: &Connection,
@@ -165,15 +148,16 @@ pub(super) fn insert_run(
     now: Timestamp,
     woken: &mut Vec<Key>,
 ) -> Result<Option<Uid>, StoreError> {
-    let NewRun { name, definition, params, cause, scheduled_at, parent } = new;
+    let NewRun { name, definition, params, cause, scheduled_at, parent, pins: older } = new;
     definition.pin(connection)?;
     let resolved = resolve_params(&definition.graph(connection)?.spec, &params);
     let failure = resolved.as_ref().err().map(|why| one_line(why));
     let values = Value::Object(resolved.unwrap_or(params)).to_string();
     let uid = new_uid(now);
-    let (parent, depth, pins) = match parent {
-        Some((parent, depth, pins)) => (Some(parent.0), depth, pins),
-        None => (None, 0, pins(connection, &definition)?),
+    let (parent, depth, pins) = match (parent, older) {
+        (Some((parent, depth, pins)), _) => (Some(parent.0), depth, pins),
+        (None, Some(pins)) => (None, 0, pins),
+        (None, None) => (None, 0, pins::fresh(connection, &definition)?),
     };
     let inserted = connection
         .prepare_cached(

@@ -3,10 +3,10 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Map, Value};
 
-use super::child::{again, broken, insert_child, insert_task};
+use super::child::{again, broken, insert_child, insert_task, run_again};
 use super::commit::{new_uid, record, wake_waiting_for_app};
 use super::new_run::{Definition, NewRun, insert_run};
-use super::{StoreError, maintenance};
+use super::{StoreError, history, maintenance};
 use crate::plan::Key;
 use crate::plan::pipeline::expand::indexed_name;
 use crate::plan::pipeline::write::{AskChild, CancelChild, ChildSpec, Conclude, CreateRun, ProducedApp, RunWrite};
@@ -83,6 +83,7 @@ pub(super) fn create_run(
         cause: create.cause,
         scheduled_at: create.scheduled_at,
         parent: None,
+        pins: None,
     };
     insert_run(connection, new, now, woken).map(|_| ())
 }
@@ -147,15 +148,8 @@ fn ask_run(
     match known {
         Some((_, _, round)) if round >= ask.round => Ok(()),
         Some((uid, kind, _)) if kind == ChildKind::Run.as_str() => {
-            let modes: Map<String, Value> =
-                definition.graph(connection)?.spec.steps.iter().map(|step| (step.name.clone(), "All".into())).collect();
-            connection
-                .prepare_cached("UPDATE run SET retry_round = round, retry_modes = ?2, cancel = 0 WHERE uid = ?1")?
-                .execute(params![uid, Value::Object(modes).to_string()])?;
-            connection
-                .prepare_cached("UPDATE child SET round = ?2, conclusion = NULL, ended_at = NULL WHERE uid = ?1")?
-                .execute(params![uid, ask.round])?;
-            woken.push(Key::Run(Uid(uid)));
+            run_again(connection, ask, &uid, &definition.graph(connection)?.spec, given, now)?;
+            woken.extend([Key::Run(Uid(uid)), Key::Run(ask.run.clone())]);
             Ok(())
         }
         known => {
@@ -174,6 +168,7 @@ fn ask_run(
                 cause: crate::resource::run::Cause::Step,
                 scheduled_at: None,
                 parent: Some(parent),
+                pins: None,
             };
             let uid = insert_run(connection, new, now, woken)?;
             uid.map_or(Err(StoreError::Conflict), |uid| insert_child(connection, ask, &uid, ChildKind::Run))
@@ -241,6 +236,7 @@ pub(super) fn produced_app(
     let labels = serde_json::to_string(&made.labels).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     let file = format!("run/{}", made.run);
     // Like what a scan found: only a removed App, or none, gives way.
+    history::keep_removed(connection, Kind::App, &made.name)?;
     let uid: Option<String> = connection
         .prepare_cached(
             "INSERT INTO object (uid, kind, name, labels, annotations, spec, generation, created_at, updated_at, file, line, digest, revised_at)
@@ -248,6 +244,7 @@ pub(super) fn produced_app(
              ON CONFLICT (kind, name) DO UPDATE SET
                  generation = generation + (spec <> excluded.spec), spec = excluded.spec, labels = excluded.labels,
                  annotations = excluded.annotations, file = excluded.file, line = 0, digest = '', git_commit = NULL,
+                 revision = revision + (manifest_digest <> ''), manifest = '', manifest_digest = '', revised_at = excluded.updated_at,
                  updated_at = excluded.updated_at, removed_at = NULL
              WHERE removed_at IS NOT NULL
              RETURNING uid",

@@ -62,6 +62,5 @@ fn observe_pipeline(connection: &Connection, uid: &Uid) -> Result<Option<Observe
         scheduled: scheduled.collect::<Result<_, _>>()?,
         seen: seen.zip(time_or_none(row, "seen_at")?),
         unfinished: unfinished.collect::<Result<_, _>>()?,
-        unknown: Vec::new(),
     }))
 }

@@ -30,6 +30,7 @@ fn hot() -> Vec<(&'static str, &'static str, Vec<&'static dyn ToSql>)> {
         ("task_held", wakes::HELD, vec![]),
         ("task_unsettled", wakes::UNSETTLED, vec![]),
         ("task_held", wakes::DUE, vec![&10]),
+        ("run_active", wakes::DUE_RUNS, vec![&10]),
         ("PRIMARY KEY", observe::TASK, vec![&"uid-1"]),
         ("PRIMARY KEY", observe::ATTEMPTS, vec![&"uid-1", &1]),
         ("PRIMARY KEY", observe::TOLD, vec![&"uid-1", &1]),

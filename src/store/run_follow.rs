@@ -1,12 +1,14 @@
 //! Observing what follows from the children of another step: which apps it has, which of them were gone on with, and which were not.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, params};
+use serde_json::{Map, Value};
 
 use super::StoreError;
 use super::rows::json_column;
-use super::run_observe::{Of, mode};
+use super::run_observe::{Of, mode, outputs_of_item};
 use crate::plan::pipeline::WINDOW;
 use crate::plan::pipeline::graph::Node;
 use crate::plan::pipeline::observed::ObservedStep;
@@ -29,13 +31,15 @@ pub(super) fn followers(of: &Of<'_>, node: &Node, source: &ObservedStep) -> Resu
     let combinations = node.combinations.max(1);
     let mut found = BTreeSet::new();
     let keeps = of.asked && mode(of, node).is_none();
+    let keeps_good = mode(of, node) == Some(RetryMode::Bad);
     for child in source.open.iter().filter(|child| child.phase.is_terminal()) {
-        let query = "SELECT item, round FROM child WHERE run = ?1 AND step = ?2 AND item >= ?3 AND item < ?4";
+        let query = "SELECT item, round, conclusion IS 'Succeeded' AS good FROM child
+             WHERE run = ?1 AND step = ?2 AND item >= ?3 AND item < ?4";
         let mut statement = of.connection.prepare_cached(query)?;
         let range = params![of.uid.0, node.step.name, child.item * combinations, (child.item + 1) * combinations];
         let mut rows = statement.query(range)?;
         while let Some(row) = rows.next()? {
-            if keeps || row.get::<_, i64>("round")? >= of.round {
+            if keeps || row.get::<_, i64>("round")? >= of.round || (keeps_good && row.get("good")?) {
                 found.insert(row.get("item")?);
             }
         }
@@ -88,6 +92,25 @@ pub(super) fn missing(
             if !fresh.exists(params![of.uid.0, node.step.name, item, of.round, word])? {
                 found.push((item, app));
             }
+        }
+    }
+    Ok(found)
+}
+
+/// What the sources of missing items gave, by item of the source, where the texts of the step use it.
+pub(super) fn given(
+    of: &Of<'_>,
+    node: &Node,
+    source: &Node,
+    missing: &[(u64, String)],
+) -> Result<BTreeMap<u64, Map<String, Value>>, StoreError> {
+    let mut found = BTreeMap::new();
+    if !source.is_read {
+        return Ok(found);
+    }
+    for at in missing.iter().map(|(item, _)| item / node.combinations.max(1)) {
+        if let Entry::Vacant(entry) = found.entry(at) {
+            entry.insert(outputs_of_item(of, &source.step.name, at)?);
         }
     }
     Ok(found)

@@ -6,26 +6,27 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
 use super::rows::{json, json_column, time, time_or_none, word};
-use super::run_follow::{followers, matching, missing};
-use super::{Store, StoreError, graphs};
+use super::run_follow::{followers, given, matching, missing};
+use super::{Store, StoreError, graphs, pins};
 use crate::plan::pipeline::WINDOW;
 use crate::plan::pipeline::graph::{Graph, Node};
-use crate::plan::pipeline::observed::{Decision, ObservedRun, ObservedStep, OpenChild, StaleChild};
+use crate::plan::pipeline::observed::{Decision, ObservedRun, ObservedStep, OpenChild, StaleChild, Within};
 use crate::plan::pipeline::render::Values;
 use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
+use crate::resource::pipeline::DeletionPolicy;
 use crate::resource::run::{CancelWish, Cause, ChildKind, Conclusion, RetryMode, RunStatus, Suspension};
 use crate::resource::time::Timestamp;
 
 /// One run with its pinned spec.
 pub(super) const RUN: &str =
     "SELECT r.*, s.reason AS suspend_reason, s.by AS suspend_by, s.at AS suspend_at, s.until AS suspend_until,
-         o.removed_at AS pipeline_removed_at
+         o.removed_at AS pipeline_removed_at, o.spec -> 'deletionPolicy' AS deletion_policy
      FROM run r LEFT JOIN suspension s ON s.uid = r.uid LEFT JOIN object o ON o.uid = r.pipeline_uid
      WHERE r.uid = ?1";
 
 /// Children of a step without a conclusion. A run that is to begin another round has not ended.
-pub(super) const OPEN_CHILDREN: &str = "SELECT c.item, c.uid, c.kind, c.app, c.round,
+pub(super) const OPEN_CHILDREN: &str = "SELECT c.item, c.uid, c.kind, c.app, c.round, c.makes,
          coalesce(t.name, r.name, '') AS name, coalesce(t.version, r.version, 0) AS version,
          CASE WHEN t.uid IS NOT NULL THEN t.phase WHEN r.finished_at IS NOT NULL AND r.retry_round >= r.round THEN 'Pending'
               ELSE coalesce(r.phase, 'Cancelled') END AS phase,
@@ -97,11 +98,16 @@ pub fn observe_run(connection: &Connection, uid: &Uid) -> Result<Option<Observed
     let created_at = time(row, "created_at")?;
     let (pipeline_uid, cause) = (Uid(row.get("pipeline_uid")?), word::<Cause>(row, "cause")?);
     let pending = status.phase == Phase::Pending;
+    let within = if pending && parent.is_none() {
+        pins::within(connection, &pipeline, &graph, &row.get::<_, String>("pins")?)?
+    } else {
+        Within::default()
+    };
     let gone = parent.is_none() && time_or_none(row, "pipeline_removed_at")?.is_some();
     Ok(Some(ObservedRun {
         uid: uid.clone(),
         version: row.get("version")?,
-        removed: gone.then_some(graph.spec.deletion_policy),
+        removed: if gone { Some(deletion_policy(row)?) } else { None },
         superseded: pending && cause == Cause::Apply && superseded(connection, uid)?,
         ahead: if pending { ahead(connection, &pipeline_uid, uid, created_at)? } else { 0 },
         decisions: decisions(&of)?,
@@ -121,11 +127,19 @@ pub fn observe_run(connection: &Connection, uid: &Uid) -> Result<Option<Observed
         status,
         created_at,
         cause,
+        roots: Vec::new(),
+        within,
         graph,
         params,
         retry_round,
         steps,
     }))
+}
+
+/// What the definition said last was to happen when it is removed, whatever an older one said that the run is pinned to.
+fn deletion_policy(row: &Row<'_>) -> Result<DeletionPolicy, StoreError> {
+    let text: Option<String> = row.get("deletion_policy")?;
+    text.map_or_else(|| Ok(DeletionPolicy::default()), |text| json(&text))
 }
 
 /// The status columns of a run.
@@ -206,7 +220,7 @@ fn observe_step(of: &Of<'_>, graph: &Graph, at: usize, before: &[ObservedStep]) 
         facts.open = open_children(of, node)?;
         facts.stale = stale(of, node, &facts.has)?;
         if node.is_read && node.step.for_each.is_none() {
-            facts.outputs = only_outputs(of, step)?;
+            facts.outputs = outputs_of_item(of, step, 0)?;
         }
         // The end of a step that is asked about; while children are open it has none, and reading all the others would be in vain.
         if facts.open.is_empty() && graph.steps.iter().any(|other| other.step.approval.is_some()) {
@@ -224,6 +238,7 @@ fn observe_step(of: &Of<'_>, graph: &Graph, at: usize, before: &[ObservedStep]) 
             facts.followers = followers(of, node, &before[source])?;
         }
         facts.missing = missing(of, node, source_node, facts.next_item)?;
+        facts.given = given(of, node, source_node, &facts.missing)?;
     }
     Ok(facts)
 }
@@ -278,27 +293,34 @@ fn open_children(of: &Of<'_>, node: &Node) -> Result<Vec<OpenChild>, StoreError>
             finished_at: time_or_none(row, "finished_at")?,
             cancelling: row.get("cancelling")?,
             outputs,
+            makes: row.get::<_, Option<String>>("makes")?.map(|text| json(&text)).transpose()?,
             produced: None,
         });
     }
     Ok(open)
 }
 
+/// What the attempts of a round give together, up to this one; of what several give, the latest counts. A later one may have run only some tools.
 fn outputs(connection: &Connection, task: &str, attempt: u32) -> Result<Map<String, Value>, StoreError> {
-    let text: Option<String> = connection
-        .prepare_cached("SELECT outputs FROM attempt WHERE task_uid = ?1 AND number = ?2")?
-        .query_row(params![task, attempt], |row| row.get(0))
-        .optional()?;
-    text.map_or_else(|| Ok(Map::new()), |text| json(&text))
+    let query = "SELECT outputs FROM attempt WHERE task_uid = ?1 AND number <= ?2 AND outputs <> '{}'
+             AND round = (SELECT round FROM attempt WHERE task_uid = ?1 AND number = ?2) ORDER BY number";
+    let mut statement = connection.prepare_cached(query)?;
+    let mut rows = statement.query(params![task, attempt])?;
+    let mut all = Map::new();
+    while let Some(row) = rows.next()? {
+        all.append(&mut json_column(row, "outputs")?);
+    }
+    Ok(all)
 }
 
-fn only_outputs(of: &Of<'_>, step: &str) -> Result<Map<String, Value>, StoreError> {
+/// What a concluded child gives.
+pub(super) fn outputs_of_item(of: &Of<'_>, step: &str, item: u64) -> Result<Map<String, Value>, StoreError> {
     let query = "SELECT t.uid, t.attempt FROM child c JOIN task t ON t.uid = c.uid
-         WHERE c.run = ?1 AND c.step = ?2 AND c.item = 0 AND c.conclusion IS NOT NULL";
+         WHERE c.run = ?1 AND c.step = ?2 AND c.item = ?3 AND c.conclusion IS NOT NULL";
     let found: Option<(String, u32)> = of
         .connection
         .prepare_cached(query)?
-        .query_row(params![of.uid.0, step], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(params![of.uid.0, step, item], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     found.map_or_else(|| Ok(Map::new()), |(uid, attempt)| outputs(of.connection, &uid, attempt))
 }

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Map, Value};
 
 use super::new_run::{Definition, NewRun, declared, insert_run};
+use super::retry_preview::preview;
 use super::rows::{json, word};
 use super::{Store, StoreError};
 use crate::plan::Key;
@@ -37,14 +38,15 @@ struct Found {
     phase: Phase,
     round: i64,
     params: String,
+    pins: String,
 }
 
 fn find(connection: &Connection, name: &str) -> Result<Option<Found>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT uid, phase, round, params FROM run WHERE name = ?1")?;
+    let mut statement = connection.prepare_cached("SELECT uid, phase, round, params, pins FROM run WHERE name = ?1")?;
     let mut rows = statement.query([name])?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let (uid, round, params) = (Uid(row.get("uid")?), row.get("round")?, row.get("params")?);
-    Ok(Some(Found { uid, phase: word(row, "phase")?, round, params }))
+    let (uid, round) = (Uid(row.get("uid")?), row.get("round")?);
+    Ok(Some(Found { uid, phase: word(row, "phase")?, round, params: row.get("params")?, pins: row.get("pins")? }))
 }
 
 fn no_run<T>(name: &str) -> Result<T, String> {
@@ -69,12 +71,12 @@ fn next_name(connection: &Connection, definition: &Definition) -> Result<String,
     }
 }
 
-/// Makes a run that a person asks for.
+/// Makes a run that a person asks for; with the pins of an older one, if it is to be like that.
 fn make(
     connection: &Connection,
     definition: Definition,
     params: Map<String, Value>,
-    cause: Cause,
+    (cause, pins): (Cause, Option<String>),
     dry_run: bool,
     now: Timestamp,
 ) -> Result<Verdict, StoreError> {
@@ -85,7 +87,7 @@ fn make(
         return Ok(Ok(vec![told(&name, message("would be made"), true, None)]));
     }
     let mut woken = Vec::new();
-    let new = NewRun { name: &name, definition, params, cause, scheduled_at: None, parent: None };
+    let new = NewRun { name: &name, definition, params, cause, scheduled_at: None, parent: None, pins };
     let uid = insert_run(connection, new, now, &mut woken)?.ok_or(StoreError::Conflict)?;
     Ok(Ok(vec![told(&name, message("made"), true, Some(Key::Run(uid)))]))
 }
@@ -104,7 +106,10 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn run_spec(&self, name: String, latest: bool) -> Result<Option<PipelineSpec>, StoreError> {
-        self.read(move |connection| definition(connection, &name, latest)?.map(|found| found.spec(connection)).transpose()).await
+        self.read(move |connection| {
+            definition(connection, &name, latest)?.map(|found| found.spec(connection)).transpose()
+        })
+        .await
     }
 
     /// Makes a run of a pipeline, with these parameters beside the defaults.
@@ -118,7 +123,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Verdict, StoreError> {
         self.write(move |connection| match declared(connection, &pipeline)? {
-            Some(found) => make(connection, found, params.clone(), Cause::Manual, false, now),
+            Some(found) => make(connection, found, params.clone(), (Cause::Manual, None), false, now),
             None => Ok(Err(format!("there is no pipeline {pipeline:?}"))),
         })
         .await
@@ -147,7 +152,7 @@ impl Store {
                 values.retain(|key, _| known.contains_key(key));
             }
             values.extend(params.clone());
-            make(connection, found, values, Cause::Rerun, dry_run, now)
+            make(connection, found, values, (Cause::Rerun, (!latest).then_some(older.pins)), dry_run, now)
         })
         .await
     }
@@ -199,10 +204,8 @@ impl Store {
                 return Ok(Ok(vec![told(&run, format!("is {}; only a run that has ended is retried", found.phase), false, None)]));
             }
             let mut lines = Vec::new();
-            for (step, mode) in &modes {
-                let again = again(connection, &found.uid, step, *mode)?;
-                let message = format!("{again} of its children {} again", if dry_run { "would run" } else { "run" });
-                lines.push(told(step, message, again > 0, None));
+            for step in preview(connection, &found.uid, &modes, dry_run)? {
+                lines.push(told(&step.name, step.message, step.moves, None));
             }
             if !dry_run {
                 let text = serde_json::to_string(&modes).map_err(|error| StoreError::Corrupt(error.to_string()))?;
@@ -328,6 +331,7 @@ impl Store {
                         cause: Cause::Backfill,
                         scheduled_at: Some(*slot),
                         parent: None,
+                        pins: None,
                     };
                     let uid = insert_run(connection, new, now, &mut Vec::new())?;
                     lines.push(told(name, "made", true, uid.map(Key::Run)));
@@ -344,13 +348,6 @@ fn definition(connection: &Connection, run: &str, latest: bool) -> Result<Option
         Some(pinned) if latest => Definition::of_uid(connection, &pinned.uid),
         pinned => Ok(pinned),
     }
-}
-
-/// How many children of a step another round runs again.
-fn again(connection: &Connection, run: &Uid, step: &str, mode: RetryMode) -> Result<u64, StoreError> {
-    let query = "SELECT count(*) FROM child WHERE run = ?1 AND step = ?2 AND (?3 OR conclusion IS NOT 'Succeeded')";
-    let all = mode == RetryMode::All;
-    Ok(connection.prepare_cached(query)?.query_row(params![run.0, step, all], |row| row.get(0))?)
 }
 
 /// What a suspension is for: its name, with its kind; its uid, its key, and whether it has ended.

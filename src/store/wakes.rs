@@ -6,10 +6,13 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 
 use super::maintenance::REVIVED;
+use super::rows::json_column;
 use super::{Store, StoreError};
 use crate::plan::Key;
+use crate::plan::pipeline::schedule;
 use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
+use crate::resource::pipeline::Schedule;
 use crate::resource::time::Timestamp;
 
 /// Analyzers with a queue. The loose index scan jumps from one to the next instead of reading the whole queue.
@@ -39,9 +42,22 @@ pub(super) const RUNS: &str = "SELECT uid FROM run INDEXED BY run_active WHERE f
      UNION SELECT uid FROM run INDEXED BY run_unsettled WHERE finished_at IS NOT NULL AND retry_round >= round
      UNION SELECT run FROM child INDEXED BY child_open WHERE conclusion IS NULL";
 
-/// What happens later by itself.
-pub(super) const DUE: &str = "SELECT name, reason, next_at FROM task
+/// Tasks to which something happens later by itself.
+pub(super) const DUE: &str = "SELECT 'task/' || name, reason, next_at FROM task
      WHERE phase = 'Pending' AND reason <> 'Queued' AND next_at IS NOT NULL ORDER BY next_at LIMIT ?1";
+
+/// Runs to which something happens later by itself: a deadline, the end of a suspension, a decision that nobody took.
+pub(super) const DUE_RUNS: &str = "SELECT 'run/' || name, reason, next_at FROM run INDEXED BY run_active
+     WHERE finished_at IS NULL AND next_at IS NOT NULL ORDER BY next_at LIMIT ?1";
+
+/// Pipelines with a schedule.
+const SCHEDULES: &str =
+    "SELECT o.name, o.spec -> 'schedule' AS schedule, o.spec ->> 'suspend' AS held, s.uid AS suspended, s.until
+     FROM object o LEFT JOIN suspension s ON s.uid = o.uid
+     WHERE o.kind = 'Pipeline' AND o.removed_at IS NULL AND o.spec ->> 'schedule' IS NOT NULL";
+
+/// What happens later by itself: KIND/NAME, why, when.
+pub type Due = (String, String, Timestamp);
 
 /// A key and when to look at it: at once, or at a stored time.
 pub type Wake = (Key, Option<Timestamp>);
@@ -70,17 +86,23 @@ impl Store {
 }
 
 impl Store {
-    /// What happens later by itself, earliest first: task, reason, time.
+    /// What happens later by itself, earliest first: tasks, runs, and slots of schedules.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn due(&self, limit: usize) -> Result<Vec<(String, String, Timestamp)>, StoreError> {
+    pub async fn due(&self, limit: usize, now: Timestamp) -> Result<Vec<Due>, StoreError> {
         self.read(move |connection| {
-            let mut statement = connection.prepare_cached(DUE)?;
-            let due = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-                Ok((row.get(0)?, row.get(1)?, Timestamp(row.get(2)?)))
-            })?;
-            Ok(due.collect::<Result<_, _>>()?)
+            let mut all = slots(connection, now)?;
+            for query in [DUE, DUE_RUNS] {
+                let mut statement = connection.prepare_cached(query)?;
+                let due = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+                    Ok((row.get(0)?, row.get(1)?, Timestamp(row.get(2)?)))
+                })?;
+                all.extend(due.collect::<Result<Vec<_>, _>>()?);
+            }
+            all.sort_by(|one, other| (one.2, &one.0).cmp(&(other.2, &other.0)));
+            all.truncate(limit);
+            Ok(all)
         })
         .await
     }
@@ -106,6 +128,29 @@ fn pipelines(connection: &Connection, wakes: &mut Vec<Wake>) -> Result<(), Store
         wakes.push((Key::Run(Uid(uid?)), None));
     }
     Ok(())
+}
+
+/// The next slot of every schedule; for a pipeline that is suspended, the end of that.
+fn slots(connection: &Connection, now: Timestamp) -> Result<Vec<Due>, StoreError> {
+    let mut statement = connection.prepare_cached(SCHEDULES)?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name = format!("pipeline/{}", row.get::<_, String>("name")?);
+        let until = row.get::<_, Option<i64>>("until")?.map(Timestamp);
+        let is_suspended =
+            row.get::<_, Option<String>>("suspended")?.is_some() && until.is_none_or(|until| now < until);
+        let schedule: Schedule = json_column(row, "schedule")?;
+        if is_suspended {
+            found.extend(until.map(|until| (name, "Suspended".to_owned(), until)));
+        } else if row.get::<_, Option<bool>>("held")? != Some(true)
+            // One that cannot be read has no slots; the pipeline's events say so.
+            && let Ok(Some(slot)) = schedule::next(&schedule, now)
+        {
+            found.push((name, "Schedule".to_owned(), slot));
+        }
+    }
+    Ok(found)
 }
 
 fn lanes(connection: &Connection, wakes: &mut Vec<Wake>) -> Result<(), StoreError> {

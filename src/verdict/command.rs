@@ -3,10 +3,10 @@
 use serde_json::{Map, Value};
 
 use super::judge::{report, weigh};
-use super::sarif;
+use super::{outputs, sarif};
 use crate::resource::analyzer::{CommandSpec, Output};
 use crate::resource::findings::Findings;
-use crate::resource::outcome::{MESSAGE_BYTES_MAX, OUTPUTS_MAX, Outcome, ToolReport, ToolStatus, Verdict, one_line};
+use crate::resource::outcome::{Outcome, ToolReport, ToolStatus, Verdict, one_line};
 use crate::resource::reason::Reason;
 
 /// How a program ended.
@@ -77,8 +77,9 @@ pub fn judge_command(
     }
     let found = match spec.output {
         Output::ExitCode => Ok(Found::default()),
-        Output::Json => read_json(stdout)
-            .and_then(|value| Ok(Found { unrated: listed(&value), outputs: outputs(&value)?, ..Found::default() })),
+        Output::Json => read_json(stdout).and_then(|value| {
+            Ok(Found { unrated: listed(&value), outputs: outputs::of_document(&value)?, ..Found::default() })
+        }),
         Output::Sarif => read_sarif(&ran, stdout),
     };
     let Found { unrated, by_tool, documents, outputs } = match found {
@@ -99,28 +100,6 @@ pub fn judge_command(
     }
     tools.extend(missing.iter().map(|name| absent(name, spec)));
     (Verdict { outputs: Box::new(outputs), ..weigh(tools) }, documents)
-}
-
-/// What a document gives to later steps of a pipeline: texts, numbers and booleans in its object `outputs`.
-fn outputs(document: &Value) -> Result<Map<String, Value>, String> {
-    let Some(given) = document.get("outputs") else { return Ok(Map::new()) };
-    let given = given.as_object().ok_or("`outputs` is not an object of texts, numbers and booleans")?;
-    if given.len() > OUTPUTS_MAX {
-        return Err(format!("`outputs` has {} entries, more than {OUTPUTS_MAX}", given.len()));
-    }
-    for (key, value) in given {
-        let fits = match value {
-            Value::String(text) => text.len() <= MESSAGE_BYTES_MAX,
-            Value::Number(_) | Value::Bool(_) => true,
-            Value::Null | Value::Array(_) | Value::Object(_) => false,
-        };
-        if !fits {
-            return Err(format!(
-                "the output {key:?} is no number, no boolean and no text of at most {MESSAGE_BYTES_MAX} bytes"
-            ));
-        }
-    }
-    Ok(given.clone())
 }
 
 fn absent(name: &str, spec: &CommandSpec) -> ToolReport {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::frame::error_text;
-use super::{ai_result, static_result, target_result};
+use super::{ai_result, outputs, static_result, target_result};
 use crate::resource::algebra::{Ended, fold};
 use crate::resource::findings::Findings;
 use crate::resource::outcome::{Outcome, ToolReport, ToolStatus, Verdict, one_line, tool_name};
@@ -63,7 +63,11 @@ pub fn judge_frame(requested: &[String], frame: &Value) -> Verdict {
     } else if evidence.whole.is_none() {
         evidence.whole = whole_fault(analysis, &evidence.tools);
     }
-    conclude(requested, evidence, says_failed(frame))
+    let mut verdict = conclude(requested, evidence, says_failed(frame));
+    if verdict.outcome != Outcome::Failed {
+        *verdict.outputs = outputs::of_frame(frame);
+    }
+    verdict
 }
 
 /// A fault that left no tool a chance: the analysis itself is an error and tells of no tool.
@@ -284,6 +288,14 @@ mod tests {
     fn a_tool_that_says_success_without_having_executed_did_not_run() {
         let frame = static_frame(json!({"ruff": {"status": "success", "executed": false}}));
         assert_eq!(judge_frame(&names(&["ruff"]), &frame).reason, Reason::ToolNotRun);
+    }
+
+    #[test]
+    fn what_a_result_gives_to_later_steps_counts_only_if_something_succeeded() {
+        let mut frame = static_frame(json!({"ruff": {"status": "success", "executed": true, "total_issues": 0}}));
+        frame["analysis"]["outputs"] = json!({"url": "http://h", "odd": [1]});
+        assert_eq!(Value::Object(*judge_frame(&names(&["ruff"]), &frame).outputs), json!({"url": "http://h"}));
+        assert!(judge_frame(&names(&["bandit"]), &frame).outputs.is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod count;
 pub mod frame;
 pub mod judge;
 pub mod lenient;
+mod outputs;
 pub mod sarif;
 mod sarif_schema;
 mod static_result;

@@ -149,7 +149,8 @@ impl World {
             let provenance =
                 Provenance { file: file.into(), line: document.line, digest: "d".repeat(64), commit: None };
             let owner = owner(&document.object.metadata.labels, file, tasks);
-            Change::Create(Declared { object: document.object, provenance, owner })
+            let manifest = text[document.body.clone()].to_owned();
+            Change::Create(Declared { object: document.object, provenance, owner, manifest })
         });
         let batch = MirrorCommit { changes: declared.collect(), ..MirrorCommit::default() };
         self.store(async |store| store.commit_mirror(batch, START).await.unwrap());

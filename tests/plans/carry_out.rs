@@ -229,6 +229,7 @@ pub(crate) fn stored(declared: &manifestd::plan::mirror::Declared, uid: Uid, gen
         annotations: json(&metadata.annotations),
         provenance: declared.provenance.clone(),
         removed: false,
+        has_text: true,
     };
     ((declared.object.kind(), metadata.name.clone()), existing)
 }

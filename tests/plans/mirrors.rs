@@ -20,7 +20,12 @@ fn place(file: &str, line: u32) -> Provenance {
 fn declare(kind: Kind, name: &str, spec: Value, file: &str, line: u32) -> Declared {
     let spec = Spec::from_value(kind, spec).expect("a spec");
     let metadata = Metadata { name: name.into(), ..Metadata::default() };
-    Declared { object: Object { metadata, spec }, provenance: place(file, line), owner: file.into() }
+    Declared {
+        object: Object { metadata, spec },
+        provenance: place(file, line),
+        owner: file.into(),
+        manifest: String::new(),
+    }
 }
 
 fn task(file: &str, line: u32) -> Declared {
@@ -148,6 +153,11 @@ fn documents_become_objects() {
                 with(seen(&["a.yaml"], &[task("a.yaml", 1)], &[task("a.yaml", 1)]), |observed| {
                     let existing = observed.existing.values_mut().next().expect("the stored one");
                     existing.spec = json!({"app": "demo", "analyzer": "lint"}).to_string();
+                })
+            }),
+            ("it was stored by a program that did not keep the text", {
+                with(seen(&["a.yaml"], &[task("a.yaml", 1)], &[task("a.yaml", 1)]), |observed| {
+                    observed.existing.values_mut().for_each(|existing| existing.has_text = false);
                 })
             }),
             ("its document is gone from its file", seen(&["a.yaml"], &[], &[task("a.yaml", 1)])),

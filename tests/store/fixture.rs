@@ -152,7 +152,9 @@ impl Fixture {
     pub(crate) fn dump(&self) -> Vec<String> {
         let connection = self.sql();
         let mut lines = Vec::new();
-        for table in ["object", "task", "attempt", "app", "replica", "condition", "event", "file", "problem"] {
+        for table in
+            ["object", "revision", "task", "attempt", "app", "replica", "condition", "event", "file", "problem"]
+        {
             let mut statement = connection.prepare(&format!("SELECT * FROM {table}")).unwrap();
             let columns = statement.column_count();
             let rows = statement.query_map([], |row| {
@@ -177,7 +179,8 @@ pub(crate) fn place() -> Provenance {
 pub(crate) fn declare(kind: Kind, name: &str, spec: Value) -> Declared {
     let spec = Spec::from_value(kind, spec).expect("a spec");
     let metadata = Metadata { name: name.into(), ..Metadata::default() };
-    Declared { object: Object { metadata, spec }, provenance: place(), owner: place().file }
+    let manifest = format!("{name}: {}\n", spec.to_value());
+    Declared { object: Object { metadata, spec }, provenance: place(), owner: place().file, manifest }
 }
 
 pub(crate) fn task(name: &str) -> Declared {

@@ -19,16 +19,16 @@ use serde_json::{Map, Value, json};
 use super::fixture::{Fixture, NOW, declare};
 
 /// Numbers that a seed gives, the same on every machine.
-struct Chance(u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
-    fn below(&mut self, most: u64) -> u64 {
+    pub(crate) fn below(&mut self, most: u64) -> u64 {
         // The generator of Knuth's MMIX.
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % most
     }
 
-    fn is(&mut self, percent: u64) -> bool {
+    pub(crate) fn is(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 }

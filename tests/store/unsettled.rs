@@ -65,8 +65,8 @@ async fn a_held_task_is_found() {
 #[tokio::test]
 async fn a_wait_is_found_with_its_time_and_at_once_when_it_is_cut_short() {
     let fixture = backing_off().await;
-    let due = fixture.store.due(10).await.unwrap();
-    assert_eq!((due.len(), due[0].0.as_str(), due[0].1.as_str()), (1, "a", "BackOff"));
+    let due = fixture.store.due(10, NOW).await.unwrap();
+    assert_eq!((due.len(), due[0].0.as_str(), due[0].1.as_str()), (1, "task/a", "BackOff"));
     assert!(due[0].2 >= NOW.plus(Span::seconds(30)));
 
     fixture.store.request_retry("a".into(), false).await.unwrap();

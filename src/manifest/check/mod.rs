@@ -39,7 +39,7 @@ pub(crate) fn check(root: &Node<'_>, kind: Option<Kind>, roots: &[String], fault
         Kind::App => app::check_app(spec, roots, faults),
         Kind::AppSet => app::check_app_set(spec, roots, faults),
         Kind::Pool => pool::check(spec, faults),
-        Kind::Pipeline => pipeline::check(spec, faults),
+        Kind::Pipeline => pipeline::check(spec, roots, faults),
         Kind::Run => {}
         Kind::Task => task::check(spec, faults),
     }

@@ -3,6 +3,8 @@
 use crate::manifest::faults::Faults;
 use crate::manifest::source::Span;
 use crate::manifest::suggest::quoted;
+use crate::resource::path::{is_inside, wrong};
+use crate::resource::template::{Piece, pieces};
 
 /// Reports a path that is not a clean relative path inside one of the roots.
 pub(super) fn inside_roots(span: Span, field: &str, path: &str, roots: &[String], faults: &mut Faults) {
@@ -14,32 +16,27 @@ pub(super) fn inside_roots(span: Span, field: &str, path: &str, roots: &[String]
     faults.error(span, "bad-path", format!("`{field}` {} {why}", quoted(path)), Some(help));
 }
 
-fn wrong(path: &str) -> Option<(&'static str, String)> {
-    let relative = "write it relative to the workspace, such as generated/apps/demo".to_owned();
-    if path.is_empty() {
-        return Some(("is empty", relative));
-    }
-    if path.chars().any(char::is_control) {
-        return Some(("has a control character", "remove it".into()));
-    }
-    if path.contains('\\') {
-        return Some(("has a backslash", "write `/` between directories".into()));
-    }
-    if path.starts_with('/') || path.starts_with('~') || path.as_bytes().get(1) == Some(&b':') {
-        return Some(("is absolute", relative));
-    }
-    if path.split('/').any(|part| part == "..") {
-        return Some(("has `..` in it", relative));
-    }
-    None
-}
-
-/// Whether a clean path is the root or below it.
-fn is_inside(path: &str, root: &str) -> bool {
-    let parts = |text: &'_ str| {
-        text.split('/').filter(|part| !part.is_empty() && *part != ".").map(str::to_owned).collect::<Vec<_>>()
+/// The same for a path with placeholders: what is written before, between and behind them must fit whatever stands for them. What they become is
+/// checked when they are filled.
+pub(super) fn may_be_inside_roots(span: Span, field: &str, path: &str, roots: &[String], faults: &mut Faults) {
+    let Ok(pieces) = pieces(path) else { return };
+    let text = |piece: &Piece| match piece {
+        Piece::Text(text) => text.clone(),
+        Piece::Place(_) => "x".into(),
     };
-    parts(path).starts_with(&parts(root))
+    let sample: String = pieces.iter().map(text).collect();
+    let first = match pieces.as_slice() {
+        [] | [Piece::Text(_)] => return inside_roots(span, field, &sample, roots, faults),
+        [Piece::Text(first), ..] => first.as_str(),
+        [Piece::Place(_), ..] => "",
+    };
+    let lead = first.rsplit_once('/').map_or("", |(lead, _)| lead);
+    let (why, help) = match wrong(&sample) {
+        Some(found) => found,
+        None if roots.iter().any(|root| is_inside(lead, root) || is_inside(root, lead)) => return,
+        None => ("lies outside the roots", format!("the roots are: {}", roots.join(", "))),
+    };
+    faults.error(span, "bad-path", format!("`{field}` {} {why}", quoted(path)), Some(help));
 }
 
 /// What is wrong with the pattern of an AppSet, and what to do; nothing when it is fine.
@@ -115,16 +112,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_stays_inside_its_root() {
-        for (path, root, inside) in
-            [("a/b", ".", true), ("./a//b/", "a", true), ("a", "a/", true), ("ab", "a", false), ("b", "a/b", false)]
+    fn a_path_with_placeholders_can_only_become_one_inside_the_roots() {
+        let roots = ["generated/apps".to_owned(), "made".to_owned()];
+        let is_good = |path: &str| {
+            let mut faults = Faults::default();
+            may_be_inside_roots(Span::default(), "path", path, &roots, &mut faults);
+            faults.errors == 0
+        };
+        for good in
+            ["made/${item}", "generated/apps/a-${item}/x", "generated/${item}/x", "${item}", "made", "gen${item}/x"]
         {
-            assert_eq!(is_inside(path, root), inside, "{path} in {root}");
+            assert!(is_good(good), "{good}");
         }
-        for bad in ["", "/etc", "~/x", "a/../../b", "..", "C:\\x", "a\\b", "a\u{0}b"] {
-            assert!(wrong(bad).is_some(), "{bad:?}");
+        for bad in [
+            "elsewhere",
+            "elsewhere/${item}",
+            "generated/other/${item}",
+            "/made/${item}",
+            "made/../${item}",
+            "../${item}",
+            "a\\${item}",
+        ] {
+            assert!(!is_good(bad), "{bad}");
         }
-        assert!(wrong("a/..b/c..").is_none());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::path::may_be_inside_roots;
 use super::template::{Scope, check_texts};
 use super::{name_fits, no_repeats, text, tool_fits};
 use crate::manifest::faults::Faults;
@@ -28,7 +29,7 @@ const OF_TASKS: [&str; 11] = [
 ];
 
 /// Rules of a Pipeline that need no other object.
-pub(super) fn check(spec: &Node<'_>, faults: &mut Faults) {
+pub(super) fn check(spec: &Node<'_>, roots: &[String], faults: &mut Faults) {
     let params = spec.get("params").map(params).unwrap_or_default();
     check_params(spec, faults);
     let steps = spec.get("steps").map(Node::items).unwrap_or_default();
@@ -63,6 +64,9 @@ pub(super) fn check(spec: &Node<'_>, faults: &mut Faults) {
                 })
                 .collect();
             check_step(node, list, &params, &before, faults);
+            if let Some((place, path)) = node.get("produces").and_then(|produces| text(produces, "path")) {
+                may_be_inside_roots(place.span, "produces.path", path, roots, faults);
+            }
         }
     }
     check_schedule(spec, faults);

@@ -1,24 +1,20 @@
 //! Children of a run: what is concluded from those that have ended, and which are asked for next.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::WINDOW;
+use super::child::{made_by, produced, summaries, values, what};
 use super::expand::{Item, child_name, expected, item};
 use super::graph::Node;
 use super::observed::{ObservedRun, ObservedStep, OpenChild};
-use super::render::Values;
 use super::steps::{Standing, is_stopping, standings};
-use super::write::{AskChild, CancelChild, ChildSpec, Conclude, ProducedApp};
-use crate::plan::Plan;
+use super::write::{AskChild, CancelChild, ChildSpec, Conclude};
 use crate::plan::write::Write;
-use crate::resource::app::AppSpec;
+use crate::plan::{Key, Plan};
 use crate::resource::phase::Phase;
-use crate::resource::pipeline::Produces;
 use crate::resource::run::{ChildKind, Conclusion, StepPhase};
-use crate::resource::task::{RunPolicy, TaskSpec};
 use crate::resource::time::{Span, Timestamp};
 
 /// Pause before the directory of an app that was made is looked for again, when it could not be seen.
@@ -84,7 +80,10 @@ impl<'r> Pass<'r> {
                 continue;
             }
             if conclusion.is_good() {
-                self.register(at, &child);
+                self.doubt_what_follows(at);
+            }
+            if let (true, Some(app)) = (conclusion.is_good(), made_by(&self.run, at, &child)) {
+                self.plan.writes.push(Write::ProducedApp(Box::new(app)));
             }
             let ended_at = child.finished_at.unwrap_or(self.now);
             self.plan.writes.push(Write::Conclude(Box::new(Conclude {
@@ -109,6 +108,16 @@ impl<'r> Pass<'r> {
         self.run.steps[at].open.sort_by_key(|child| child.item);
     }
 
+    /// What is missing of the steps that go on with the apps of this one without streaming was looked for before one more was there.
+    fn doubt_what_follows(&mut self, at: usize) {
+        for (node, facts) in self.run.graph.steps.iter().zip(&mut self.run.steps) {
+            if node.source == Some(at) && !node.streams && !facts.unsure {
+                facts.unsure = true;
+                self.plan.wakes.push(Key::Run(self.run.uid.clone()));
+            }
+        }
+    }
+
     /// What a child that has ended comes to; `None` while that cannot be seen.
     fn conclusion(&mut self, at: usize, child: &OpenChild) -> Option<Conclusion> {
         let node = &self.run.graph.steps[at];
@@ -128,6 +137,8 @@ impl<'r> Pass<'r> {
         match child.produced {
             Some(true) => Some(good),
             Some(false) => Some(Conclusion::AppNotProduced),
+            // Nobody knows where to look.
+            None if made_by(&self.run, at, child).is_none() => Some(Conclusion::AppNotProduced),
             None => {
                 self.plan.look_again(self.now.plus(LOOK_AGAIN));
                 None
@@ -155,16 +166,12 @@ impl<'r> Pass<'r> {
                 let one = item(node, index, None, Some(&child.app));
                 let source = (self.run.graph.steps[at].step.name.clone(), child.outputs.clone());
                 self.ask(follower, &one, Some(source), before);
+                // Else what is asked for would be skipped by the same plan, which could never be committed.
+                self.run.steps[follower].stale.retain(|stale| stale.item != index);
                 self.run.steps[follower].followers.insert(index);
             }
         }
         true
-    }
-
-    fn register(&mut self, at: usize, child: &OpenChild) {
-        if let Some(app) = produced_by(&self.run, at, child.item) {
-            self.plan.writes.push(Write::ProducedApp(Box::new(app)));
-        }
     }
 
     fn has_room(&self, at: usize) -> bool {
@@ -191,7 +198,7 @@ impl<'r> Pass<'r> {
         if node.step.for_each.as_ref().is_some_and(|each| each.apps.is_some()) && self.run.steps[at].apps.is_none() {
             let (run, apps) = (self.run.uid.clone(), self.run.steps[at].matching.clone());
             self.plan.writes.push(Write::Expand { run, step: node.step.name.clone(), apps });
-            self.plan.wakes.push(crate::plan::Key::Run(self.run.uid.clone()));
+            self.plan.wakes.push(Key::Run(self.run.uid.clone()));
             return;
         }
         if node.source.is_some() {
@@ -218,17 +225,28 @@ impl<'r> Pass<'r> {
             return;
         }
         if self.run.steps[at].missing.is_empty() {
-            return self.skip_stale(at);
+            if !self.run.steps[at].unsure {
+                self.skip_stale(at);
+            }
+            return;
         }
         while self.has_room(at) && !self.run.steps[at].missing.is_empty() {
             let (index, app) = self.run.steps[at].missing.remove(0);
             self.run.steps[at].stale.retain(|stale| stale.item != index);
-            self.ask(at, &item(node, index, None, Some(&app)), None, standings);
+            let given = self.run.steps[at].given.get(&(index / node.combinations.max(1))).cloned();
+            let source = node.source.map(|source| self.run.graph.steps[source].step.name.clone()).zip(given);
+            self.ask(at, &item(node, index, None, Some(&app)), source, standings);
         }
     }
 
     fn skip_stale(&mut self, at: usize) {
-        for stale in std::mem::take(&mut self.run.steps[at].stale) {
+        let all = std::mem::take(&mut self.run.steps[at].stale);
+        if all.len() >= WINDOW {
+            // There may be more of them.
+            self.run.steps[at].unsure = true;
+            self.plan.wakes.push(Key::Run(self.run.uid.clone()));
+        }
+        for stale in all {
             self.plan.writes.push(Write::Conclude(Box::new(Conclude {
                 run: self.run.uid.clone(),
                 step: self.run.graph.steps[at].step.name.clone(),
@@ -252,7 +270,12 @@ impl<'r> Pass<'r> {
             values.outputs.entry(step).or_default().extend(outputs);
         }
         let name = child_name(&self.run.name, node, one);
-        let made = node.step.produces.as_ref().map(|produces| produced(produces, &values, &self.run.name)).transpose();
+        let made = node
+            .step
+            .produces
+            .as_ref()
+            .map(|produces| produced(produces, &values, &self.run.name, &self.run.roots))
+            .transpose();
         let rendered = made.and_then(|made| {
             values.produced = made.as_ref().map(|app| (app.name.clone(), app.spec.path.clone()));
             let works_on = match &node.step.app {
@@ -260,11 +283,12 @@ impl<'r> Pass<'r> {
                 None => one.app.clone().unwrap_or_default(),
             };
             let what = what(node, &values, &works_on)?;
-            Ok((what, made.map_or(works_on, |app| app.name)))
+            let app = made.as_ref().map_or(works_on, |app| app.name.clone());
+            Ok((what, app, made))
         });
-        let (what, app) = rendered.unwrap_or_else(|message: String| {
+        let (what, app, makes) = rendered.unwrap_or_else(|message: String| {
             let analyzer = node.step.analyzer.clone().or_else(|| node.step.pipeline.clone()).unwrap_or_default();
-            (ChildSpec::Broken { analyzer, message }, String::new())
+            (ChildSpec::Broken { analyzer, message }, String::new(), None)
         });
         let kind = if matches!(what, ChildSpec::Run { .. }) { ChildKind::Run } else { ChildKind::Task };
         self.plan.writes.push(Write::AskChild(Box::new(AskChild {
@@ -276,6 +300,7 @@ impl<'r> Pass<'r> {
             name: name.clone(),
             label: one.label(),
             app: app.clone(),
+            makes: makes.clone(),
             what,
         })));
         self.room = self.room.saturating_sub(1);
@@ -291,103 +316,8 @@ impl<'r> Pass<'r> {
             finished_at: None,
             cancelling: true,
             outputs: Map::new(),
+            makes,
             produced: None,
         });
     }
-}
-
-fn values<'v>(run: &'v ObservedRun, one: &Item) -> Values<'v> {
-    let outputs = run.graph.steps.iter().zip(&run.steps).filter(|(node, _)| node.step.for_each.is_none());
-    Values {
-        params: Some(&run.params),
-        run: &run.name,
-        pipeline: &run.pipeline,
-        item: one.value.clone(),
-        matrix: one.matrix.clone(),
-        app: one.app.clone(),
-        produced: None,
-        outputs: outputs.map(|(node, facts)| (node.step.name.clone(), facts.outputs.clone())).collect(),
-    }
-}
-
-/// What every ended step tells of itself.
-fn summaries(run: &ObservedRun, standings: &[Standing], outputs: &mut BTreeMap<String, Map<String, Value>>) {
-    for (at, (node, standing)) in run.graph.steps.iter().zip(standings).enumerate() {
-        if !node.is_counted || !standing.has_ended() {
-            continue;
-        }
-        let told = outputs.entry(node.step.name.clone()).or_default();
-        let counts = &run.steps[at].counts;
-        let count = |of: &[Conclusion]| of.iter().filter_map(|one| counts.get(one)).sum::<u64>();
-        let rows: u64 = counts.values().sum();
-        let expected = standing.expected.unwrap_or(rows);
-        told.insert("phase".into(), standing.phase.as_str().into());
-        told.insert("expected".into(), expected.into());
-        told.insert("succeeded".into(), count(&[Conclusion::Succeeded]).into());
-        told.insert("partial".into(), count(&[Conclusion::Partial]).into());
-        let failed = [Conclusion::Failed, Conclusion::AppNotProduced, Conclusion::OutputMissing];
-        told.insert("failed".into(), count(&failed).into());
-        told.insert("cancelled".into(), count(&[Conclusion::Cancelled]).into());
-        let skipped = count(&[Conclusion::Skipped]) + expected.saturating_sub(rows);
-        told.insert("skipped".into(), skipped.into());
-    }
-}
-
-/// The app that the child of an item makes; `None` for a step that makes none. The runtime looks for its directory, so both must agree on it.
-#[must_use]
-pub fn produced_by(run: &ObservedRun, at: usize, index: u64) -> Option<ProducedApp> {
-    let node = run.graph.steps.get(at)?;
-    let produces = node.step.produces.as_ref()?;
-    let apps = run.steps.get(at)?.apps.clone();
-    let one = item(node, index, apps.as_ref().map(|apps| apps.as_slice()), None);
-    produced(produces, &values(run, &one), &run.name).ok()
-}
-
-/// The app that a child makes.
-///
-/// # Errors
-/// A placeholder that cannot be filled, or a name, directory or number that is none.
-pub fn produced(produces: &Produces, values: &Values<'_>, run: &str) -> Result<ProducedApp, String> {
-    let name = values.text(&produces.app)?;
-    crate::resource::name::check_name(&name).map_err(|bad| format!("produces.app: {bad}"))?;
-    let path = values.text(&produces.path)?;
-    if path.is_empty() || path.starts_with('/') || path.split('/').any(|part| part == "..") {
-        return Err(format!("produces.path: {path:?} is not a directory inside of the workspace"));
-    }
-    let model = produces.model.as_deref().map(|model| values.text(model)).transpose()?;
-    if let Some(model) = &model {
-        crate::resource::name::check_slug(model).map_err(|bad| format!("produces.model: {bad}"))?;
-    }
-    let number = produces.number.as_deref().map(|number| values.text(number)).transpose()?;
-    let number = number.map(|text| text.parse().map_err(|_| format!("produces.number: {text:?} is not a number")));
-    let labels = produces.labels.iter().map(|(key, value)| Ok((key.clone(), values.text(value)?)));
-    Ok(ProducedApp {
-        name,
-        spec: AppSpec { path, model, number: number.transpose()?, target_urls: Vec::new() },
-        labels: labels.collect::<Result<_, String>>()?,
-        run: run.to_owned(),
-    })
-}
-
-fn what(node: &Node, values: &Values<'_>, app: &str) -> Result<ChildSpec, String> {
-    let step = &node.step;
-    if let Some(pipeline) = &step.pipeline {
-        return Ok(ChildSpec::Run { pipeline: pipeline.clone(), params: values.map(&step.params)? });
-    }
-    let analyzer = step.analyzer.clone().ok_or("the step has no analyzer")?;
-    Ok(ChildSpec::Task(Box::new(TaskSpec {
-        app: app.to_owned(),
-        analyzer,
-        tools: step.tools.clone(),
-        config: values.map(&step.config)?,
-        pool: step.pool.clone(),
-        priority: step.priority.unwrap_or(100),
-        run_policy: RunPolicy::Once,
-        cache: step.cache,
-        active_deadline_seconds: step.active_deadline_seconds,
-        backoff_limit: step.backoff_limit.unwrap_or(3),
-        ttl_seconds_after_finished: None,
-        suspend: false,
-        retry: step.retry.unwrap_or_default(),
-    })))
 }

@@ -39,7 +39,8 @@ impl Item {
 /// How many items a step has; `None` while that is not known: its selector has not been asked, or they come from another step.
 #[must_use]
 pub fn expected(node: &Node, apps: Option<&[String]>) -> Option<u64> {
-    let Some(each) = &node.step.for_each else { return Some(1) };
+    // A person's decision is no child.
+    let Some(each) = &node.step.for_each else { return Some(u64::from(node.step.approval.is_none())) };
     let main = if each.apps_from.is_some() {
         return None;
     } else if each.apps.is_some() {

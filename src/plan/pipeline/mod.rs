@@ -1,7 +1,9 @@
 //! Deciding for pipelines and their runs. `trigger.rs` makes runs, `run.rs` moves one on, `steps.rs` derives how its steps stand, `ask.rs` asks for
-//! children and draws conclusions, `end.rs` says what a run comes to, `graph.rs` is the pinned spec with what follows from it, `expand.rs` says which children a step has, `render.rs` fills placeholders.
+//! children and draws conclusions, `child.rs` says what one is, `circle.rs` finds pipelines that run each other, `end.rs` says what a run comes to, `graph.rs` is the pinned spec with what follows from it, `expand.rs` says which children a step has, `render.rs` fills placeholders.
 
-pub mod ask;
+mod ask;
+pub mod child;
+pub mod circle;
 pub mod end;
 pub mod expand;
 pub mod graph;

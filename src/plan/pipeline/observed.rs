@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::graph::Graph;
+use super::write::ProducedApp;
 use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
 use crate::resource::pipeline::{DeletionPolicy, PipelineSpec};
@@ -57,10 +58,25 @@ pub struct ObservedRun {
     pub superseded: bool,
     /// Runs of its pipeline that have begun and not ended, or were made before it and have not begun. Runs within runs do not count.
     pub ahead: u32,
+    /// Directories that apps may lie in, relative to the workspace. The runtime knows them; empty where it was not asked.
+    pub roots: Vec<String>,
+    /// The pipelines that run within it; looked at until it has begun.
+    pub within: Within,
     /// How each step stands, in the order of `graph.steps`.
     pub steps: Vec<ObservedStep>,
     /// What people decided in this round, by step.
     pub decisions: BTreeMap<String, Decision>,
+}
+
+/// What is seen of the pipelines that the steps of a run run, and that the steps of those run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Within {
+    /// Names that no Pipeline has.
+    pub unknown: Vec<String>,
+    /// Whether some that were not known when the run was made are known now, and not pinned yet.
+    pub late: bool,
+    /// Pipelines that run each other for ever, from one of them to itself; empty when there are none.
+    pub circle: Vec<String>,
 }
 
 /// A person's decision.
@@ -94,8 +110,10 @@ pub struct ObservedStep {
     /// well; at most [`super::WINDOW`]. Each with the app of its source. Not looked for in the first round of a step that streams: there a source
     /// is concluded together with the making of what follows from it.
     pub missing: Vec<(u64, String)>,
-    /// Whether there may be more in `missing` than was looked for in this pass, which is a bounded part of all.
-    pub searching: bool,
+    /// Whether there may be more to do for it than is seen here: the plan itself has just changed what it follows from. Never so in what is observed.
+    pub unsure: bool,
+    /// For a step with `appsFrom` that uses the outputs of its source: what the sources of `missing` gave, by item of the source.
+    pub given: BTreeMap<u64, Map<String, Value>>,
     /// For a step with `appsFrom`: its rows that follow from open children of its source, by item, which were asked for in this round.
     pub followers: BTreeSet<u64>,
     /// The apps that its selector gave when it began; `None` while that was not recorded.
@@ -133,6 +151,8 @@ pub struct OpenChild {
     pub cancelling: bool,
     /// What it gives to later steps, once it has ended.
     pub outputs: Map<String, Value>,
+    /// The app that it makes, as it was worked out when it was asked for.
+    pub makes: Option<ProducedApp>,
     /// Whether the directory of the app that it should make is there; looked at once it has ended well. `None`: not looked at, or it cannot be seen.
     pub produced: Option<bool>,
 }
@@ -179,8 +199,6 @@ pub struct ObservedPipeline {
     pub seen: Option<(String, Timestamp)>,
     /// Unfinished runs, whose waiting depends on this pipeline; woken when it changes. At most 1,024.
     pub unfinished: Vec<Uid>,
-    /// Pipelines that its steps run and that are not declared, by name.
-    pub unknown: Vec<String>,
 }
 
 /// For which generations runs were made by themselves.

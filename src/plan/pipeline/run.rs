@@ -54,10 +54,21 @@ fn pending(run: &ObservedRun, now: Timestamp, plan: &mut Plan) {
         let message = "a newer generation of the pipeline has a run".into();
         return end(run, Phase::Cancelled, Reason::Superseded, message, now, plan);
     }
+    if !run.within.circle.is_empty() {
+        let message = format!("these pipelines run each other for ever: {}", run.within.circle.join(" -> "));
+        return end(run, Phase::Failed, Reason::InvalidConfiguration, message, now, plan);
+    }
+    if run.within.late {
+        plan.writes.push(Write::PinRun(run.uid.clone()));
+        plan.wakes.push(Key::Run(run.uid.clone()));
+        return;
+    }
     let most = run.graph.spec.runs_at_once();
     let (reason, message) = if run.is_suspended(now) {
         let why = run.suspension.as_ref().map_or("", |suspension| suspension.reason.as_str());
         (Reason::Suspended, why.to_owned())
+    } else if let Some(name) = run.within.unknown.first() {
+        (Reason::PipelineNotFound, format!("no Pipeline is called {name:?}, which a step runs"))
     } else if run.parent.is_none() && run.ahead >= most {
         (
             Reason::ConcurrencyLimit,
@@ -77,8 +88,9 @@ fn pending(run: &ObservedRun, now: Timestamp, plan: &mut Plan) {
         plan.wakes.push(Key::Run(run.uid.clone()));
         return;
     };
-    if run.status.reason != reason || run.status.message != message {
-        turn(run, RunStatus { reason, message, ..run.status.clone() }, reason.as_str(), plan);
+    let next_at = suspended_until(run, now);
+    if run.status.reason != reason || run.status.message != message || run.status.next_at != next_at {
+        turn(run, RunStatus { reason, message, next_at, ..run.status.clone() }, reason.as_str(), plan);
         // What it waits for may have come between the observation and this commit.
         plan.wakes.push(Key::Run(run.uid.clone()));
     }
@@ -104,18 +116,29 @@ fn running(run: &ObservedRun, now: Timestamp, plan: &mut Plan) {
         let (phase, reason, message) = outcome(run, &standings);
         return end(run, phase, reason, message, now, plan);
     }
-    watch_approvals(run, &standings, plan);
+    let over = approvals(run, &standings);
+    over.into_iter().for_each(|at| plan.look_again(at));
+    // What people are told of: what will happen by itself, if nothing else happens before.
+    let next_at = [deadline, over, suspended_until(run, now)].into_iter().flatten().min();
     let (reason, message) = state(run, &standings, now);
     if run.status.reason != reason || run.status.message != message {
-        turn(run, RunStatus { reason, message, ..run.status.clone() }, reason.as_str(), plan);
+        turn(run, RunStatus { reason, message, next_at, ..run.status.clone() }, reason.as_str(), plan);
+    } else if run.status.next_at != next_at {
+        let status = RunStatus { next_at, ..run.status.clone() };
+        plan.writes.push(Write::Run(Box::new(RunWrite { uid: run.uid.clone(), version: run.version, status })));
     }
+}
+
+/// When its suspension ends by itself, if it is suspended until then.
+fn suspended_until(run: &ObservedRun, now: Timestamp) -> Option<Timestamp> {
+    run.suspension.as_ref().filter(|suspension| suspension.holds(now))?.until
 }
 
 /// Whether all steps have ended, or all of `finally`.
 fn ended(run: &ObservedRun, standings: &[Standing], is_final: bool) -> bool {
     let of = run.graph.steps.iter().zip(standings).zip(&run.steps).filter(|((node, _), _)| node.is_final == is_final);
     of.into_iter().all(|((node, standing), facts)| {
-        let settled = facts.stale.is_empty() || is_stopping(run, node.is_final);
+        let settled = (facts.stale.is_empty() && !facts.unsure) || is_stopping(run, node.is_final);
         standing.has_ended() && settled && facts.open.is_empty()
     })
 }
@@ -125,14 +148,11 @@ fn deadline(run: &ObservedRun) -> Option<Timestamp> {
     run.status.round_at.map(|began| began.plus(limit))
 }
 
-fn watch_approvals(run: &ObservedRun, standings: &[Standing], plan: &mut Plan) {
-    for (node, standing) in run.graph.steps.iter().zip(standings) {
-        let waits = standing.reason == Reason::WaitingForApproval;
-        let timeout = node.step.approval.as_ref().and_then(|approval| approval.timeout);
-        if let (true, Some(timeout), Some(asked)) = (waits, timeout, standing.at) {
-            plan.look_again(asked.plus(timeout));
-        }
-    }
+/// When the first of the decisions that it waits for is taken by itself.
+fn approvals(run: &ObservedRun, standings: &[Standing]) -> Option<Timestamp> {
+    let waiting = run.graph.steps.iter().zip(standings).filter(|(_, of)| of.reason == Reason::WaitingForApproval);
+    let over = waiting.filter_map(|(node, standing)| Some(standing.at?.plus(node.step.approval.as_ref()?.timeout?)));
+    over.min()
 }
 
 /// Why a run that runs is where it is.
@@ -207,6 +227,13 @@ fn turn(run: &ObservedRun, status: RunStatus, word: &'static str, plan: &mut Pla
         reason: word,
         message,
     })));
+}
+
+/// Whether a plan for a run begins it, or another round of it.
+#[must_use]
+pub fn begins(run: &ObservedRun, plan: &Plan) -> bool {
+    let runs = |write: &Write| matches!(write, Write::Run(of) if of.status.phase == Phase::Running);
+    run.status.phase != Phase::Running && plan.writes.iter().any(runs)
 }
 
 /// Whether a step waits for a person.

@@ -14,6 +14,9 @@ use crate::resource::time::{Span, Timestamp};
 /// Clocks are turned by less than this.
 const TURN_MAX: Span = Span::minutes(24 * 60);
 
+/// How far back the latest slots are looked for at first: some hundred for a schedule of every minute.
+const FIRST_LOOK: Span = Span::minutes(4 * 60);
+
 /// Local times that are looked at for one answer: half a year of minutes.
 const LOOKED_AT_MAX: usize = 300_000;
 
@@ -44,17 +47,16 @@ pub fn expression(schedule: &Schedule) -> String {
 /// What is wrong with the schedule.
 pub fn slots(schedule: &Schedule, after: Timestamp, until: Timestamp, max: usize) -> Result<Vec<Timestamp>, String> {
     let plan = read(&schedule.cron, &schedule.time_zone)?;
-    let mut found = BTreeSet::new();
-    plan.each(after, |at| {
-        if at > after && at <= until {
-            found.insert(at);
-            if found.len() > max {
-                found.pop_first();
-            }
+    // The latest are wanted, so the end is looked at first, and more of what is before it only when that gave too few.
+    let mut width = FIRST_LOOK;
+    loop {
+        let from = after.max(until.minus(width));
+        let found = plan.between(from, until, max)?;
+        if from == after || found.len() >= max {
+            return Ok(found.into_iter().collect());
         }
-        at <= until.plus(TURN_MAX)
-    })?;
-    Ok(found.into_iter().collect())
+        width = width.times(16);
+    }
 }
 
 /// The first slot after a moment; `None` when there is none in the years to come.
@@ -63,15 +65,15 @@ pub fn slots(schedule: &Schedule, after: Timestamp, until: Timestamp, max: usize
 /// What is wrong with the schedule.
 pub fn next(schedule: &Schedule, after: Timestamp) -> Result<Option<Timestamp>, String> {
     let plan = read(&schedule.cron, &schedule.time_zone)?;
-    let mut first: Option<Timestamp> = None;
+    let mut first: Option<(Timestamp, Timestamp)> = None;
     plan.each(after, |at| {
-        if at > after {
-            first = Some(first.map_or(at, |first| first.min(at)));
+        if at > after && first.is_none_or(|(first, _)| at < first) {
+            // Another local time may come earlier where the clocks are turned back.
+            first = Some((at, at.plus(plan.turn(at))));
         }
-        // Another local time may come earlier where the clocks are turned back.
-        first.is_none_or(|first| at <= first.plus(TURN_MAX))
+        first.is_none_or(|(_, enough)| at <= enough)
     })?;
-    Ok(first)
+    Ok(first.map(|(first, _)| first))
 }
 
 /// Name of the run of a slot: one for each moment, so that a slot can never have two.
@@ -99,9 +101,39 @@ fn read(cron: &str, time_zone: &str) -> Result<Plan, String> {
 }
 
 impl Plan {
+    /// The slots after one moment and up to another, the latest `max` of them.
+    fn between(&self, after: Timestamp, until: Timestamp, max: usize) -> Result<BTreeSet<Timestamp>, String> {
+        let (mut found, enough) = (BTreeSet::new(), until.plus(self.turn(until)));
+        self.each(after, |at| {
+            if at > after && at <= until {
+                found.insert(at);
+                if found.len() > max {
+                    found.pop_first();
+                }
+            }
+            at <= enough
+        })?;
+        Ok(found)
+    }
+
+    /// By how much the clocks are turned near a moment. By so much can local times be out of order there; mostly they are not turned at all.
+    fn turn(&self, at: Timestamp) -> Span {
+        let offset = |at: Timestamp| {
+            let at = jiff::Timestamp::from_millisecond(at.0).ok()?;
+            Some(i64::from(self.zone.to_offset(at).seconds()))
+        };
+        let offsets = [at.minus(TURN_MAX), at, at.plus(TURN_MAX)].map(offset);
+        match (offsets.iter().flatten().min(), offsets.iter().flatten().max()) {
+            (Some(least), Some(most)) => Span::seconds(least.abs_diff(*most)),
+            // The end of the calendar.
+            _ => TURN_MAX,
+        }
+    }
+
     /// Calls `tell` with moments from a little before `after` on, roughly in order, until it says that it has enough.
     fn each(&self, after: Timestamp, mut tell: impl FnMut(Timestamp) -> bool) -> Result<(), String> {
-        let start = jiff::Timestamp::from_millisecond(after.minus(TURN_MAX).0).map_err(|error| error.to_string())?;
+        let start =
+            jiff::Timestamp::from_millisecond(after.minus(self.turn(after)).0).map_err(|error| error.to_string())?;
         let local = self.zone.to_datetime(start);
         let from = TimeZone::UTC.to_timestamp(local).map_err(|error| error.to_string())?;
         let times = self.cron.iter_after(MakeTimestamp(from)).map_err(|error| error.to_string())?;
@@ -187,6 +219,67 @@ mod tests {
         for pair in found.windows(2) {
             assert_eq!(next(&schedule("30 2 * * *"), pair[0]), Ok(Some(pair[1])));
         }
+    }
+
+    /// Every minute of some days, found one by one.
+    fn found_one_by_one(plan: &Plan, from: Timestamp, to: Timestamp) -> Vec<Timestamp> {
+        let mut all: Vec<Timestamp> = Vec::new();
+        let start = TimeZone::UTC.to_timestamp(
+            plan.zone.to_datetime(jiff::Timestamp::from_millisecond(from.minus(TURN_MAX.times(2)).0).unwrap()),
+        );
+        for time in plan.cron.iter_after(MakeTimestamp(start.unwrap())).unwrap() {
+            let time = time.unwrap();
+            if time.timestamp().as_millisecond() > to.plus(TURN_MAX.times(3)).0 {
+                break;
+            }
+            all.extend(plan.moments(time.datetime()).into_iter().filter(|at| *at > from && *at <= to));
+        }
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    #[test]
+    fn looking_only_where_it_matters_finds_what_looking_everywhere_finds() {
+        let turns = [
+            ("Europe/Warsaw", "2026-03-29T00:00:00Z"),
+            ("Europe/Warsaw", "2026-10-25T00:30:00Z"),
+            ("Australia/Lord_Howe", "2026-04-04T14:50:00Z"),
+            ("Africa/Casablanca", "2026-02-15T01:30:00Z"),
+            // The island that left out a whole day.
+            ("Pacific/Apia", "2011-12-30T09:50:00Z"),
+            ("Asia/Kathmandu", "2026-06-01T00:00:00Z"),
+        ];
+        for (zone, around) in turns {
+            for cron in ["*/20 * * * *", "30 2 * * *", "15 1,2,3 * * *", "0 0 * * 5"] {
+                let (plan, around) = (read(cron, zone).unwrap(), at(around));
+                let schedule = Schedule { time_zone: zone.into(), ..schedule(cron) };
+                for minutes in [-1500, -90, -31, -1, 0, 7, 45, 61, 600, 1441_i64] {
+                    let from = Timestamp(around.0 + minutes * 60_000);
+                    let all = found_one_by_one(&plan, from, from.plus(TURN_MAX.times(8)));
+                    let found = slots(&schedule, from, from.plus(TURN_MAX), 1000).unwrap();
+                    let day: Vec<_> = all.iter().filter(|at| at.since(from) <= TURN_MAX).copied().collect();
+                    assert_eq!(found, day, "{cron} {zone} {minutes}");
+                    assert_eq!(next(&schedule, from), Ok(all.first().copied()), "{cron} {zone} {minutes}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_latest_of_very_many_slots_are_the_latest() {
+        let (from, to) = (at("2020-01-01T00:00:00Z"), at("2026-01-01T00:00:00Z"));
+        let found = slots(&schedule("* * * * *"), from, to, 100).unwrap();
+        assert_eq!((found.len(), found.last(), found.first()), (100, Some(&to), Some(&to.minus(Span::minutes(99)))));
+        assert_eq!(slots(&schedule("0 0 1 1 *"), from, to, 100).unwrap().len(), 6);
+        // What is looked at for an answer does not grow with what has passed.
+        let (plan, mut looked_at) = (read("* * * * *", "UTC").unwrap(), 0);
+        plan.each(to, |at| {
+            looked_at += 1;
+            at <= to.plus(plan.turn(to))
+        })
+        .unwrap();
+        assert_eq!(looked_at, 1);
     }
 
     #[test]

@@ -119,7 +119,8 @@ fn stand(
     let running = Standing { expected, ..Standing::new(StepPhase::Running, Reason::StepsRunning, "") };
     let all_asked =
         if node.source.is_some() { !streams_now } else { known.is_some_and(|known| facts.next_item >= known) };
-    if !all_asked || !facts.open.is_empty() || !facts.stale.is_empty() || !facts.missing.is_empty() {
+    let is_left = !facts.open.is_empty() || !facts.stale.is_empty() || !facts.missing.is_empty() || facts.unsure;
+    if !all_asked || is_left {
         return running;
     }
     Standing { expected, ..ended(run, at, node, facts) }
@@ -254,10 +255,22 @@ fn approval_stands(
     }
 }
 
+/// Whether some item of a step did not succeed or was never asked for, so that nothing follows from it; also through the steps before it.
+fn has_gaps(run: &ObservedRun, at: usize) -> bool {
+    let (Some(node), Some(facts)) = (run.graph.steps.get(at), run.steps.get(at)) else { return true };
+    let unasked = match node.source {
+        Some(source) => has_gaps(run, source),
+        None => {
+            let known = expected(node, facts.apps.as_ref().map(|apps| apps.as_slice()));
+            known.is_none_or(|known| known > facts.next_item)
+        }
+    };
+    unasked || facts.has.iter().any(|conclusion| !conclusion.is_good())
+}
+
 /// A step of which nothing is left to ask for.
 fn ended(run: &ObservedRun, at: usize, node: &Node, facts: &ObservedStep) -> Standing {
-    let source = node.source.and_then(|source| run.steps.get(source));
-    let skipped = source.is_some_and(|source| source.has.iter().any(|conclusion| !conclusion.is_good()));
+    let skipped = node.source.is_some_and(|source| has_gaps(run, source));
     let children = facts.has.iter().copied().map(as_ended);
     let whole = fold(children.chain(skipped.then_some(Ended::Cancelled)));
     let name = &run.graph.steps[at].step.name;

@@ -191,7 +191,6 @@ mod tests {
             scheduled: Vec::new(),
             seen: None,
             unfinished: Vec::new(),
-            unknown: Vec::new(),
         }
     }
 

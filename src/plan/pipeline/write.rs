@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::resource::app::AppSpec;
@@ -58,6 +59,8 @@ pub struct AskChild {
     pub label: String,
     /// The app that it works on or makes; empty for none.
     pub app: String,
+    /// The app that it makes, which is registered once its directory is there.
+    pub makes: Option<ProducedApp>,
     /// What it is.
     pub what: ChildSpec,
 }
@@ -117,7 +120,7 @@ pub struct CancelChild {
 }
 
 /// Registers an app that a task made, unless an App of that name is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProducedApp {
     /// Its name.
     pub name: String,

@@ -286,5 +286,5 @@ fn place() -> Provenance {
 fn declared(kind: Kind, name: &str, spec: Value) -> Declared {
     let spec = Spec::from_value(kind, spec).expect("a valid spec");
     let metadata = Metadata { name: name.into(), ..Metadata::default() };
-    Declared { object: Object { metadata, spec }, provenance: place(), owner: place().file }
+    Declared { object: Object { metadata, spec }, provenance: place(), owner: place().file, manifest: String::new() }
 }
