@@ -11,7 +11,7 @@ STUDY := --config examples/pipelines/manifestd.yaml
 TOOLS := target/tools-venv
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo demo-clean demo-pipelines check fmt fmt-check lint doc tools test bench deny clean
+.PHONY: help build run demo demo-clean demo-pipelines check fmt fmt-check lint doc tools test upgrade-test bench deny clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -69,6 +69,9 @@ tools: ## Install the linters that tests run for real, ruff and bandit, below ta
 
 test: tools ## Run every test, the real linters among them
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(CARGO) test
+
+upgrade-test: ## Open databases of every released version and find nothing lost
+	$(CARGO) test --test recovery upgrades
 
 bench: ## Measure latency and throughput, in the release profile
 	$(CARGO) bench

@@ -4,6 +4,7 @@ pub mod analyzer;
 pub mod cli;
 pub mod config;
 pub mod executor;
+pub mod import;
 pub mod manifest;
 pub mod plan;
 pub mod queue;

@@ -4,6 +4,10 @@
 
 #[path = "cli/children.rs"]
 mod children;
+#[path = "cli/import.rs"]
+mod import;
+#[path = "cli/old_world.rs"]
+mod old_world;
 #[path = "cli/pools.rs"]
 mod pools;
 #[path = "cli/reading.rs"]

@@ -21,6 +21,8 @@ mod groups;
 mod health;
 #[path = "store/history.rs"]
 mod history;
+#[path = "store/imported.rs"]
+mod imported;
 #[path = "store/mirroring.rs"]
 mod mirroring;
 #[path = "store/pools.rs"]

@@ -69,6 +69,7 @@ pub(crate) const fn advice(reason: Reason) -> &'static str {
         Reason::Rejected => "manifestd retry RUN asks again",
         Reason::NoItems => "see why its forEach finds nothing, then manifestd retry RUN",
         Reason::ChildRestarted => "it goes on by itself",
+        Reason::Imported => "manifestd retry runs it here, once its app and its analyzer are declared",
         Reason::InvalidConfiguration => "correct the analyzer's spec as the message says",
     }
 }

@@ -12,6 +12,7 @@ use super::exit::{Exit, refused};
 use super::files::{self, ManifestFile};
 use super::out::Out;
 use super::{apply, names};
+use crate::import::FROM_THE_OLD_SYSTEM;
 use crate::manifest::Document;
 use crate::plan::mirror::FOUND_ON_DISK;
 use crate::resource::kind::Kind;
@@ -118,6 +119,10 @@ fn absent(context: &Context, kind: Kind, name: &str) -> anyhow::Error {
     match names::find(&connection, kind, name) {
         Err(unknown) => unknown,
         Ok(object) if object.removed_at.is_some() => refused(format!("{}/{name} was deleted already", kind.singular())),
+        Ok(object) if object.provenance.line == 0 && object.provenance.file == FROM_THE_OLD_SYSTEM => refused(format!(
+            "{}/{name} was imported and is declared in no file; maintenance sets old tasks aside, and apps go with their directories",
+            kind.singular()
+        )),
         Ok(object) => match object.provenance.file.strip_prefix(FOUND_ON_DISK) {
             Some(set) => refused(format!(
                 "app/{name} was found on disk by AppSet \"{set}\"; it goes when its directory {} goes",

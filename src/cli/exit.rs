@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::runtime::backup::ArchiveError;
 use crate::runtime::controller::ControllerError;
 use crate::store::StoreError;
 
@@ -59,12 +60,19 @@ pub(crate) fn of_error(error: &anyhow::Error) -> Exit {
             ControllerError::Store(error) => Some(error),
             ControllerError::Embedded(_) | ControllerError::Fatal(_) => None,
         });
-        matches!(of_store.or(of_controller), Some(StoreError::Locked { .. }))
+        let of_archive = cause.downcast_ref().and_then(|error| match error {
+            ArchiveError::Store(error) => Some(error),
+            ArchiveError::Io { .. } | ArchiveError::Refused(_) => None,
+        });
+        matches!(of_store.or(of_controller).or(of_archive), Some(StoreError::Locked { .. }))
+    };
+    let is_refused = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<Refused>() || matches!(cause.downcast_ref(), Some(ArchiveError::Refused(_)))
     };
     let in_use = error.chain().any(is_locked);
     match in_use {
         true => Exit::InUse,
-        false if error.chain().any(|cause| cause.is::<Refused>()) => Exit::No,
+        false if error.chain().any(is_refused) => Exit::No,
         false => Exit::Cannot,
     }
 }

@@ -9,6 +9,7 @@ mod apply;
 mod ask;
 mod ask_runs;
 mod authors;
+mod backup;
 mod chain;
 mod chain_app;
 mod chain_pool;
@@ -16,6 +17,7 @@ mod changes;
 mod completion;
 mod config;
 pub mod context;
+mod db;
 mod delete;
 mod describe;
 mod diff;
@@ -28,6 +30,7 @@ mod files;
 mod get;
 mod graph;
 mod history;
+mod import;
 mod item;
 mod known;
 mod logs;
@@ -38,9 +41,11 @@ mod out;
 mod picture;
 mod problems;
 mod progress;
+mod rebuild;
 mod reconcile;
 mod replicas;
 pub mod request;
+mod restore;
 mod results;
 mod rollback;
 mod rows;
@@ -68,6 +73,7 @@ mod validate;
 mod version;
 mod wait;
 mod why;
+mod work;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -107,6 +113,12 @@ enum Command {
     Trace(trace::Args),
     /// Confirm what the fuse against mass disappearance has frozen
     Orphans(orphans::Args),
+    /// Write the database, and the results if asked, into one file
+    Backup(backup::Args),
+    /// Bring a backup back
+    Restore(restore::Args),
+    /// Check, upgrade or remake the database
+    Db(db::Args),
     /// Run the embedded analyzer as a service of its own
     Analyzer(analyzer::Args),
     /// List objects, or what is wrong with the manifests
@@ -149,6 +161,8 @@ enum Command {
     Tree(tree::Args),
     /// Draw the steps of a run or a pipeline as Mermaid, DOT or SVG
     Graph(graph::Args),
+    /// Take over apps and history from another system
+    Import(import::Args),
     /// Check manifests without a controller
     Validate(validate::Args),
     /// Print the JSON Schema of manifests
@@ -202,6 +216,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Rollback(args) => rollback::run(&context, &args).await,
         Command::Trace(args) => trace::run(&context, &args).await,
         Command::Orphans(args) => orphans::run(&context, &args).await,
+        Command::Backup(args) => backup::run(&context, &args),
+        Command::Restore(args) => restore::run(&context, &args),
+        Command::Db(args) => db::run(&context, &args).await,
         Command::Analyzer(args) => analyzer::run(args).await,
         Command::Get(args) => get::run(&context, args).await,
         Command::Describe(args) => describe::run(&context, &args),
@@ -223,6 +240,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Backfill(args) => run_ask::backfill(&context, &args).await,
         Command::Tree(args) => tree::run(&context, &args).await,
         Command::Graph(args) => graph::run(&context, &args),
+        Command::Import(args) => import::run(&context, &args).await,
         Command::Validate(args) => validate::run(&context, &args),
         Command::Config(args) => config::run(&context, &args),
         Command::Status(args) => status::run(&context, &args).await,

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio_tungstenite::tungstenite::Bytes;
 
-use crate::resource::attempt::{Assignment, AttemptId, StoredResult};
+use crate::resource::attempt::{Assignment, AttemptId, StoredResult, Target};
 use crate::resource::outcome::Verdict;
+use crate::resource::time::Timestamp;
 
 /// Where an attempt's files lie while it runs: `<state>/staging/<task uid>-<number>`. The directory is made with its first file.
 #[derive(Debug, Clone)]
@@ -61,22 +62,35 @@ pub(super) async fn store(
     state: &Path,
     staging: Staging,
     assignment: &Assignment,
-    verdict: &Verdict,
+    (verdict, ended_at): (&Verdict, Timestamp),
     payload: Payload,
 ) -> io::Result<StoredResult> {
     let id = &assignment.id;
+    let replica = match &assignment.target {
+        Target::WebSocket { url, .. } => url.as_str(),
+        Target::Command(_) => "",
+    };
+    // All that `manifestd db rebuild` needs to know the attempt again.
     let about = json!({
         "app": assignment.app.name,
         "task": assignment.task,
         "taskUid": id.task,
         "attempt": id.number,
         "analyzer": assignment.analyzer,
+        "round": assignment.origin.round,
+        "generation": assignment.origin.generation,
+        "specDigest": assignment.origin.spec_digest,
+        "appDigest": assignment.origin.app_digest,
+        "asked": assignment.tools,
+        "replica": replica,
         "openedAt": assignment.opened_at.rfc3339(),
+        "endedAt": ended_at.rfc3339(),
         "outcome": verdict.outcome,
         "reason": verdict.reason,
         "message": verdict.message,
         "tools": verdict.tools,
         "findings": verdict.findings,
+        "outputs": verdict.outputs,
     });
     // `_` is no name that an app can have.
     let app = if assignment.app.name.is_empty() { "_".to_owned() } else { file_name(&assignment.app.name) };

@@ -137,6 +137,7 @@ impl<'a> Running<'a> {
         payload: Option<(&'static str, Bytes)>,
         sarif: Vec<(String, serde_json::Value)>,
     ) -> Ending {
+        let ended_at = self.time();
         let log = self.log.close().await;
         if payload.is_none() && sarif.is_empty() && matches!(log, Ok(None)) {
             results::discard(self.staging).await;
@@ -145,7 +146,8 @@ impl<'a> Running<'a> {
         let stored = match log {
             Ok(log) => {
                 let payload = Payload { result: payload, sarif, log };
-                results::store(&self.surroundings.state, self.staging.clone(), self.assignment, &verdict, payload).await
+                let (state, staging) = (&self.surroundings.state, self.staging.clone());
+                results::store(state, staging, self.assignment, (&verdict, ended_at), payload).await
             }
             Err(error) => Err(error),
         };

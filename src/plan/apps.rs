@@ -87,6 +87,8 @@ pub struct KnownApp {
     pub path: String,
     /// The AppSet that found it; `None` when it was written by hand.
     pub set: Option<String>,
+    /// Whether it was imported and no AppSet has found it yet: the first that does so has it from then on.
+    pub imported: bool,
     /// Since when it is marked missing.
     pub missing_since: Option<Timestamp>,
     /// Whether its directory is there; `None` when that could not be seen.
@@ -104,9 +106,11 @@ impl Reconciler for AppsReconciler {
         let mut plan = Plan::default();
         let mut holders: HashMap<String, &str> =
             observed.apps.iter().map(|app| (app.name.clone(), app.path.as_str())).collect();
+        let mut imported: HashSet<String> =
+            observed.apps.iter().filter(|app| app.imported).map(|app| app.name.clone()).collect();
         for set in &observed.sets {
             if let Ok(found) = &set.scan {
-                plan_found(set, found, &mut holders, &mut plan);
+                plan_found(set, found, &mut holders, &mut imported, &mut plan);
             }
             plan_known(set, &observed.apps, now, &mut plan);
         }
@@ -117,11 +121,12 @@ impl Reconciler for AppsReconciler {
     }
 }
 
-/// Makes an App of each directory that has none, and says which directories cannot have one since their name is taken.
+/// Makes an App of each directory that has none, takes over those that were imported, and says which directories cannot have one since their name is taken.
 fn plan_found<'o>(
     set: &'o ObservedSet,
     found: &'o [FoundDirectory],
     holders: &mut HashMap<String, &'o str>,
+    imported: &mut HashSet<String>,
     plan: &mut Plan,
 ) {
     let mut taken = Vec::new();
@@ -132,7 +137,11 @@ fn plan_found<'o>(
                 holders.insert(name.clone(), &directory.path);
                 plan.writes.push(Write::FoundApp(Box::new(found_app(set, directory, name))));
             }
-            Some(holder) if is_same_path(holder, &directory.path) => {}
+            Some(holder) if is_same_path(holder, &directory.path) => {
+                if imported.remove(&name) {
+                    plan.writes.push(Write::FoundApp(Box::new(found_app(set, directory, name))));
+                }
+            }
             Some(holder) => {
                 taken.push(format!("{:?} is ignored, since App {name:?} stands for {holder:?}", directory.path));
             }

@@ -1,13 +1,32 @@
 //! Puts together what an executor is handed: the same for an attempt that is opened and for one that is taken up again.
 
+use sha2::{Digest as _, Sha256};
+
 use super::admission::AppFacts;
 use crate::resource::analyzer::AnalyzerSpec;
-use crate::resource::attempt::{AppTarget, Assignment, AttemptId, Stamp, Target};
+use crate::resource::attempt::{AppTarget, Assignment, AttemptId, Origin, Stamp, Target};
+use crate::resource::object::Spec;
 use crate::resource::task::TaskSpec;
 use crate::resource::time::{Span, Timestamp};
 
 /// Time to connect when the analyzer's spec is not known any more; the default of that spec.
 const CONNECT_TIMEOUT: Span = Span::seconds(5);
+
+/// The digest by which a result is known to be about a spec: sha256, in hex, of the JSON that is stored of it.
+#[must_use]
+pub fn spec_digest(spec: &TaskSpec) -> String {
+    text_digest(&Spec::Task(Box::new(spec.clone())).to_value().to_string())
+}
+
+/// The same of the stored JSON itself.
+#[must_use]
+pub fn text_digest(text: &str) -> String {
+    use std::fmt::Write as _;
+    Sha256::digest(text.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
 
 /// What an assignment is made of.
 pub(super) struct Order<'a> {
@@ -33,6 +52,8 @@ pub(super) struct Order<'a> {
     pub(super) opened_at: Timestamp,
     /// When it ends at the latest.
     pub(super) deadline_at: Timestamp,
+    /// What it belongs to.
+    pub(super) origin: Origin,
     /// What makes its result fit for other attempts.
     pub(super) stamp: Option<Stamp>,
     /// Whether a controller that is gone has begun it.
@@ -58,6 +79,7 @@ impl Order<'_> {
             rate: self.analyzer_spec.and_then(|spec| spec.rate),
             tools: self.tools,
             config: self.spec.config.clone(),
+            origin: self.origin,
             stamp: self.stamp,
             opened_at: self.opened_at,
             deadline_at: self.deadline_at,

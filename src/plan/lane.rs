@@ -6,7 +6,7 @@
 
 use super::Key;
 use super::admission::{AppFacts, admit, admit_pool, admit_reading};
-use super::assignment::Order;
+use super::assignment::{Order, spec_digest};
 use super::budgets::Budgets;
 use super::merge::{Merged, Told, merge};
 use super::orphan::EMBEDDED;
@@ -19,7 +19,7 @@ use super::unavailable::{Readiness, readiness, wait_or_fail};
 use super::write::{OpenAttempt, TaskStatus, Write};
 use super::{Effect, Plan, Reconciler};
 use crate::resource::analyzer::{AnalyzerSpec, Rate};
-use crate::resource::attempt::{AttemptId, Stamp};
+use crate::resource::attempt::{AttemptId, Origin, Stamp};
 use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
 use crate::resource::reason::Reason;
@@ -345,7 +345,7 @@ fn open(
         attempt: id.number,
         next_at: Some(deadline_at),
         started_at: candidate.status.started_at.or(Some(now)),
-        app_digest,
+        app_digest: app_digest.clone(),
         ..candidate.status.clone()
     };
     move_candidate(candidate, status, plan);
@@ -361,6 +361,12 @@ fn open(
         extended,
         opened_at: now,
         deadline_at,
+        origin: Origin {
+            round: candidate.status.round,
+            generation: candidate.generation,
+            spec_digest: Some(spec_digest(&candidate.spec)),
+            app_digest,
+        },
         // What a part of the tools found is not the whole result that the key stands for.
         stamp: candidate.stamp.clone().filter(|_| is_whole),
         resumed: false,

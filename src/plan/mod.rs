@@ -6,7 +6,7 @@
 pub mod admission;
 pub mod analyzer;
 pub mod apps;
-mod assignment;
+pub mod assignment;
 pub mod backoff;
 pub mod budgets;
 mod freshness;
@@ -20,6 +20,7 @@ pub mod owner;
 pub mod pipeline;
 pub mod pool;
 mod print;
+pub mod rebuild;
 pub mod replica;
 pub mod reuse;
 mod settle;

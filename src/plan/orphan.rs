@@ -1,12 +1,13 @@
 //! Open attempts that nobody carries: the controller that did is gone. What goes on elsewhere is taken up, what cannot be is closed as
 //! interrupted, and what a command left running goes first.
 
-use super::assignment::Order;
+use super::assignment::{Order, spec_digest};
 use super::settle::settle;
 use super::task::{AttemptFacts, EndedAttempt, ObservedTask, unwanted_attempt};
 use super::transition::note;
 use super::write::{CloseAttempt, Write};
 use super::{Effect, Plan};
+use crate::resource::attempt::Origin;
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::reason::Reason;
 use crate::resource::time::Timestamp;
@@ -67,6 +68,12 @@ fn take_up(task: &ObservedTask, attempt: &AttemptFacts, now: Timestamp, plan: &m
         extended: true,
         opened_at: attempt.opened_at,
         deadline_at: attempt.deadline_at,
+        origin: Origin {
+            round: task.status.round,
+            generation: attempt.generation,
+            spec_digest: (attempt.generation == task.generation).then(|| spec_digest(&task.spec)),
+            app_digest: task.status.app_digest.clone(),
+        },
         // A controller was gone for a while: nobody knows what became of the app meanwhile.
         stamp: None,
         resumed: true,

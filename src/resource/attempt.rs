@@ -44,6 +44,8 @@ pub struct Assignment {
     pub tools: Vec<String>,
     /// `spec.config` of the task.
     pub config: Map<String, Value>,
+    /// What it belongs to; kept with its result, which can then be understood without the database.
+    pub origin: Origin,
     /// What makes its result fit for other attempts; `None` when no other may take it.
     pub stamp: Option<Stamp>,
     /// When the attempt was opened.
@@ -52,6 +54,19 @@ pub struct Assignment {
     pub deadline_at: Timestamp,
     /// Whether a controller that is gone has begun it, so that its analyzer may know it already.
     pub resumed: bool,
+}
+
+/// What an attempt belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// The round of its task.
+    pub round: i64,
+    /// Generation of the spec that it runs.
+    pub generation: i64,
+    /// Digest of that spec; `None` when it is not known any more.
+    pub spec_digest: Option<String>,
+    /// What the files of the app looked like, when that was known.
+    pub app_digest: Option<String>,
 }
 
 /// What makes the result of an attempt fit for other attempts.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Where an object's manifest lies.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Provenance {
-    /// The file, relative to the manifests directory; or `appset/NAME` for an app found on disk.
+    /// The file, relative to the manifests directory; `appset/NAME` for an app found on disk, `import/thesis` for what was imported.
     pub file: String,
     /// Line of the document's first key, from 1; 0 when there is no file.
     pub line: u32,

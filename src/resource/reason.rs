@@ -113,6 +113,8 @@ crate::words! {
         NoItems,
         /// One of its children has started over.
         ChildRestarted,
+        /// It ended in the old system, and its record was taken over from there.
+        Imported,
         /// The analyzer's configuration cannot be run as it stands.
         InvalidConfiguration,
     }
@@ -179,6 +181,7 @@ impl Reason {
             | Self::AppChanged
             | Self::Reused
             | Self::RetriedByUser
+            | Self::Imported
             | Self::InvalidConfiguration => false,
         }
     }

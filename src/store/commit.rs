@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::replica::forget;
 use super::{Store, StoreError, history, maintenance, pins, pipeline, pool};
+use crate::import::FROM_THE_OLD_SYSTEM;
 use crate::plan::Key;
 use crate::plan::mirror::FOUND_ON_DISK;
 use crate::plan::write::{CloseAttempt, ConditionWrite, EventWrite, FoundApp, OpenAttempt, TaskWrite, TreeSeen, Write};
@@ -225,7 +226,7 @@ fn found_app(
     woken: &mut Vec<Key>,
 ) -> Result<(), StoreError> {
     let file = format!("{FOUND_ON_DISK}{}", found.app_set);
-    // Only a removed App, or none, gives way to what a scan found; a name that is taken stays taken.
+    // Only a removed App, an imported one, or none, gives way to what a scan found; a name that is taken stays taken.
     history::keep_removed(connection, Kind::App, &found.name)?;
     let uid: Option<String> = connection
         .prepare_cached(
@@ -233,13 +234,13 @@ fn found_app(
              VALUES (?1, 'App', ?2, ?3, '{}', ?4, 1, ?5, ?5, ?6, 0, '')
              ON CONFLICT (kind, name) DO UPDATE SET
                  generation = generation + (spec <> excluded.spec), spec = excluded.spec, labels = excluded.labels,
-                 annotations = excluded.annotations, file = excluded.file, line = 0, digest = '', git_commit = NULL,
+                 annotations = iif(removed_at IS NULL, annotations, excluded.annotations), file = excluded.file, line = 0, digest = '', git_commit = NULL,
                  revision = revision + (manifest_digest <> ''), manifest = '', manifest_digest = '', revised_at = excluded.updated_at,
                  updated_at = excluded.updated_at, removed_at = NULL
-             WHERE removed_at IS NOT NULL
+             WHERE removed_at IS NOT NULL OR (line = 0 AND file = ?7)
              RETURNING uid",
         )?
-        .query_row(params![new_uid(now).0, found.name, found.labels, found.spec, now.0, file], |row| row.get(0))
+        .query_row(params![new_uid(now).0, found.name, found.labels, found.spec, now.0, file, FROM_THE_OLD_SYSTEM], |row| row.get(0))
         .optional()?;
     let Some(uid) = uid else { return Ok(()) };
     connection

@@ -24,7 +24,7 @@ pub struct StateLock {
 }
 
 impl StateLock {
-    /// Creates the state directory if need be (mode 0700) and locks it.
+    /// Creates the state directory if need be (mode 0700) and locks it. An exchange of the state that was interrupted is finished.
     ///
     /// # Errors
     /// [`StoreError::Locked`] when another process holds it; [`StoreError::Io`] when it cannot be made.
@@ -48,7 +48,9 @@ impl StateLock {
         let write_pid =
             file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
         write_pid.map_err(|source| StoreError::Io { path, source })?;
-        Ok(Self { directory: directory.to_owned(), file })
+        let lock = Self { directory: directory.to_owned(), file };
+        super::exchange::finish_pending(directory)?;
+        Ok(lock)
     }
 
     /// The locked directory.

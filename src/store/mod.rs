@@ -2,14 +2,17 @@
 //!
 //! One thread owns the one write connection and commits groups; reads use their own read-only connections. A [`Store`] is a cheap handle.
 
+pub mod check;
 mod checkout;
 mod child;
 mod commit;
 pub mod error;
 pub mod events;
+pub mod exchange;
 pub mod glance;
 mod graphs;
 pub mod history;
+pub mod import;
 pub mod lock;
 pub mod made_by;
 mod maintenance;
@@ -17,6 +20,7 @@ mod mirror;
 mod mirror_write;
 mod new_run;
 mod observe;
+pub mod old;
 mod open;
 mod pins;
 mod pipeline;
@@ -25,6 +29,7 @@ pub mod pool;
 #[cfg(test)]
 mod query_plans;
 mod readers;
+pub mod rebuild;
 pub mod replica;
 mod report;
 pub mod request;
@@ -53,7 +58,7 @@ pub use error::StoreError;
 pub use lock::StateLock;
 pub use mirror::{FileStat, MirrorCommit, MirrorOutcome, OwnedProblem, ScannedFile, existing_objects, object_files};
 pub use observe::Held;
-pub use open::{SCHEMA_VERSION, database_path, open_read_only};
+pub use open::{SCHEMA_VERSION, Step, database_path, open_read_only, pending_steps, upgrade_backup};
 pub use wakes::{Due, Wake};
 
 /// A handle to the open store.
@@ -78,6 +83,13 @@ impl Store {
     /// See [`StoreError`]; a database of a newer version is never touched.
     pub fn open(lock: StateLock) -> Result<Self, StoreError> {
         let path = database_path(lock.directory());
+        let results = lock.directory().join("results");
+        // A new database would give numbers again whose results are there.
+        if !exchange::holds_database(lock.directory())
+            && results.read_dir().is_ok_and(|mut found| found.next().is_some())
+        {
+            return Err(StoreError::Lost { path });
+        }
         let (connection, id) = open::open(&path)?;
         let writer = writer::Writer::start(connection)?;
         let readers = readers::Readers::start(&path)?;

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::replica::{replicas, waiting_count};
 use super::rows::{app_facts, findings, json_column, json_column_or_empty, task_status, time, word, word_or_none};
 use super::{Store, StoreError};
+use crate::import::FROM_THE_OLD_SYSTEM;
 use crate::plan::apps::{GONE_ACCEPTED, KnownApp, NAME_TAKEN, ObservedSet, SOURCE_SUSPECT};
 use crate::plan::budgets::Budgets;
 use crate::plan::lane::{Candidate, ObservedLane};
@@ -335,17 +336,18 @@ fn app_sets(connection: &Connection) -> Result<Vec<(ObservedSet, AppSetSpec)>, S
 fn known_apps(connection: &Connection) -> Result<Vec<KnownApp>, StoreError> {
     let mut statement = connection.prepare_cached(
         // An App whose AppSet is gone belongs to nobody: it is looked at by itself, like one that was written by hand.
-        "SELECT o.uid, o.name, o.spec ->> 'path' AS path, s.name AS app_set, p.missing_since
+        "SELECT o.uid, o.name, o.spec ->> 'path' AS path, s.name AS app_set, p.missing_since, o.line = 0 AND o.file = ?1 AS imported
          FROM object o JOIN app p ON p.uid = o.uid
          LEFT JOIN object s ON s.kind = 'AppSet' AND s.name = p.app_set AND s.removed_at IS NULL
          WHERE o.kind = 'App' AND o.removed_at IS NULL ORDER BY o.name",
     )?;
-    let apps = statement.query_map([], |row| {
+    let apps = statement.query_map([FROM_THE_OLD_SYSTEM], |row| {
         Ok(KnownApp {
             uid: Uid(row.get("uid")?),
             name: row.get("name")?,
             path: row.get("path")?,
             set: row.get("app_set")?,
+            imported: row.get("imported")?,
             missing_since: row.get::<_, Option<i64>>("missing_since")?.map(Timestamp),
             present: None,
         })

@@ -9,7 +9,8 @@ use include_dir::{Dir, include_dir};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use rusqlite_migration::{M, Migrations};
 
-use super::StoreError;
+use super::exchange::is_pending;
+use super::{StateLock, StoreError};
 
 static MIGRATION_FILES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/migrations");
 
@@ -41,7 +42,8 @@ pub fn database_path(state: &Path) -> PathBuf {
 
 /// Opens the one write connection. Returns it with the state directory's id.
 pub(super) fn open(path: &Path) -> Result<(Connection, String), StoreError> {
-    open_at(path, &MIGRATIONS, SCHEMA_VERSION)
+    check_place(path)?;
+    open_at(path, &MIGRATIONS, SCHEMA_VERSION).map_err(|error| error.in_file(path))
 }
 
 fn open_at(path: &Path, migrations: &Migrations<'_>, known: usize) -> Result<(Connection, String), StoreError> {
@@ -62,10 +64,39 @@ fn open_at(path: &Path, migrations: &Migrations<'_>, known: usize) -> Result<(Co
     connection.pragma_update(None, "synchronous", "FULL")?;
     // The log is folded in by the writer between groups; see writer.rs.
     connection.pragma_update(None, "foreign_keys", false)?;
+    tracing::debug!("bringing the schema up to date");
     migrations.to_latest(&mut connection)?;
+    tracing::debug!("the schema is up to date");
     connection.pragma_update(None, "foreign_keys", true)?;
     let id = state_id(&connection)?;
     Ok((connection, id))
+}
+
+/// A step of an upgrade.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Step {
+    /// The schema version that it leads to.
+    pub to: usize,
+    /// The folder of its migration.
+    pub name: String,
+}
+
+/// What has to be done to a database, from its version to the newest one. It is not touched.
+///
+/// # Errors
+/// As [`open_read_only`], but that an older one is none.
+pub fn pending_steps(path: &Path) -> Result<(usize, Vec<Step>), StoreError> {
+    let (_, version) = open_any(path)?;
+    let mut names: Vec<String> = MIGRATION_FILES.dirs().map(|folder| folder.path().display().to_string()).collect();
+    names.sort();
+    let steps = names.into_iter().enumerate().map(|(at, name)| Step { to: at + 1, name });
+    Ok((version, steps.filter(|step| step.to > version).collect()))
+}
+
+/// Where the copy lies that an upgrade from a version makes first.
+#[must_use]
+pub fn upgrade_backup(path: &Path, version: usize) -> PathBuf {
+    path.with_extension(format!("v{version}.backup.db"))
 }
 
 /// Creates a file for its owner alone, if it is not there; SQLite takes an empty file for an empty database.
@@ -76,9 +107,10 @@ fn create_private(path: &Path) -> std::io::Result<()> {
 /// Copies the database before an upgrade, under another name until the copy is whole and on disk. An upgrade that was interrupted makes
 /// it again.
 fn back_up(connection: &Connection, path: &Path, version: usize) -> Result<PathBuf, StoreError> {
-    let copy = path.with_extension(format!("v{version}.backup.db"));
+    let copy = upgrade_backup(path, version);
     let part = path.with_extension(format!("v{version}.backup.part"));
     let io = |source| StoreError::Io { path: part.clone(), source };
+    tracing::debug!("copying the database before the upgrade");
     match fs::remove_file(&part) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
         _ => create_private(&part).map_err(io)?,
@@ -96,11 +128,60 @@ fn back_up(connection: &Connection, path: &Path, version: usize) -> Result<PathB
 /// # Errors
 /// [`StoreError::Absent`] when there is none, [`StoreError::Newer`] when it is too new to be understood.
 pub fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
+    match open_any(path)? {
+        (connection, SCHEMA_VERSION) => Ok(connection),
+        (_, found) => Err(StoreError::Older { path: path.to_owned(), found, known: SCHEMA_VERSION }),
+    }
+}
+
+/// Opens a read-only connection to a database of any version that this program knows, and gives that version. An exchange of the state
+/// that was interrupted is finished first.
+///
+/// # Errors
+/// As [`open_read_only`], but that an older one is none.
+pub(super) fn open_any(path: &Path) -> Result<(Connection, usize), StoreError> {
+    let state = path.parent().unwrap_or(Path::new("."));
+    if is_pending(state) {
+        drop(StateLock::acquire(state)?);
+    }
     if !path.exists() {
         return Err(StoreError::Absent { path: path.to_owned() });
     }
+    check_place(path)?;
+    read_any(path).map_err(|error| error.in_file(path))
+}
+
+/// SQLite calls a directory in the place of a database a broken disk.
+fn check_place(path: &Path) -> Result<(), StoreError> {
+    match path.is_dir() {
+        true => {
+            let said = "it is a directory".to_owned();
+            Err(StoreError::Unusable { path: path.to_owned(), said, advice: super::error::CLOSED })
+        }
+        false => Ok(()),
+    }
+}
+
+/// Whether nobody can write it: it lies on a read-only file system, whole, without a log beside it. SQLite would want to make one even for
+/// reading.
+fn is_frozen(path: &Path) -> bool {
+    use rustix::fs::{StatVfsMountFlags, statvfs};
+    statvfs(path).is_ok_and(|stat| stat.f_flag.contains(StatVfsMountFlags::RDONLY))
+        && !path.with_extension("db-wal").exists()
+}
+
+/// A path as SQLite reads it with the promise that nothing changes.
+fn frozen_uri(path: &Path) -> String {
+    let path = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    format!("file:{path}?immutable=1")
+}
+
+fn read_any(path: &Path) -> Result<(Connection, usize), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = match is_frozen(path) {
+        false => Connection::open_with_flags(path, flags)?,
+        true => Connection::open_with_flags(frozen_uri(path), flags | OpenFlags::SQLITE_OPEN_URI)?,
+    };
     configure(&connection)?;
     let found: usize = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     match found {
@@ -108,10 +189,7 @@ pub fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
         found if found > SCHEMA_VERSION => {
             Err(StoreError::Newer { path: path.to_owned(), found, known: SCHEMA_VERSION })
         }
-        found if found < SCHEMA_VERSION => {
-            Err(StoreError::Older { path: path.to_owned(), found, known: SCHEMA_VERSION })
-        }
-        _ => Ok(connection),
+        found => Ok((connection, found)),
     }
 }
 

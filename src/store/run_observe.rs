@@ -103,7 +103,9 @@ pub fn observe_run(connection: &Connection, uid: &Uid) -> Result<Option<Observed
     } else {
         Within::default()
     };
-    let gone = parent.is_none() && time_or_none(row, "pipeline_removed_at")?.is_some();
+    // What has ended is as it is, whatever became of its pipeline since.
+    let over = status.phase.is_terminal() && retry_round < status.round;
+    let gone = parent.is_none() && !over && time_or_none(row, "pipeline_removed_at")?.is_some();
     Ok(Some(ObservedRun {
         uid: uid.clone(),
         version: row.get("version")?,

@@ -39,14 +39,22 @@ struct Found {
     round: i64,
     params: String,
     pins: String,
+    /// Whether it was imported: its steps cannot be run.
+    imported: bool,
 }
 
 fn find(connection: &Connection, name: &str) -> Result<Option<Found>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT uid, phase, round, params, pins FROM run WHERE name = ?1")?;
+    let query = "SELECT uid, phase, round, params, pins, reason = 'Imported' AS imported FROM run WHERE name = ?1";
+    let mut statement = connection.prepare_cached(query)?;
     let mut rows = statement.query([name])?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let (uid, round) = (Uid(row.get("uid")?), row.get("round")?);
-    Ok(Some(Found { uid, phase: word(row, "phase")?, round, params: row.get("params")?, pins: row.get("pins")? }))
+    let (uid, round, imported) = (Uid(row.get("uid")?), row.get("round")?, row.get("imported")?);
+    let (params, pins) = (row.get("params")?, row.get("pins")?);
+    Ok(Some(Found { uid, phase: word(row, "phase")?, round, params, pins, imported }))
+}
+
+fn only_history<T>(name: &str) -> Result<T, String> {
+    Err(format!("run {name} was imported from another system and cannot run here; `manifestd retry` takes its tasks"))
 }
 
 fn no_run<T>(name: &str) -> Result<T, String> {
@@ -143,6 +151,9 @@ impl Store {
     ) -> Result<Verdict, StoreError> {
         self.write(move |connection| {
             let Some(older) = find(connection, &run)? else { return Ok(no_run(&run)) };
+            if older.imported {
+                return Ok(only_history(&run));
+            }
             let Some(found) = definition(connection, &run, latest)? else {
                 return Ok(Err(format!("the pipeline of run {run} is not declared any more")));
             };
@@ -200,6 +211,9 @@ impl Store {
     ) -> Result<Verdict, StoreError> {
         self.write(move |connection| {
             let Some(found) = find(connection, &run)? else { return Ok(no_run(&run)) };
+            if found.imported {
+                return Ok(only_history(&run));
+            }
             if !found.phase.is_terminal() {
                 return Ok(Ok(vec![told(&run, format!("is {}; only a run that has ended is retried", found.phase), false, None)]));
             }

@@ -183,13 +183,13 @@ fn a_retry_does_what_its_dry_run_says_and_a_rerun_is_another_run() {
         let told: i64 = said
             .lines()
             .filter_map(|line| {
-                line.split(" of its children")
+                line.split(" of its ")
                     .next()?
                     .split_whitespace()
                     .last()?
                     .parse::<i64>()
                     .ok()
-                    .filter(|_| line.contains(" of its children"))
+                    .filter(|_| line.contains(" of its "))
             })
             .sum();
         assert_eq!(told, again.iter().sum::<i64>(), "{said}");

@@ -194,6 +194,7 @@ pub(crate) fn assignment(target: Target, deadline: Span) -> Assignment {
         rate: None,
         tools: vec!["ruff".into()],
         config: serde_json::Map::new(),
+        origin: manifestd::resource::attempt::Origin::default(),
         stamp: None,
         opened_at: NOW,
         deadline_at: NOW.plus(deadline),

@@ -3,11 +3,12 @@
 use crate::source::{Source, pattern, tokens};
 
 /// The floor of every module. ARCHITECTURE.md says what each floor is for.
-const FLOORS: [(&str, u8); 14] = [
+const FLOORS: [(&str, u8); 15] = [
     ("resource", 0),
     ("words", 0), // the macro of resource/words.rs
     ("manifest", 1),
     ("plan", 1),
+    ("import", 1),
     ("verdict", 1),
     ("queue", 1),
     ("config", 1),

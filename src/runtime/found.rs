@@ -1,0 +1,112 @@
+//! Reading a stored result back: what its `manifest.json` says, once every file that it lists has the digest that it gives.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Component, Path};
+
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use super::archive::hex;
+use crate::executor::results::file_name;
+use crate::plan::rebuild::FoundAttempt;
+use crate::resource::attempt::StoredResult;
+use crate::resource::outcome::Verdict;
+use crate::resource::time::Timestamp;
+
+/// The largest `manifest.json` that is read, in bytes: thousands of tools.
+const MANIFEST_BYTES_MAX: u64 = 16 << 20;
+
+/// `manifest.json`, as far as it is read. What is optional was not written by older programs.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Manifest {
+    app: String,
+    task: String,
+    attempt: u32,
+    analyzer: String,
+    opened_at: String,
+    round: Option<i64>,
+    generation: Option<i64>,
+    spec_digest: Option<String>,
+    app_digest: Option<String>,
+    #[serde(default)]
+    asked: Vec<String>,
+    #[serde(default)]
+    replica: String,
+    ended_at: Option<String>,
+    files: Vec<Listed>,
+    #[serde(flatten)]
+    verdict: Verdict,
+}
+
+#[derive(Debug, Deserialize)]
+struct Listed {
+    name: String,
+    bytes: u64,
+    sha256: String,
+}
+
+/// The attempt that a result directory tells of. `directory` is `APP/TASK/ATTEMPT` below `results`.
+///
+/// # Errors
+/// Why it is not to be believed.
+pub(super) fn found_attempt(results: &Path, directory: &str, task: &str) -> Result<FoundAttempt, String> {
+    let place = results.join(directory);
+    let path = place.join("manifest.json");
+    let file = File::open(&path).map_err(|error| format!("manifest.json: {error}"))?;
+    // When it was written, it had just ended.
+    let written = file.metadata().and_then(|found| found.modified()).ok();
+    let written = written.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    let written = written.and_then(|since| i64::try_from(since.as_millis()).ok()).map(Timestamp);
+    let mut text = Vec::new();
+    file.take(MANIFEST_BYTES_MAX).read_to_end(&mut text).map_err(|error| format!("manifest.json: {error}"))?;
+    let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| format!("manifest.json: {error}"))?;
+    let (number, app) = (manifest.attempt.to_string(), file_name(&manifest.app));
+    let parts: Vec<&str> = directory.split('/').collect();
+    let of_app = if manifest.app.is_empty() { "_" } else { app.as_str() };
+    if parts != [of_app, &file_name(&manifest.task), &number] || manifest.task != task {
+        return Err("manifest.json is about another attempt".into());
+    }
+    let mut bytes = text.len() as u64;
+    for listed in &manifest.files {
+        verify(&place, listed)?;
+        bytes += listed.bytes;
+    }
+    let opened_at = time(&manifest.opened_at)?;
+    let ended_at = manifest.ended_at.as_deref().map(time).transpose()?.or(written).unwrap_or(opened_at);
+    Ok(FoundAttempt {
+        number: manifest.attempt,
+        round: manifest.round,
+        generation: manifest.generation,
+        spec_digest: manifest.spec_digest,
+        app: manifest.app,
+        analyzer: manifest.analyzer,
+        replica: manifest.replica,
+        asked: manifest.asked,
+        opened_at,
+        ended_at: ended_at.max(opened_at),
+        verdict: manifest.verdict,
+        app_digest: manifest.app_digest,
+        result: StoredResult { directory: directory.to_owned(), sha256: hex(&Sha256::digest(&text)), bytes },
+    })
+}
+
+fn verify(place: &Path, listed: &Listed) -> Result<(), String> {
+    let name = &listed.name;
+    if name.is_empty() || !Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) {
+        return Err(format!("manifest.json lists {name:?}, which is no file of it"));
+    }
+    let mut file = File::open(place.join(name)).map_err(|error| format!("{name}: {error}"))?;
+    let mut digest = Sha256::new();
+    let bytes = io::copy(&mut file, &mut digest).map_err(|error| format!("{name}: {error}"))?;
+    match bytes == listed.bytes && hex(&digest.finalize()) == listed.sha256 {
+        true => Ok(()),
+        false => Err(format!("{name} is not what was stored: its digest is another one")),
+    }
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    let parsed: jiff::Timestamp = text.parse().map_err(|error| format!("manifest.json: {text:?}: {error}"))?;
+    Ok(Timestamp(parsed.as_millisecond()))
+}
