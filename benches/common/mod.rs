@@ -89,6 +89,16 @@ impl Bench {
         std::fs::rename(prepared, self.path("manifests").join(name)).expect("a rename");
     }
 
+    /// What the binary prints in this workspace. Ends the benchmark when it fails.
+    pub(crate) fn run(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_manifestd"));
+        command.args(arguments).args(["--color", "never", "--workspace"]).arg(self.directory.path());
+        let output = command.output().expect("the binary");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "manifestd {}: {error}", arguments.join(" "));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
     /// The largest resident set of the controller so far, in KiB.
     pub(crate) fn peak_rss_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.controller.id())).expect("/proc");

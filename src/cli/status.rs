@@ -179,6 +179,9 @@ fn loop_text(report: &LoopReport, now: Timestamp) -> String {
         }
         _ => text.push_str("no pass so far"),
     }
+    if let (Some(plan), Some(commit)) = (report.longest_plan_us, report.longest_commit_us) {
+        text.push_str(&format!(" (longest plan {}, commit {})", millis(plan), millis(commit)));
+    }
     if let Some(since) = report.busy_since {
         text.push_str(&format!(", one under way for {}", table::age(now, since)));
     }
@@ -188,6 +191,11 @@ fn loop_text(report: &LoopReport, now: Timestamp) -> String {
         table::length(Span(report.interval_ms))
     ));
     text
+}
+
+/// Milliseconds with one digit of a fraction: what is long here is a few of them.
+fn millis(micros: u64) -> String {
+    format!("{}.{}ms", micros / 1000, micros % 1000 / 100)
 }
 
 fn stored_text(stored: Option<&Stored>, now: Timestamp, out: &mut Out) -> io::Result<()> {

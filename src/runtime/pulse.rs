@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::report::LoopReport;
 use crate::config::Settings;
@@ -79,6 +80,8 @@ struct Pulse {
     passes: u64,
     /// When the last pass began, and how long it took.
     last: Option<(Timestamp, Span)>,
+    /// The longest that observing and planning took, and the longest commit, since the process started.
+    longest: (Duration, Duration),
     /// When the loop last turned, with or without something to do.
     turned_at: Option<Timestamp>,
     /// Passes under way, by number: at most as many as the loop runs at once.
@@ -116,6 +119,13 @@ impl Pulses {
         }
     }
 
+    /// What the parts of a pass took: observing and planning together, and the commit of what was planned.
+    pub fn took(&self, beat: Beat, planning: Duration, commit: Duration) {
+        let mut pulses = self.lock();
+        let longest = &mut pulses.entry(beat).or_default().longest;
+        *longest = (longest.0.max(planning), longest.1.max(commit));
+    }
+
     /// The loop turned, perhaps with nothing to do.
     pub fn turned(&self, beat: Beat, now: Timestamp) {
         self.lock().entry(beat).or_default().turned_at = Some(now);
@@ -136,6 +146,8 @@ impl Pulses {
                 passes: pulse.passes,
                 last_at: pulse.last.map(|(at, _)| at),
                 took_ms: pulse.last.map(|(_, took)| took.0),
+                longest_plan_us: micros(pulse.longest.0),
+                longest_commit_us: micros(pulse.longest.1),
                 busy_since,
                 interval_ms: interval.0,
                 stalled: now.since(quiet_since) > Span(interval.times(INTERVALS).0.saturating_add(SLACK.0)),
@@ -143,6 +155,11 @@ impl Pulses {
         };
         Beat::ALL.into_iter().filter(|beat| beat.is_on(settings)).map(report).collect()
     }
+}
+
+/// Whole microseconds; `None` for nothing measured.
+fn micros(length: Duration) -> Option<u64> {
+    Some(u64::try_from(length.as_micros()).unwrap_or(u64::MAX)).filter(|micros| *micros > 0)
 }
 
 #[cfg(test)]
@@ -181,5 +198,18 @@ mod tests {
             (report.passes, report.took_ms, report.busy_since, report.stalled),
             (1, Some(5), Some(minute(0)), true)
         );
+    }
+
+    #[test]
+    fn the_longest_plan_and_the_longest_commit_stay_whatever_comes_after_them() {
+        let pulses = Pulses::default();
+        let of_pipelines = || pulses.report(&settings(), Timestamp(0), Timestamp(0)).remove(4);
+        assert_eq!((of_pipelines().longest_plan_us, of_pipelines().longest_commit_us), (None, None));
+        for (planning, commit) in [(300, 10), (4_000, 20), (50, 9_000), (60, 30)] {
+            pulses.took(Beat::Pipelines, Duration::from_micros(planning), Duration::from_micros(commit));
+        }
+        let report = of_pipelines();
+        assert_eq!((report.name.as_str(), report.longest_plan_us), ("pipelines", Some(4_000)));
+        assert_eq!(report.longest_commit_us, Some(9_000));
     }
 }

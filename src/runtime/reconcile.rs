@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::apps::observe_apps;
 use super::core::Core;
@@ -47,11 +48,16 @@ pub enum Verdict {
 /// # Errors
 /// What the store says.
 pub async fn reconcile(core: &Core, key: &Key) -> Result<Verdict, StoreError> {
+    let began = Instant::now();
     let plan = plan(core, key).await?;
+    let planning = began.elapsed();
     if !plan.is_empty() {
-        tracing::debug!(%key, "planned\n{plan}");
+        tracing::debug!(%key, ?planning, "planned\n{plan}");
     }
-    carry_out(core, plan).await
+    let planned = Instant::now();
+    let verdict = carry_out(core, plan).await;
+    core.pulses.took(beat(key), planning, planned.elapsed());
+    verdict
 }
 
 /// One pass over one key while the process ends: what follows from what has happened is written, and nothing begins. Lanes and analyzers are not

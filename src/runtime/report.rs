@@ -152,6 +152,12 @@ pub struct LoopReport {
     pub last_at: Option<Timestamp>,
     /// How long it took, in milliseconds.
     pub took_ms: Option<u64>,
+    /// The longest that observing and planning for one key took since the process started, in microseconds; `None` for a loop that has no plans.
+    #[serde(default)]
+    pub longest_plan_us: Option<u64>,
+    /// The same of the commit of a plan, with the wait for those in one group with it.
+    #[serde(default)]
+    pub longest_commit_us: Option<u64>,
     /// Since when the oldest pass under way has been so.
     pub busy_since: Option<Timestamp>,
     /// The longest time between two passes when all is well, in milliseconds.

@@ -5,13 +5,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::StoreError;
 use super::commit::{new_uid, record};
 use super::pins;
 use super::rows::json;
+use super::{StoreError, graphs};
 use crate::plan::Key;
 use crate::plan::pipeline::DEPTH_MAX;
+use crate::plan::pipeline::graph::Graph;
 use crate::plan::pipeline::render::resolve_params;
 use crate::plan::write::EventWrite;
 use crate::resource::event::EventType;
@@ -33,8 +35,9 @@ pub(super) struct Definition {
     pub(super) git_commit: Option<String>,
     /// Digest of the spec.
     pub(super) digest: String,
+    /// The spec as text; `None` when it is pinned already.
     #[serde(skip)]
-    text: String,
+    text: Option<String>,
 }
 
 /// A definition with the run whose step asks for it, how deep that lies, and the pins of both.
@@ -65,8 +68,13 @@ fn definition(row: &Row<'_>) -> rusqlite::Result<Definition> {
         manifest_digest: row.get("manifest_digest")?,
         git_commit: row.get("git_commit")?,
         digest: hex(&Sha256::digest(text.as_bytes())),
-        text,
+        text: Some(text),
     })
+}
+
+fn pinned_text(connection: &Connection, digest: &str) -> Result<String, StoreError> {
+    let query = "SELECT spec FROM pinned WHERE digest = ?1";
+    Ok(connection.prepare_cached(query)?.query_row([digest], |row| row.get(0))?)
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -102,22 +110,30 @@ impl Definition {
             return Ok(Err(format!("pipelines run each other {DEPTH_MAX} deep, which is surely a circle")));
         }
         let mut all: BTreeMap<String, Self> = json(&pins)?;
-        let Some(mut found) = all.remove(name) else {
+        let Some(found) = all.remove(name) else {
             return Ok(Err(format!("no Pipeline was called {name:?} when the run was made")));
         };
-        found.text = connection
-            .prepare_cached("SELECT spec FROM pinned WHERE digest = ?1")?
-            .query_row([&found.digest], |row| row.get(0))?;
         Ok(Ok((found, (run.clone(), depth + 1, pins))))
     }
 
+    /// The spec, in its graph, which is made once for each digest.
+    pub(super) fn graph(&self, connection: &Connection) -> Result<Arc<Graph>, StoreError> {
+        graphs::graph(&self.digest, || match &self.text {
+            Some(text) => Ok(text.clone()),
+            None => pinned_text(connection, &self.digest),
+        })
+    }
+
     /// The spec.
-    pub(super) fn spec(&self) -> Result<PipelineSpec, StoreError> {
-        json(&self.text)
+    pub(super) fn spec(&self, connection: &Connection) -> Result<PipelineSpec, StoreError> {
+        Ok(self.graph(connection)?.spec.clone())
     }
 
     /// Keeps its spec under its digest.
     pub(super) fn pin(&self, connection: &Connection) -> Result<(), StoreError> {
+        if self.text.is_none() {
+            return Ok(());
+        }
         connection
             .prepare_cached("INSERT INTO pinned (digest, spec) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
             .execute(params![self.digest, self.text])?;
@@ -134,7 +150,7 @@ pub(super) fn insert_run(
 ) -> Result<Option<Uid>, StoreError> {
     let NewRun { name, definition, params, cause, scheduled_at, parent, pins: older } = new;
     definition.pin(connection)?;
-    let resolved = resolve_params(&definition.spec()?, &params);
+    let resolved = resolve_params(&definition.graph(connection)?.spec, &params);
     let failure = resolved.as_ref().err().map(|why| one_line(why));
     let values = Value::Object(resolved.unwrap_or(params)).to_string();
     let uid = new_uid(now);

@@ -19,8 +19,7 @@ type Pins = BTreeMap<String, Definition>;
 /// Pins what is declared of the pipelines within a run that is about to be made.
 pub(super) fn fresh(connection: &Connection, root: &Definition) -> Result<String, StoreError> {
     let mut pins = Pins::new();
-    let spec = root.spec()?;
-    fill(connection, named(&Graph::new(spec)), &mut pins)?;
+    fill(connection, named(&*root.graph(connection)?), &mut pins)?;
     text(&pins)
 }
 
@@ -77,7 +76,7 @@ fn fill(connection: &Connection, mut left: Vec<String>, pins: &mut Pins) -> Resu
             left.extend(named(&*graph(connection, &pinned.digest)?));
         } else if let Some(definition) = declared(connection, &name)? {
             definition.pin(connection)?;
-            left.extend(named(&Graph::new(definition.spec()?)));
+            left.extend(named(&*definition.graph(connection)?));
             pins.insert(name, definition);
         }
     }

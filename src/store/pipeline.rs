@@ -148,7 +148,7 @@ fn ask_run(
     match known {
         Some((_, _, round)) if round >= ask.round => Ok(()),
         Some((uid, kind, _)) if kind == ChildKind::Run.as_str() => {
-            run_again(connection, ask, &uid, &definition.spec()?, given, now)?;
+            run_again(connection, ask, &uid, &definition.graph(connection)?.spec, given, now)?;
             woken.extend([Key::Run(Uid(uid)), Key::Run(ask.run.clone())]);
             Ok(())
         }

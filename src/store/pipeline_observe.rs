@@ -2,9 +2,9 @@
 
 use rusqlite::{Connection, params};
 
-use super::rows::{json_column, time, time_or_none};
+use super::rows::{time, time_or_none};
 use super::run_observe::suspension;
-use super::{Store, StoreError};
+use super::{Store, StoreError, graphs};
 use crate::plan::pipeline::observed::{Applied, ObservedPipeline};
 use crate::resource::name::Uid;
 
@@ -25,7 +25,8 @@ impl Store {
 }
 
 fn observe_pipeline(connection: &Connection, uid: &Uid) -> Result<Option<ObservedPipeline>, StoreError> {
-    let query = "SELECT o.*, s.reason AS suspend_reason, s.by AS suspend_by, s.at AS suspend_at, s.until AS suspend_until,
+    // Without the spec: it can be hundreds of kilobytes, and is read once for each revision.
+    let query = "SELECT o.name, o.generation, o.digest, o.removed_at, o.created_at, s.reason AS suspend_reason, s.by AS suspend_by, s.at AS suspend_at, s.until AS suspend_until,
              e.expression, e.seen_at,
              EXISTS (SELECT 1 FROM run r WHERE r.pipeline_uid = o.uid AND r.cause = 'Apply') AS any_applied,
              EXISTS (SELECT 1 FROM run r WHERE r.pipeline_uid = o.uid AND r.cause = 'Apply' AND r.generation = o.generation) AS applied
@@ -44,12 +45,17 @@ fn observe_pipeline(connection: &Connection, uid: &Uid) -> Result<Option<Observe
     )?;
     let unfinished = unfinished.query_map(params![uid.0, UNFINISHED_MAX], |row| Ok(Uid(row.get(0)?)))?;
     let seen: Option<String> = row.get("expression")?;
+    let (generation, digest): (i64, String) = (row.get("generation")?, row.get("digest")?);
+    let spec = graphs::declared(&format!("{uid}/{generation}/{digest}"), || {
+        let query = "SELECT spec FROM object WHERE uid = ?1";
+        Ok(connection.prepare_cached(query)?.query_row([&uid.0], |row| row.get(0))?)
+    })?;
     Ok(Some(ObservedPipeline {
         uid: uid.clone(),
         name: row.get("name")?,
-        generation: row.get("generation")?,
+        generation,
         removed: time_or_none(row, "removed_at")?.is_some(),
-        spec: json_column(row, "spec")?,
+        spec,
         created_at: time(row, "created_at")?,
         applied: Applied { current: row.get("applied")?, any: row.get("any_applied")? },
         suspension: suspension(row)?,

@@ -117,7 +117,7 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn pipeline_spec(&self, name: String) -> Result<Option<PipelineSpec>, StoreError> {
-        self.read(move |connection| declared(connection, &name)?.map(|found| found.spec()).transpose()).await
+        self.read(move |connection| declared(connection, &name)?.map(|found| found.spec(connection)).transpose()).await
     }
 
     /// The spec that a run is pinned to; with `latest` that of its pipeline as it is now.
@@ -125,7 +125,10 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn run_spec(&self, name: String, latest: bool) -> Result<Option<PipelineSpec>, StoreError> {
-        self.read(move |connection| definition(connection, &name, latest)?.map(|found| found.spec()).transpose()).await
+        self.read(move |connection| {
+            definition(connection, &name, latest)?.map(|found| found.spec(connection)).transpose()
+        })
+        .await
     }
 
     /// Makes a run of a pipeline, with these parameters beside the defaults.
@@ -167,7 +170,7 @@ impl Store {
             };
             let mut values: Map<String, Value> = json(&older.params)?;
             if latest {
-                let known = found.spec()?.params;
+                let known = found.spec(connection)?.params;
                 values.retain(|key, _| known.contains_key(key));
             }
             values.extend(params.clone());

@@ -153,7 +153,7 @@ fn whole(steps: &[Plain], came: &[char], stopped: bool) -> char {
     match (stopped, critical) {
         (true, _) => 'C',
         (false, true) => 'F',
-        (false, false) => fold(&counted).unwrap_or('F'),
+        (false, false) => fold(&counted).unwrap_or('S'),
     }
 }
 

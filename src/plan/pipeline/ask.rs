@@ -1,5 +1,7 @@
 //! Children of a run: what is concluded from those that have ended, and which are asked for next.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::WINDOW;
@@ -190,26 +192,28 @@ impl<'r> Pass<'r> {
         if self.run.is_suspended(self.now) {
             return;
         }
-        let node = self.run.graph.steps[at].clone();
+        // The graph is shared: a copy of the step would be one of all its items.
+        let graph = Arc::clone(&self.run.graph);
+        let node = &graph.steps[at];
         if node.step.for_each.as_ref().is_some_and(|each| each.apps.is_some()) && self.run.steps[at].apps.is_none() {
             let (run, apps) = (self.run.uid.clone(), self.run.steps[at].matching.clone());
-            self.plan.writes.push(Write::Expand { run, step: node.step.name, apps });
+            self.plan.writes.push(Write::Expand { run, step: node.step.name.clone(), apps });
             self.plan.wakes.push(Key::Run(self.run.uid.clone()));
             return;
         }
         if node.source.is_some() {
-            return self.ask_missing(at, &node, standings);
+            return self.ask_missing(at, node, standings);
         }
         let apps = self.run.steps[at].apps.clone();
         let apps = apps.as_ref().map(|apps| apps.as_slice());
-        let total = expected(&node, apps).unwrap_or(0);
+        let total = expected(node, apps).unwrap_or(0);
         while self.has_room(at) && !self.run.steps[at].stale.is_empty() {
             let stale = self.run.steps[at].stale.remove(0);
-            self.ask(at, &item(&node, stale.item, apps, None), None, standings);
+            self.ask(at, &item(node, stale.item, apps, None), None, standings);
         }
         while self.has_room(at) && self.run.steps[at].next_item < total {
             let index = self.run.steps[at].next_item;
-            self.ask(at, &item(&node, index, apps, None), None, standings);
+            self.ask(at, &item(node, index, apps, None), None, standings);
             self.run.steps[at].next_item = index + 1;
         }
     }

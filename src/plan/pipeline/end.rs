@@ -45,6 +45,8 @@ pub fn outcome(run: &ObservedRun, standings: &[Standing]) -> (Phase, Reason, Str
         Some(Ended::Completed) => (Phase::Completed, Reason::AllStepsCompleted, message),
         Some(Ended::Partial) => (Phase::PartialSuccess, Reason::SomeStepsFailed, message),
         Some(Ended::Cancelled) => (Phase::Cancelled, Reason::RunCancelled, message),
-        Some(Ended::Failed) | None => (Phase::Failed, Reason::NoStepSucceeded, message),
+        Some(Ended::Failed) => (Phase::Failed, Reason::NoStepSucceeded, message),
+        // Every step was skipped because nothing was to be done: nothing failed, and nothing is missing.
+        None => (Phase::Completed, Reason::AllStepsCompleted, "nothing was to be done".to_owned()),
     }
 }

@@ -99,7 +99,7 @@ pub struct ObservedStep {
     pub next_item: u64,
     /// What at least one child was concluded as, whatever the round.
     pub has: BTreeSet<Conclusion>,
-    /// How many children were concluded as what; only where a condition of some step counts them, or outputs name the summary.
+    /// How many children were concluded as what.
     pub counts: BTreeMap<Conclusion, u64>,
     /// Children without a conclusion, by item. At most [`super::WINDOW`] and some.
     pub open: Vec<OpenChild>,
@@ -186,7 +186,7 @@ pub struct ObservedPipeline {
     /// Whether its manifest is gone.
     pub removed: bool,
     /// What is desired.
-    pub spec: PipelineSpec,
+    pub spec: Arc<PipelineSpec>,
     /// When it was first seen.
     pub created_at: Timestamp,
     /// Whether a run was ever made by itself for this generation, and for any.

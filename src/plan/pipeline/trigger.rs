@@ -184,7 +184,7 @@ mod tests {
             name: "study".into(),
             generation: 3,
             removed: false,
-            spec: serde_json::from_value(spec).unwrap(),
+            spec: std::sync::Arc::new(serde_json::from_value(spec).unwrap()),
             created_at: NOON,
             applied: Applied { current: true, any: true },
             suspension: None,
