@@ -234,3 +234,96 @@ fn a_backfill_makes_the_runs_that_its_dry_run_lists_and_none_twice() {
     });
     daemon.stop();
 }
+
+#[test]
+fn a_night_on_which_there_is_nothing_to_do_is_completed_and_one_on_which_everything_fails_is_not() {
+    let home = Home::new("");
+    let never = document("Analyzer", "never", "{command: {argv: [\"false\"], tool: never}}");
+    let nobody = "forEach: {apps: {matchLabels: {team: nobody}}, allowEmpty: true}";
+    let quiet = format!(
+        "{{runPolicy: Manual, steps: [{{name: all, analyzer: quick, {nobody}}},
+           {{name: repair, analyzer: quick, needs: [all], when: [{{step: all, phases: [Failed]}}]}}]}}"
+    );
+    let loud = "{runPolicy: Manual, steps: [{name: all, analyzer: never, backoffLimit: 0, forEach: {range: {from: 1, to: 3}}}]}";
+    let both = [document("Pipeline", "quiet", &quiet), document("Pipeline", "loud", loud)].concat();
+    home.drop_in("all.yaml", &format!("{}{never}{both}", quick()));
+    let said = home.run(&["run", "quiet", "--wait"]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    assert_eq!(phase(&home, "quiet-1"), words("Completed", "AllStepsCompleted"));
+    assert_eq!(home.run(&["run", "loud", "--wait"]).code, 1);
+    assert_eq!(phase(&home, "loud-1"), words("Failed", "NoStepSucceeded"));
+}
+
+#[test]
+fn a_run_that_was_cancelled_in_the_middle_of_a_stream_goes_on_when_one_other_step_is_retried_and_loses_nothing() {
+    let home = Home::new("");
+    let maker =
+        document("Analyzer", "maker", "{command: {argv: [mkdir, -p, \"${config.out}\"], tool: maker}, capacity: 1}");
+    let spec = "{runPolicy: Manual, parallelism: 1, steps: [
+           {name: make, analyzer: maker, forEach: {range: {from: 1, to: 6}}, config: {out: \"${produces.path}\"},
+             produces: {app: \"made-${item}\", path: \"generated/made-${item}\"}},
+           {name: check, analyzer: gated, forEach: {appsFrom: make}, config: {gate: gate}},
+           {name: other, analyzer: quick}]}";
+    home.drop_in("all.yaml", &format!("{}{}{maker}{}", quick(), gated(1), document("Pipeline", "stream", spec)));
+    home.gate("gate");
+    let daemon = home.serve();
+    home.run(&["run", "stream"]).ok();
+    // One app is made and its check stands at the gate; with one child at a time nothing else goes on.
+    home.until("a check to run", |connection| {
+        let query = "SELECT 1 FROM child c JOIN task t USING (uid) WHERE c.step = 'check' AND t.phase = 'Running'";
+        connection.prepare(query).unwrap().exists([]).unwrap().then_some(())
+    });
+    home.run(&["cancel", "run/stream-1"]).ok();
+    until_run(&home, "stream-1", "Cancelled", "RunCancelled");
+    // What has ended in it stays, and it goes on with what it had not begun.
+    let opens = |from: usize, to: usize| {
+        for done in from..to {
+            home.open_gate("gate");
+            home.until("a check to be concluded", |connection| {
+                let query = "SELECT count(*) FROM child WHERE step = 'check' AND conclusion = 'Succeeded'";
+                let count: usize = connection.query_row(query, [], |row| row.get(0)).unwrap();
+                (count > done).then_some(())
+            });
+        }
+    };
+    home.run(&["retry", "run/stream-1", "--only", "other"]).ok();
+    opens(0, 5);
+    until_run(&home, "stream-1", "PartialSuccess", "SomeStepsFailed");
+    let after = children(&home, "stream-1");
+    assert_eq!(after.len(), 13, "{after:?}");
+    assert!(
+        after.contains(&"check 0 Cancelled 1".to_owned()) && after.contains(&"other 0 Succeeded 2".to_owned()),
+        "{after:?}"
+    );
+    // And a retry of what is not well takes the one up that was cancelled.
+    home.run(&["retry", "run/stream-1", "--failed"]).ok();
+    opens(5, 6);
+    until_run(&home, "stream-1", "Completed", "AllStepsCompleted");
+    daemon.stop();
+}
+
+#[test]
+fn a_retry_of_what_failed_runs_only_that_again_in_the_run_of_a_step_too() {
+    let home = Home::new("");
+    let odd = document(
+        "Analyzer",
+        "odd",
+        "{command: {argv: [sh, -c, \"test $1 != 2 -o -e mended\", odd, \"${config.item}\"], tool: odd}, capacity: 2}",
+    );
+    let inner = "{runPolicy: Manual, steps: [{name: all, analyzer: odd, backoffLimit: 0, forEach: {range: {from: 1, to: 4}}, config: {item: \"${item}\"}}]}";
+    let outer = "{runPolicy: Manual, steps: [{name: first, analyzer: quick}, {name: inside, pipeline: inner}]}";
+    home.drop_in(
+        "all.yaml",
+        &format!("{}{odd}{}{}", quick(), document("Pipeline", "inner", inner), document("Pipeline", "outer", outer)),
+    );
+    home.run(&["run", "outer", "--wait"]);
+    assert_eq!(phase(&home, "outer-1").0, "PartialSuccess");
+    std::fs::write(home.path("mended"), "").unwrap();
+    home.run(&["retry", "run/outer-1", "--failed"]).ok();
+    home.run(&["reconcile", "--once"]).ok();
+    assert_eq!(phase(&home, "outer-1"), words("Completed", "AllStepsCompleted"));
+    let connection = home.database();
+    let mut statement = connection.prepare("SELECT attempt FROM task ORDER BY name").unwrap();
+    let attempts: Vec<i64> = statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+    assert_eq!(attempts.iter().sum::<i64>(), 6, "five tasks, and one of them twice: {attempts:?}");
+}
