@@ -71,6 +71,17 @@ impl Beat {
     }
 }
 
+/// The longest parts of passes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Longest {
+    /// Looking and deciding, with what that waited for.
+    look: Duration,
+    /// Deciding alone.
+    plan: Duration,
+    /// Committing, with the wait for those in one group with it.
+    commit: Duration,
+}
+
 /// The pulses of all loops.
 #[derive(Debug, Default)]
 pub struct Pulses(Mutex<BTreeMap<Beat, Pulse>>);
@@ -80,8 +91,8 @@ struct Pulse {
     passes: u64,
     /// When the last pass began, and how long it took.
     last: Option<(Timestamp, Span)>,
-    /// The longest that observing and planning took, and the longest commit, since the process started.
-    longest: (Duration, Duration),
+    /// The longest parts of passes since the process started.
+    longest: Longest,
     /// When the loop last turned, with or without something to do.
     turned_at: Option<Timestamp>,
     /// Passes under way, by number: at most as many as the loop runs at once.
@@ -119,11 +130,19 @@ impl Pulses {
         }
     }
 
-    /// What the parts of a pass took: observing and planning together, and the commit of what was planned.
-    pub fn took(&self, beat: Beat, planning: Duration, commit: Duration) {
+    /// What deciding took in a pass.
+    pub fn planned(&self, beat: Beat, took: Duration) {
         let mut pulses = self.lock();
         let longest = &mut pulses.entry(beat).or_default().longest;
-        *longest = (longest.0.max(planning), longest.1.max(commit));
+        longest.plan = longest.plan.max(took);
+    }
+
+    /// What the parts of a pass took: looking and deciding together, and the commit of what was planned; each with what it waited for.
+    pub fn took(&self, beat: Beat, looking: Duration, commit: Duration) {
+        let mut pulses = self.lock();
+        let longest = &mut pulses.entry(beat).or_default().longest;
+        longest.look = longest.look.max(looking);
+        longest.commit = longest.commit.max(commit);
     }
 
     /// The loop turned, perhaps with nothing to do.
@@ -146,8 +165,9 @@ impl Pulses {
                 passes: pulse.passes,
                 last_at: pulse.last.map(|(at, _)| at),
                 took_ms: pulse.last.map(|(_, took)| took.0),
-                longest_plan_us: micros(pulse.longest.0),
-                longest_commit_us: micros(pulse.longest.1),
+                longest_look_us: micros(pulse.longest.look),
+                longest_plan_us: micros(pulse.longest.plan),
+                longest_commit_us: micros(pulse.longest.commit),
                 busy_since,
                 interval_ms: interval.0,
                 stalled: now.since(quiet_since) > Span(interval.times(INTERVALS).0.saturating_add(SLACK.0)),
@@ -206,10 +226,11 @@ mod tests {
         let of_pipelines = || pulses.report(&settings(), Timestamp(0), Timestamp(0)).remove(4);
         assert_eq!((of_pipelines().longest_plan_us, of_pipelines().longest_commit_us), (None, None));
         for (planning, commit) in [(300, 10), (4_000, 20), (50, 9_000), (60, 30)] {
-            pulses.took(Beat::Pipelines, Duration::from_micros(planning), Duration::from_micros(commit));
+            pulses.planned(Beat::Pipelines, Duration::from_micros(planning));
+            pulses.took(Beat::Pipelines, Duration::from_micros(planning + 7), Duration::from_micros(commit));
         }
         let report = of_pipelines();
         assert_eq!((report.name.as_str(), report.longest_plan_us), ("pipelines", Some(4_000)));
-        assert_eq!(report.longest_commit_us, Some(9_000));
+        assert_eq!((report.longest_look_us, report.longest_commit_us), (Some(4_007), Some(9_000)));
     }
 }

@@ -50,13 +50,13 @@ pub enum Verdict {
 pub async fn reconcile(core: &Core, key: &Key) -> Result<Verdict, StoreError> {
     let began = Instant::now();
     let plan = plan(core, key).await?;
-    let planning = began.elapsed();
+    let looking = began.elapsed();
     if !plan.is_empty() {
-        tracing::debug!(%key, ?planning, "planned\n{plan}");
+        tracing::debug!(%key, ?looking, "planned\n{plan}");
     }
     let planned = Instant::now();
     let verdict = carry_out(core, plan).await;
-    core.pulses.took(beat(key), planning, planned.elapsed());
+    core.pulses.took(beat(key), looking, planned.elapsed());
     verdict
 }
 
@@ -144,7 +144,7 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
                 replica.asked = asked.iter().any(|(url, asked)| *url == replica.health.url && asked.answered.is_some());
             }
             observe_reuse(core, &mut lane).await?;
-            Ok(LaneReconciler::plan(&lane, core.now()))
+            Ok(timed::<LaneReconciler>(core, key, &lane))
         }
         Key::Analyzer(name) => {
             // Before the store is read: an answer that comes in between has been written.
@@ -154,7 +154,7 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
             analyzer.asked = asked;
             let urls = analyzer.spec.as_ref().map(AnalyzerSpec::replicas).unwrap_or_default();
             core.probes.keep(name, &urls);
-            Ok(AnalyzerReconciler::plan(&analyzer, core.now()))
+            Ok(timed::<AnalyzerReconciler>(core, key, &analyzer))
         }
         Key::Task(uid) => {
             // Before the store is read: an attempt that ends in between has written its outcome.
@@ -164,28 +164,36 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
             };
             recheck(core, &mut task);
             task.analyzer.iter_mut().for_each(|spec| replace_replicas(core, spec));
-            Ok(TaskReconciler::plan(&task, core.now()))
+            Ok(timed::<TaskReconciler>(core, key, &task))
         }
-        Key::Apps => Ok(AppsReconciler::plan(&observe_apps(core).await?, core.now())),
+        Key::Apps => Ok(timed::<AppsReconciler>(core, key, &observe_apps(core).await?)),
         Key::Tree(app) => {
             let (tree, now) = (observe_tree(core, app).await?, core.now());
-            let plan = tree.map_or_else(Plan::default, |tree| TreeReconciler::plan(&tree, now));
+            let plan = tree.map_or_else(Plan::default, |tree| timed::<TreeReconciler>(core, key, &tree));
             core.trees.note(app, &plan, now);
             Ok(plan)
         }
         Key::Pipeline(uid) => {
             let pipeline = core.store.observe_pipeline(uid.clone()).await?;
-            Ok(pipeline.map_or_else(Plan::default, |pipeline| PipelineReconciler::plan(&pipeline, core.now())))
+            Ok(pipeline.map_or_else(Plan::default, |pipeline| timed::<PipelineReconciler>(core, key, &pipeline)))
         }
         Key::Run(uid) => {
             let run = observe_run(core, uid).await?;
-            Ok(run.map_or_else(Plan::default, |run| RunReconciler::plan(&run, core.now())))
+            Ok(run.map_or_else(Plan::default, |run| timed::<RunReconciler>(core, key, &run)))
         }
         Key::Maintenance => {
             let observed = observe_maintenance(core, core.settings.rules(), Permit::All, Search::Slice).await?;
-            Ok(MaintenanceReconciler::plan(&observed, core.now()))
+            Ok(timed::<MaintenanceReconciler>(core, key, &observed))
         }
     }
+}
+
+/// Plans, and notes how long that took: without what it waited for before.
+fn timed<R: Reconciler>(core: &Core, key: &Key, observed: &R::Observed) -> Plan {
+    let began = Instant::now();
+    let plan = R::plan(observed, core.now());
+    core.pulses.planned(beat(key), began.elapsed());
+    plan
 }
 
 /// And once more after it was read: an attempt that was opened in between is carried by now.

@@ -152,7 +152,11 @@ pub struct LoopReport {
     pub last_at: Option<Timestamp>,
     /// How long it took, in milliseconds.
     pub took_ms: Option<u64>,
-    /// The longest that observing and planning for one key took since the process started, in microseconds; `None` for a loop that has no plans.
+    /// The longest that looking and deciding for one key took since the process started, with what it waited for, in microseconds; `None` for a
+    /// loop that has no plans.
+    #[serde(default)]
+    pub longest_look_us: Option<u64>,
+    /// The longest that deciding alone took, in microseconds.
     #[serde(default)]
     pub longest_plan_us: Option<u64>,
     /// The same of the commit of a plan, with the wait for those in one group with it.
