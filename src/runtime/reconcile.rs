@@ -3,6 +3,8 @@
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
+use std::time::Duration;
+
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -188,12 +190,18 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
     }
 }
 
-/// Plans, and notes how long that took: without what it waited for before.
+/// Plans, and notes what that cost: the time of this thread's processor, so that a busy machine is not taken for a slow plan.
 fn timed<R: Reconciler>(core: &Core, key: &Key, observed: &R::Observed) -> Plan {
-    let began = Instant::now();
+    let began = processor_time();
     let plan = R::plan(observed, core.now());
-    core.pulses.planned(beat(key), began.elapsed());
+    core.pulses.planned(beat(key), processor_time().saturating_sub(began));
     plan
+}
+
+/// What this thread has had of a processor.
+fn processor_time() -> Duration {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(spent).unwrap_or_default()
 }
 
 /// And once more after it was read: an attempt that was opened in between is carried by now.
