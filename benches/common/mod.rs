@@ -18,6 +18,11 @@ pub(crate) struct Bench {
 impl Bench {
     /// Starts a controller with the embedded analyzer and its no-op tool, `capacity` requests at once.
     pub(crate) fn start(capacity: u32) -> Self {
+        Self::serve(Self::workspace(capacity))
+    }
+
+    /// A workspace with that analyzer and one app.
+    pub(crate) fn workspace(capacity: u32) -> tempfile::TempDir {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let at = |path: &str| directory.path().join(path);
         std::fs::create_dir_all(at("manifests")).expect("manifests");
@@ -29,6 +34,11 @@ impl Bench {
              spec: {{path: generated/apps/m/app1, model: m, number: 1}}\n"
         );
         std::fs::write(at("manifests/setup.yaml"), setup).expect("the setup");
+        directory
+    }
+
+    /// Starts a controller in a workspace.
+    pub(crate) fn serve(directory: tempfile::TempDir) -> Self {
         let mut controller = Command::new(env!("CARGO_BIN_EXE_manifestd"))
             .args(["serve", "--embedded-analyzer", "--color", "never", "--workspace"])
             .arg(directory.path())
