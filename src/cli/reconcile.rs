@@ -165,6 +165,7 @@ fn print_plan(out: &mut Out, rehearsal: &Rehearsal) -> anyhow::Result<()> {
     }
     match rehearsal.actions.len() + rehearsal.events.len() {
         0 => writeln!(out, "Nothing would be done.")?,
+        1 => writeln!(out, "1 thing would be done. Nothing was done.")?,
         count => writeln!(out, "{count} things would be done. Nothing was done.")?,
     }
     Ok(())

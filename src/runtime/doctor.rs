@@ -259,7 +259,7 @@ fn stored_results(
     } else {
         "were read, and their digests compared"
     };
-    diagnosis.saw(Check::Results, format!("{count} results {how}"));
+    diagnosis.saw(Check::Results, format!("results: {count}; they {how}"));
     for (result, wrong) in lost {
         let KnownResult { id, task, directory, .. } = result;
         let what =
@@ -285,7 +285,7 @@ fn strays(subject: &Subject, connection: &Connection, diagnosis: &mut Diagnosis)
             }
         }
     }
-    diagnosis.saw(Check::Strays, format!("{} directories of results, {listed} of them listed as strays", paths.len()));
+    diagnosis.saw(Check::Strays, format!("directories of results: {}, listed as strays: {listed}", paths.len()));
     for path in unlisted {
         let object = format!("results/{path}");
         let what = "belongs to no attempt";

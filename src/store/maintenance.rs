@@ -14,8 +14,9 @@ use crate::resource::attempt::AttemptId;
 use crate::resource::name::Uid;
 use crate::resource::time::Timestamp;
 
-/// Rows of each rule that one pass looks at; a pass is one transaction, and dispatch goes on between two.
-pub(super) const BATCH: usize = 100;
+/// Rows of each rule that one pass looks at; a pass is one transaction, and dispatch goes on between two. With a hundred a task that is dropped
+/// meanwhile waited for up to 73 ms (`benches/maintenance.rs`).
+pub(super) const BATCH: usize = 25;
 
 /// Apps that an AppSet found and that are missing for long.
 pub(super) const MISSING: &str =

@@ -4,8 +4,8 @@ use rusqlite::types::Null;
 use rusqlite::{Connection, StatementStatus, ToSql};
 
 use super::{
-    aside, commit, events, glance, maintenance, observe, open, pool, purge, replica, reuse, standing, stray, tree,
-    view, wakes,
+    aside, commit, events, glance, maintenance, observe, open, pool, purge, replica, reuse, run_follow, run_observe,
+    standing, stray, tree, view, wakes,
 };
 
 /// Finished tasks behind the few that are not.
@@ -85,6 +85,11 @@ fn hot() -> Vec<(&'static str, &'static str, Vec<&'static dyn ToSql>)> {
         ("attempt_reusable", reuse::REUSABLE, vec![&"key"]),
         ("task_queue", view::AHEAD, vec![&"queued-1"]),
         ("task_queue", standing::OLDEST, vec![]),
+        ("PRIMARY KEY", run_observe::RUN, vec![&"run-1"]),
+        ("child_open", run_observe::OPEN_CHILDREN, vec![&"run-1", &"a"]),
+        ("child_concluded", run_observe::STALE, vec![&"run-1", &"a", &"Succeeded", &1, &10]),
+        ("PRIMARY KEY", run_follow::SOURCES, vec![&"run-1", &"a", &0, &10]),
+        ("PRIMARY KEY", run_follow::MISSING, vec![&"run-1", &"a", &"b", &1, &1, &1, &10]),
         ("attempt_slot", view::SLOTS, vec![&2_000_000]),
         ("attempt_slot", glance::RUNNING, vec![&10]),
         ("attempt_slot", glance::OCCUPANTS, vec![&"lint", &10]),

@@ -60,7 +60,7 @@ fn a_state_that_nobody_broke_is_well_with_and_without_a_controller() {
     assert_well(&home);
     daemon.stop();
     let text = home.run(&["doctor"]).ok();
-    assert!(text.contains("all is well") && text.contains("6 results were read"), "{text}");
+    assert!(text.contains("all is well") && text.contains("results: 6; they were read"), "{text}");
 }
 
 #[test]
