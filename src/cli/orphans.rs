@@ -55,9 +55,11 @@ enum Action {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        format: Format,
     },
     /// Accept that the manifests and apps which a blown fuse froze are really gone
-    Accept,
+    Accept(Format),
 }
 
 /// Objects by their names.
@@ -66,6 +68,22 @@ struct Named {
     /// What, as `orphans list` names it: app/NAME, task/NAME, run/NAME, results/PATH
     #[arg(value_name = "KIND/NAME", required = true)]
     objects: Vec<String>,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// How to print what was done.
+#[derive(Debug, clap::Args)]
+struct Format {
+    /// How to print it
+    #[arg(short, long, value_name = "FORMAT", value_parser = ["text", "json"], default_value = "text")]
+    output: String,
+}
+
+impl Format {
+    fn is_json(&self) -> bool {
+        self.output == "json"
+    }
 }
 
 /// Runs `orphans`.
@@ -75,11 +93,13 @@ struct Named {
 pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
     match &args.action {
         Action::List { output, limit } => list(context, output, *limit),
-        Action::Keep(named) => care(context, &named.objects, Care::Keep).await,
-        Action::Restore(named) => care(context, &named.objects, Care::Restore).await,
-        Action::Release(named) => care(context, &named.objects, Care::Release).await,
-        Action::Purge { objects, all, yes } => purge(context, (!all).then(|| objects.clone()), *yes).await,
-        Action::Accept => accept(context).await,
+        Action::Keep(named) => care(context, named, Care::Keep).await,
+        Action::Restore(named) => care(context, named, Care::Restore).await,
+        Action::Release(named) => care(context, named, Care::Release).await,
+        Action::Purge { objects, all, yes, format } => {
+            purge(context, (!all).then(|| objects.clone()), *yes, format.is_json()).await
+        }
+        Action::Accept(format) => accept(context, format.is_json()).await,
     }
 }
 
@@ -149,12 +169,16 @@ fn as_json(orphan: &OrphanView, rules: Rules) -> serde_json::Value {
     })
 }
 
-async fn care(context: &Context, objects: &[String], care: Care) -> anyhow::Result<Exit> {
+async fn care(context: &Context, named: &Named, care: Care) -> anyhow::Result<Exit> {
     let mut out = Out::new(context.colour);
-    match perform(context, Request::Care { objects: objects.to_vec(), care }).await? {
+    match perform(context, Request::Care { objects: named.objects.clone(), care }).await? {
         (Response::Cared { objects }, _) => {
-            for answer in &objects {
-                writeln!(out, "{} {}", clean(&answer.object), clean(&answer.message))?;
+            if named.format.is_json() {
+                out.json(&objects)?;
+            } else {
+                for answer in &objects {
+                    writeln!(out, "{} {}", clean(&answer.object), clean(&answer.message))?;
+                }
             }
             Ok(if objects.iter().all(|answer| answer.effective) { Exit::Ok } else { Exit::No })
         }
@@ -163,7 +187,7 @@ async fn care(context: &Context, objects: &[String], care: Care) -> anyhow::Resu
     }
 }
 
-async fn purge(context: &Context, objects: Option<Vec<String>>, yes: bool) -> anyhow::Result<Exit> {
+async fn purge(context: &Context, objects: Option<Vec<String>>, yes: bool, json: bool) -> anyhow::Result<Exit> {
     let mut out = Out::new(context.colour);
     if !yes {
         if !std::io::stdin().is_terminal() {
@@ -180,6 +204,10 @@ async fn purge(context: &Context, objects: Option<Vec<String>>, yes: bool) -> an
     }
     let asked = objects.as_ref().map(Vec::len);
     match perform(context, Request::Purge { objects }).await? {
+        (Response::Purged { actions }, _) if json => {
+            out.json(&actions)?;
+            Ok(if asked.is_none_or(|asked| asked == actions.len()) { Exit::Ok } else { Exit::No })
+        }
         (Response::Purged { actions }, _) => {
             for action in &actions {
                 writeln!(out, "{}", clean(&action.to_string()))?;
@@ -197,9 +225,13 @@ async fn purge(context: &Context, objects: Option<Vec<String>>, yes: bool) -> an
     }
 }
 
-async fn accept(context: &Context) -> anyhow::Result<Exit> {
+async fn accept(context: &Context, json: bool) -> anyhow::Result<Exit> {
     let mut out = Out::new(context.colour);
     match perform(context, Request::AcceptOrphans).await? {
+        (Response::Accepted { sources }, _) if json => {
+            out.json(&json!({"sources": sources}))?;
+            Ok(Exit::Ok)
+        }
         (Response::Accepted { sources: 0 }, _) => {
             writeln!(out, "nothing is frozen")?;
             Ok(Exit::Ok)

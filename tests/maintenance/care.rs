@@ -76,12 +76,14 @@ fn a_purged_task_that_is_still_declared_does_not_run_again_and_one_that_is_not_i
     let report = reconcile(&home);
     assert_eq!(rules(&report), [("TaskSetAside".to_owned(), 2)], "{report}");
     assert_eq!(listed(&home), ["task/t1", "task/t2"]);
-    home.run(&["orphans", "keep", "task/t2"]).ok();
+    let kept = home.run(&["orphans", "keep", "task/t2", "-o", "json"]).json();
+    assert_eq!((&kept[0]["object"], &kept[0]["effective"]), (&"task/t2".into(), &true.into()), "{kept}");
     let refused = home.run(&["orphans", "purge", "task/t1"]);
     assert!(refused.code == 1 && refused.err.contains("--yes"), "nobody is there to be asked: {}", refused.err);
     home.run(&["orphans", "purge", "--all", "--yes"]).ok();
     assert_eq!(listed(&home), ["task/t2"], "what is kept is not among all");
-    home.run(&["orphans", "purge", "task/t2", "--yes"]).ok();
+    let purged = home.run(&["orphans", "purge", "task/t2", "--yes", "-o", "json"]).json();
+    assert_eq!(purged[0]["rule"], "TaskPurged", "{purged}");
     let left = results(&home);
     assert!(!left.iter().any(|path| path.contains("/t1/") || path.contains("/t2/")), "{left:?}");
     let report = reconcile(&home);
