@@ -18,9 +18,9 @@ const GROUP_MAX: usize = 1024;
 const WAL_PAGES_MAX: i64 = 4_000;
 
 /// Sends a job's answer once it is known whether the group was committed.
-type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+pub(super) type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// Runs in the transaction that was begun, or learns why none could be. Gives its answer, and whether it met a full disk.
-type Job = Box<dyn FnOnce(Result<&Connection, StoreError>) -> (Answer, bool) + Send>;
+pub(super) type Job = Box<dyn FnOnce(Result<&Connection, StoreError>) -> (Answer, bool) + Send>;
 
 pub(super) struct Writer {
     jobs: Option<Sender<Job>>,
@@ -42,21 +42,29 @@ impl Writer {
         &self,
         job: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (sender, receiver) = oneshot::channel();
-        let job: Job = Box::new(move |begun| {
-            let result = begun.and_then(|connection| in_savepoint(connection, job));
-            let full = result.as_ref().is_err_and(StoreError::is_full);
-            let answer: Answer = Box::new(move |committed| {
-                // What a job says of itself tells more than that its group was lost.
-                let answer = if result.is_err() { result } else { committed.and(result) };
-                // Nobody waits any more when the caller was dropped; the commit stands all the same.
-                let _ = sender.send(answer);
-            });
-            (answer, full)
-        });
+        let (job, answer) = self::job(job);
         self.jobs.as_ref().ok_or(StoreError::Gone)?.send(job).map_err(|_| StoreError::Gone)?;
-        receiver.await.map_err(|_| StoreError::Gone)?
+        answer.await.map_err(|_| StoreError::Gone)?
     }
+}
+
+/// Work as a job of a group, and where its answer comes.
+pub(super) fn job<T: Send + 'static>(
+    work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+) -> (Job, oneshot::Receiver<Result<T, StoreError>>) {
+    let (sender, receiver) = oneshot::channel();
+    let job: Job = Box::new(move |begun| {
+        let result = begun.and_then(|connection| in_savepoint(connection, work));
+        let full = result.as_ref().is_err_and(StoreError::is_full);
+        let answer: Answer = Box::new(move |committed| {
+            // What a job says of itself tells more than that its group was lost.
+            let answer = if result.is_err() { result } else { committed.and(result) };
+            // Nobody waits any more when the caller was dropped; the commit stands all the same.
+            let _ = sender.send(answer);
+        });
+        (answer, full)
+    });
+    (job, receiver)
 }
 
 impl Drop for Writer {
@@ -79,7 +87,8 @@ fn serve(connection: &Connection, queue: &Receiver<Job>) {
     let _ = connection.pragma_update(None, "wal_checkpoint", "TRUNCATE");
 }
 
-fn commit(connection: &Connection, group: Vec<Job>) {
+/// Runs a group in one transaction and answers all of it.
+pub(super) fn commit(connection: &Connection, group: Vec<Job>) {
     if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
         tracing::error!(%error, "a transaction could not be started");
         for job in group {
