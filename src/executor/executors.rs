@@ -11,12 +11,15 @@ use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 
 use super::hub::Hub;
+use super::leftover::{self, Reaped};
+use super::outside::Outside;
 use super::pace::Pace;
 use super::running::Running;
 use super::stop::Stop;
-use super::{command, extended, process, results, websocket};
+use super::{command, extended, probe, process, results, websocket};
 use crate::resource::analyzer::{CommandSpec, Rate};
-use crate::resource::attempt::{Assignment, Ending, Sign, Target};
+use crate::resource::attempt::{Assignment, AttemptId, Ending, Sign, Target};
+use crate::resource::health::Health;
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::reason::Reason;
 use crate::resource::time::Timestamp;
@@ -51,7 +54,7 @@ impl Surroundings {
 
     /// The token by which the processes of an attempt are known.
     #[must_use]
-    pub fn token(&self, id: &crate::resource::attempt::AttemptId) -> String {
+    pub fn token(&self, id: &AttemptId) -> String {
         format!("{}/{}/{}", self.attempt_token_prefix, id.task, id.number)
     }
 
@@ -115,13 +118,21 @@ pub struct Executors {
     surroundings: Arc<Surroundings>,
     pace: Arc<Pace>,
     hub: Arc<Hub>,
+    // Who plays the outside world in its place, in a simulation.
+    outside: Option<Arc<dyn Outside>>,
 }
 
 impl Executors {
     /// Executors that work in these surroundings. Nothing is touched until the first run.
     #[must_use]
     pub fn new(surroundings: Surroundings) -> Self {
-        Self { surroundings: Arc::new(surroundings), pace: Arc::default(), hub: Arc::default() }
+        Self { surroundings: Arc::new(surroundings), pace: Arc::default(), hub: Arc::default(), outside: None }
+    }
+
+    /// Executors that touch nothing: somebody plays all that they would meet.
+    #[must_use]
+    pub fn played(surroundings: Surroundings, outside: Arc<dyn Outside>) -> Self {
+        Self { outside: Some(outside), ..Self::new(surroundings) }
     }
 
     /// Where they work.
@@ -151,6 +162,9 @@ impl Executors {
         signs: mpsc::Sender<Sign>,
         stop: Stop,
     ) -> Option<Ending> {
+        if let Some(outside) = &self.outside {
+            return outside.run(assignment, now, signs, stop).await;
+        }
         let running = Running::new(&self.surroundings, assignment, now, signs, stop);
         let staging = running.staging.clone();
         match AssertUnwindSafe(dispatch(running, &self.hub)).catch_unwind().await {
@@ -165,6 +179,31 @@ impl Executors {
                 let may_still_run = matches!(assignment.target, Target::WebSocket { .. });
                 Some(Ending { may_still_run, ..Ending::bare(verdict) })
             }
+        }
+    }
+}
+
+impl Executors {
+    /// Asks the replica at `url` how it is, within `connect_timeout` for the connection and `timeout` for the answer.
+    ///
+    /// A service that answers with an `error` frame does not know the question, and lives all the same: it is healthy, and nothing more is
+    /// known of it.
+    ///
+    /// # Errors
+    /// One line that says why it is not healthy: nobody there, silence, an answer that is none, or one that says so.
+    pub async fn probe(&self, url: &str, connect_timeout: Duration, timeout: Duration) -> Result<Health, String> {
+        match &self.outside {
+            Some(outside) => outside.probe(url).await,
+            None => probe::probe(&self.surroundings, url, connect_timeout, timeout).await,
+        }
+    }
+
+    /// Ends what a controller that is gone left of an attempt of a command, and waits until it is gone, for at most a few seconds. `process` is
+    /// what `Sign::Spawned` told.
+    pub async fn reap(&self, id: &AttemptId, process: Option<(i32, u64)>) -> Reaped {
+        match &self.outside {
+            Some(outside) => outside.reap(id).await,
+            None => leftover::reap(&self.surroundings.token(id), process).await,
         }
     }
 }

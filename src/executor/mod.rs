@@ -12,6 +12,7 @@ mod hub;
 pub mod leftover;
 mod link;
 mod log;
+pub mod outside;
 mod pace;
 mod placeholders;
 mod probe;

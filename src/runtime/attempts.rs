@@ -18,7 +18,7 @@ use super::core::Fatal;
 use super::room::Room;
 use super::trees::Trees;
 use super::wakes::Wakes;
-use crate::executor::{Executors, Stop, Surroundings, leftover};
+use crate::executor::{Executors, Stop, Surroundings};
 use crate::plan::orphan::interrupted;
 use crate::plan::task::Carried;
 use crate::plan::write::CloseAttempt;
@@ -257,8 +257,9 @@ impl Attempts {
         if let Some(rate) = assignment.rate.filter(|_| !assignment.resumed) {
             // The plan has kept to the rate already; this only smooths what is left of a burst after a restart.
             tokio::select! {
-                () = self.executors.pace(&assignment.analyzer, rate) => {}
+                biased;
                 () = carrier.stop.told() => {}
+                () = self.executors.pace(&assignment.analyzer, rate) => {}
             }
         }
         let run = self.executors.run(&assignment, self.clock.now(), sender, carrier.stop.clone());
@@ -331,8 +332,7 @@ impl Attempts {
     }
 
     async fn reap(self: Arc<Self>, id: AttemptId, process: Option<(i32, u64)>) {
-        let token = self.executors.surroundings().token(&id);
-        let reaped = leftover::reap(&token, process).await;
+        let reaped = self.executors.reap(&id, process).await;
         if reaped.ended > 0 {
             tracing::info!(attempt = %id, processes = reaped.ended, "killed what a controller that is gone left running");
         }
