@@ -146,7 +146,7 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
                 replica.asked = asked.iter().any(|(url, asked)| *url == replica.health.url && asked.answered.is_some());
             }
             observe_reuse(core, &mut lane).await?;
-            Ok(timed::<LaneReconciler>(core, key, &lane))
+            Ok(timed::<LaneReconciler>(core, key, lane))
         }
         Key::Analyzer(name) => {
             // Before the store is read: an answer that comes in between has been written.
@@ -156,7 +156,7 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
             analyzer.asked = asked;
             let urls = analyzer.spec.as_ref().map(AnalyzerSpec::replicas).unwrap_or_default();
             core.probes.keep(name, &urls);
-            Ok(timed::<AnalyzerReconciler>(core, key, &analyzer))
+            Ok(timed::<AnalyzerReconciler>(core, key, analyzer))
         }
         Key::Task(uid) => {
             // Before the store is read: an attempt that ends in between has written its outcome.
@@ -166,35 +166,41 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
             };
             recheck(core, &mut task);
             task.analyzer.iter_mut().for_each(|spec| replace_replicas(core, spec));
-            Ok(timed::<TaskReconciler>(core, key, &task))
+            Ok(timed::<TaskReconciler>(core, key, task))
         }
-        Key::Apps => Ok(timed::<AppsReconciler>(core, key, &observe_apps(core).await?)),
+        Key::Apps => Ok(timed::<AppsReconciler>(core, key, observe_apps(core).await?)),
         Key::Tree(app) => {
             let (tree, now) = (observe_tree(core, app).await?, core.now());
-            let plan = tree.map_or_else(Plan::default, |tree| timed::<TreeReconciler>(core, key, &tree));
+            let plan = tree.map_or_else(Plan::default, |tree| timed::<TreeReconciler>(core, key, tree));
             core.trees.note(app, &plan, now);
             Ok(plan)
         }
         Key::Pipeline(uid) => {
             let pipeline = core.store.observe_pipeline(uid.clone()).await?;
-            Ok(pipeline.map_or_else(Plan::default, |pipeline| timed::<PipelineReconciler>(core, key, &pipeline)))
+            Ok(pipeline.map_or_else(Plan::default, |pipeline| timed::<PipelineReconciler>(core, key, pipeline)))
         }
         Key::Run(uid) => {
             let run = observe_run(core, uid).await?;
-            Ok(run.map_or_else(Plan::default, |run| timed::<RunReconciler>(core, key, &run)))
+            Ok(run.map_or_else(Plan::default, |run| timed::<RunReconciler>(core, key, run)))
         }
         Key::Maintenance => {
             let observed = observe_maintenance(core, core.settings.rules(), Permit::All, Search::Slice).await?;
-            Ok(timed::<MaintenanceReconciler>(core, key, &observed))
+            Ok(timed::<MaintenanceReconciler>(core, key, observed))
         }
     }
 }
 
 /// Plans, and notes what that cost: the time of this thread's processor, so that a busy machine is not taken for a slow plan.
-fn timed<R: Reconciler>(core: &Core, key: &Key, observed: &R::Observed) -> Plan {
+fn timed<R: Reconciler<Observed: 'static>>(core: &Core, key: &Key, mut observed: R::Observed) -> Plan {
+    if let Some(twist) = &core.twist {
+        twist.observed(key, &mut observed);
+    }
     let began = processor_time();
-    let plan = R::plan(observed, core.now());
+    let mut plan = R::plan(&observed, core.now());
     core.pulses.planned(beat(key), processor_time().saturating_sub(began));
+    if let Some(twist) = &core.twist {
+        twist.planned(key, &mut plan);
+    }
     plan
 }
 
@@ -246,10 +252,11 @@ pub async fn run_loop(core: Core, of: Loop) {
         }
         let due = core.wakes.next_due(of);
         tokio::select! {
-            () = core.wakes.changed(of) => {}
-            Some(_) = running.join_next(), if !running.is_empty() => {}
-            () = sleep_until(&core, due), if due.is_some() => {}
+            biased;
             () = core.stopping.cancelled() => break,
+            Some(_) = running.join_next(), if !running.is_empty() => {}
+            () = core.wakes.changed(of) => {}
+            () = sleep_until(&core, due), if due.is_some() => {}
         }
     }
     // A pass that has begun is finished: it holds no lock and waits for nothing but the store.
