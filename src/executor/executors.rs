@@ -193,7 +193,7 @@ impl Executors {
     /// One line that says why it is not healthy: nobody there, silence, an answer that is none, or one that says so.
     pub async fn probe(&self, url: &str, connect_timeout: Duration, timeout: Duration) -> Result<Health, String> {
         match &self.outside {
-            Some(outside) => outside.probe(url).await,
+            Some(outside) => outside.probe(url, connect_timeout.saturating_add(timeout)).await,
             None => probe::probe(&self.surroundings, url, connect_timeout, timeout).await,
         }
     }

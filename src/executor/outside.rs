@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::pin::Pin;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -25,8 +26,8 @@ pub trait Outside: Debug + Send + Sync {
         stop: Stop,
     ) -> Played<'o, Option<Ending>>;
 
-    /// Says how a replica is.
-    fn probe<'o>(&'o self, url: &'o str) -> Played<'o, Result<Health, String>>;
+    /// Says how a replica is, within `timeout`.
+    fn probe<'o>(&'o self, url: &'o str, timeout: Duration) -> Played<'o, Result<Health, String>>;
 
     /// Ends what a controller that is gone left of an attempt.
     fn reap<'o>(&'o self, id: &'o AttemptId) -> Played<'o, Reaped>;

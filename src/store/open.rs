@@ -72,8 +72,12 @@ fn open_at(path: &Path, migrations: &Migrations<'_>, known: usize) -> Result<(Co
 
 /// Makes a database of what a connection leads to, if it is none of this version yet. Gives its id.
 pub(super) fn bring_up(connection: &mut Connection) -> Result<String, StoreError> {
-    configure(connection)?;
-    migrate(connection, &MIGRATIONS)?;
+    let found: usize = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    // Each pragma throws away what was compiled, which a connection that goes from store to store need not lose.
+    if found != SCHEMA_VERSION {
+        configure(connection)?;
+        migrate(connection, &MIGRATIONS)?;
+    }
     state_id(connection)
 }
 
