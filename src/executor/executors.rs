@@ -14,6 +14,8 @@ use super::hub::Hub;
 use super::leftover::{self, Reaped};
 use super::outside::Outside;
 use super::pace::Pace;
+use super::press::Press;
+use super::room::Room;
 use super::running::Running;
 use super::stop::Stop;
 use super::{command, extended, probe, process, results, websocket};
@@ -118,6 +120,8 @@ pub struct Executors {
     surroundings: Arc<Surroundings>,
     pace: Arc<Pace>,
     hub: Arc<Hub>,
+    press: Arc<Press>,
+    room: Arc<Room>,
     // Who plays the outside world in its place, in a simulation.
     outside: Option<Arc<dyn Outside>>,
 }
@@ -126,7 +130,14 @@ impl Executors {
     /// Executors that work in these surroundings. Nothing is touched until the first run.
     #[must_use]
     pub fn new(surroundings: Surroundings) -> Self {
-        Self { surroundings: Arc::new(surroundings), pace: Arc::default(), hub: Arc::default(), outside: None }
+        Self {
+            surroundings: Arc::new(surroundings),
+            pace: Arc::default(),
+            hub: Arc::default(),
+            press: Arc::default(),
+            room: Arc::default(),
+            outside: None,
+        }
     }
 
     /// Executors that touch nothing: somebody plays all that they would meet.
@@ -165,9 +176,9 @@ impl Executors {
         if let Some(outside) = &self.outside {
             return outside.run(assignment, now, signs, stop).await;
         }
-        let running = Running::new(&self.surroundings, assignment, now, signs, stop);
+        let running = Running::new((&self.surroundings, &self.press), assignment, now, signs, stop);
         let staging = running.staging.clone();
-        match AssertUnwindSafe(dispatch(running, &self.hub)).catch_unwind().await {
+        match AssertUnwindSafe(self.dispatch(running)).catch_unwind().await {
             Ok(ending) => ending,
             Err(panic) => {
                 results::discard(staging).await;
@@ -179,6 +190,30 @@ impl Executors {
                 let may_still_run = matches!(assignment.target, Target::WebSocket { .. });
                 Some(Ending { may_still_run, ..Ending::bare(verdict) })
             }
+        }
+    }
+
+    async fn dispatch(&self, running: Running<'_>) -> Option<Ending> {
+        // Nothing is begun that must already end; what was begun before is ended where it runs.
+        if !running.assignment.resumed
+            && let Some(verdict) = running.fence.reached().now_or_never()
+        {
+            return Some(running.end(verdict, None, Vec::new()).await);
+        }
+        let (state, bytes_min) = (&running.surroundings.state, running.surroundings.limits.room_bytes_min);
+        if !running.assignment.resumed
+            && let Some(problem) = self.room.lacks(state, bytes_min).await
+        {
+            return Some(running.refuse(Outcome::Failed, Reason::DiskFull, problem).await);
+        }
+        match &running.assignment.target {
+            Target::WebSocket { url, request, connect_timeout, extended: true } => {
+                extended::run(running, &self.hub, url, request, connect_timeout.std()).await
+            }
+            Target::WebSocket { url, request, connect_timeout, extended: false } => {
+                Some(websocket::run(running, url, request, connect_timeout.std()).await)
+            }
+            Target::Command(spec) => Some(command::run(running, spec).await),
         }
     }
 }
@@ -205,29 +240,5 @@ impl Executors {
             Some(outside) => outside.reap(id).await,
             None => leftover::reap(&self.surroundings.token(id), process).await,
         }
-    }
-}
-
-async fn dispatch(running: Running<'_>, hub: &Hub) -> Option<Ending> {
-    // Nothing is begun that must already end; what was begun before is ended where it runs.
-    if !running.assignment.resumed
-        && let Some(verdict) = running.fence.reached().now_or_never()
-    {
-        return Some(running.end(verdict, None, Vec::new()).await);
-    }
-    let (state, room) = (&running.surroundings.state, running.surroundings.limits.room_bytes_min);
-    if !running.assignment.resumed
-        && let Some(problem) = results::lacks_room(state, room).await
-    {
-        return Some(running.refuse(Outcome::Failed, Reason::DiskFull, problem).await);
-    }
-    match &running.assignment.target {
-        Target::WebSocket { url, request, connect_timeout, extended: true } => {
-            extended::run(running, hub, url, request, connect_timeout.std()).await
-        }
-        Target::WebSocket { url, request, connect_timeout, extended: false } => {
-            Some(websocket::run(running, url, request, connect_timeout.std()).await)
-        }
-        Target::Command(spec) => Some(command::run(running, spec).await),
     }
 }

@@ -68,7 +68,7 @@ impl Inline {
     /// Runs a job as a group of its own.
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.gate.before(Step::Write).await?;
         let (job, mut answer) = writer::job(work);

@@ -139,7 +139,7 @@ impl Store {
     /// What the job says, after which nothing of it is kept; or why the commit failed.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        job: impl FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         match &self.inner.backend {
             Backend::Threads { writer, .. } => writer.run(job).await,
