@@ -74,6 +74,11 @@ impl Ceiling {
         Self { work, durable: false, slots, tasks, history: 0 }
     }
 
+    /// With so many settled tasks in the database before.
+    pub(crate) const fn after(self, history: u32) -> Self {
+        Self { history, ..self }
+    }
+
     /// Measures in a process of its own; tasks in a second.
     pub(crate) fn measure(self) -> f64 {
         let program = std::env::current_exe().expect("the path of this program");

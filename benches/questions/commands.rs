@@ -31,7 +31,7 @@ pub(crate) fn measure(run: &mut Run) {
 pub(crate) fn dropped(slots: u32, tasks: u32) -> f64 {
     let workspace = Workspace::new();
     let analyzer = format!(
-        "kind: Analyzer\nmetadata: {{name: {NAME}}}\nspec: {{command: {{argv: [/bin/true]}}, capacity: {slots}}}\n"
+        "kind: Analyzer\nmetadata: {{name: {NAME}}}\nspec: {{command: {{argv: [/bin/true], tool: noop}}, capacity: {slots}}}\n"
     );
     workspace.declare(NAME, &analyzer);
     let _controller = workspace.serve(&[]);

@@ -2,10 +2,12 @@
 //!
 //! *Mirrored*: the analyzer of the bench holds back its answers until all tasks are in the database, Pending but for those that fill its slots. Then
 //! it answers, and what counts are the tasks that were Pending at that moment. *From drop*: from the rename of a directory of manifests to the
-//! last task Completed. The analyzer is the one of the bench, unless a row names one of ours.
+//! last task Completed. The analyzer is the one of the bench, unless a row names one of ours. Where a row says nothing of result files, the
+//! analyzer has `keepResults: OnFailure`, since the ceiling keeps none either.
 
 use std::time::Instant;
 
+use super::served::{Served, Service};
 use crate::analyzer::{Analyzer, Protocol};
 use crate::ceiling::{Ceiling, Work};
 use crate::figure::{Figure, Unit};
@@ -18,81 +20,79 @@ pub(crate) const NAME: &str = "bench";
 /// One way to dispatch.
 #[derive(Debug, Clone, Copy)]
 struct Way {
-    protocol: Protocol,
+    by: Served,
     slots: u32,
     tasks: u32,
+    /// Whether each result becomes files.
+    files: bool,
 }
 
 /// Measures all of it.
 pub(crate) fn measure(run: &mut Run) {
-    let connection = |slots, tasks| Way { protocol: Protocol::Base, slots, tasks };
-    let shared = |slots, tasks| Way { protocol: Protocol::Extended, slots, tasks };
-    compare(run, connection(1, 500), None);
-    compare(run, connection(64, 10_000), Some("dispatch-connection"));
-    compare(run, connection(1024, 10_000), None);
-    compare(run, shared(1, 1_000), None);
-    compare(run, shared(64, 20_000), Some("dispatch-shared"));
-    compare(run, shared(1024, 20_000), None);
-    from_drop(run, shared(64, 20_000));
+    let way = |by, slots, tasks| Way { by, slots, tasks, files: false };
+    let (base, extended) = (Served::Bench(Protocol::Base), Served::Bench(Protocol::Extended));
+    mirrored(run, way(base, 1, 500), None);
+    mirrored(run, way(base, 64, 10_000), Some("dispatch-connection"));
+    mirrored(run, way(base, 1024, 10_000), None);
+    mirrored(run, way(extended, 1, 1_000), None);
+    mirrored(run, way(extended, 64, 20_000), Some("dispatch-shared"));
+    mirrored(run, way(extended, 1024, 20_000), None);
+    dropped(run, way(base, 64, 10_000), None);
+    dropped(run, way(extended, 64, 20_000), Some("dispatch-drop"));
+    for by in [base, extended, Served::Embedded, Served::Standalone] {
+        dropped(run, Way { files: true, ..way(by, 64, 5_000) }, None);
+    }
     parts(run);
 }
 
-/// Mirrored tasks, beside the combined ceiling.
-fn compare(run: &mut Run, way: Way, goal: Option<&'static str>) {
+fn mirrored(run: &mut Run, way: Way, goal: Option<&'static str>) {
     let way = Way { tasks: run.size(way.tasks).max(way.slots * 2), ..way };
-    let what = format!("{}, {} in flight, mirrored", way.name(), way.slots);
-    let (ours, limit) = interleaved(run, Unit::PerSecond, || mirrored(way), || way.ceiling().measure());
+    compare(run, way, "mirrored", goal, rate_mirrored);
+}
+
+fn dropped(run: &mut Run, way: Way, goal: Option<&'static str>) {
+    let way = Way { tasks: run.size(way.tasks), ..way };
+    compare(run, way, "from drop", goal, rate_dropped);
+}
+
+/// Ours beside the combined ceiling, which does the same work without us.
+fn compare(run: &mut Run, way: Way, from: &str, goal: Option<&'static str>, ours: fn(Way) -> f64) {
+    let files = if way.files { ", with result files" } else { "" };
+    let what = format!("{}, {} in flight, {from}{files}", way.by.name(), way.slots);
+    let work = if way.by == Served::Bench(Protocol::Base) { Work::Single } else { Work::Shared };
+    // It is faster, so it gets more to do.
+    let ceiling = Ceiling::combined(work, way.slots, way.tasks * 2);
+    let (ours, limit) = interleaved(run, Unit::PerSecond, || ours(way), || ceiling.measure());
     match goal {
         Some(goal) => run.report.goal(goal, &what, ours, limit),
         None => run.report.row(&what, ours, limit),
     }
 }
 
-fn from_drop(run: &mut Run, way: Way) {
-    let way = Way { tasks: run.size(way.tasks), ..way };
-    let what = format!("{}, {} in flight, from drop", way.name(), way.slots);
-    let (ours, limit) = interleaved(run, Unit::PerSecond, || dropped(way), || way.ceiling().measure());
-    run.report.goal("dispatch-drop", &what, ours, limit);
-}
-
 /// What the parts of the ceiling come to alone.
 fn parts(run: &mut Run) {
     let tasks = run.size(100_000);
     for (what, ceiling) in [
+        ("combined, shared connection, 256 in flight", Ceiling::combined(Work::Shared, 256, tasks)),
         ("bare WebSocket, shared connection, 64 in flight", Ceiling::bare(Work::Shared, 64, tasks)),
         ("bare WebSocket, shared connection, 256 in flight", Ceiling::bare(Work::Shared, 256, tasks)),
-        ("bare WebSocket, connection per task, 64 in flight", Ceiling::bare(Work::Single, 64, tasks / 5)),
+        ("bare WebSocket, connection per task, 64 in flight", Ceiling::bare(Work::Single, 64, tasks / 4)),
         ("bare SQLite, three commits per task, groups of 64", Ceiling::combined(Work::Nothing, 64, tasks)),
         ("bare SQLite, three commits per task, groups of 1024", Ceiling::combined(Work::Nothing, 1024, tasks)),
-        ("combined, shared connection, 256 in flight", Ceiling::combined(Work::Shared, 256, tasks)),
+        ("the same with 500,000 settled tasks", Ceiling::combined(Work::Nothing, 1024, tasks).after(5 * tasks)),
     ] {
         let rates: Vec<f64> = (0..run.rounds()).map(|_| ceiling.measure()).collect();
         run.report.limit(what, Figure::of(Unit::PerSecond, &rates));
     }
 }
 
-impl Way {
-    const fn name(self) -> &'static str {
-        match self.protocol {
-            Protocol::Base => "connection per task",
-            Protocol::Extended => "manifestd/v1",
-        }
-    }
-
-    /// The same work without us. It is faster, so it gets more of it.
-    fn ceiling(self) -> Ceiling {
-        let work = match self.protocol {
-            Protocol::Base => Work::Single,
-            Protocol::Extended => Work::Shared,
-        };
-        Ceiling::combined(work, self.slots, self.tasks * 2)
-    }
-}
-
-fn mirrored(way: Way) -> f64 {
-    let analyzer = Analyzer::start(way.protocol);
+fn rate_mirrored(way: Way) -> f64 {
+    let Served::Bench(protocol) = way.by else {
+        unreachable!("only the analyzer of the bench can hold back its answers")
+    };
+    let analyzer = Analyzer::start(protocol);
     let workspace = Workspace::new();
-    workspace.declare_service(NAME, &format!("ws://{}", analyzer.address()), way.slots, "");
+    workspace.declare_service(NAME, &format!("ws://{}", analyzer.address()), way.slots, keeping(way.files));
     let _controller = workspace.serve(&[]);
     released(&workspace, &analyzer, "task", way.slots, way.tasks)
 }
@@ -113,14 +113,20 @@ pub(crate) fn released(workspace: &Workspace, analyzer: &Analyzer, name: &str, s
     f64::from(tasks - slots) / ended.duration_since(began).as_secs_f64()
 }
 
-fn dropped(way: Way) -> f64 {
-    let analyzer = Analyzer::start(way.protocol);
+fn rate_dropped(way: Way) -> f64 {
     let workspace = Workspace::new();
-    workspace.declare_service(NAME, &format!("ws://{}", analyzer.address()), way.slots, "");
-    let _controller = workspace.serve(&[]);
+    let service = Service::start(way.by, &workspace);
+    workspace.declare_service(NAME, service.url(), way.slots, keeping(way.files));
+    let _controller = workspace.serve(service.arguments());
     let prepared = workspace.prepare("task", 0..way.tasks, NAME);
     let (database, began) = (workspace.database(), Instant::now());
     workspace.drop_in(&prepared);
     let ended = until_risen(&database, COMPLETED, 0, way.tasks, began);
     f64::from(way.tasks) / ended.duration_since(began).as_secs_f64()
+}
+
+/// The tail of an analyzer's spec that says whether results of completed attempts become files. A program that does not know the field keeps all.
+pub(crate) fn keeping(files: bool) -> &'static str {
+    let is_known = manifestd::manifest::explain("analyzer.spec.keepResults").is_ok();
+    if files || !is_known { "" } else { "  keepResults: OnFailure\n" }
 }

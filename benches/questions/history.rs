@@ -3,7 +3,7 @@
 //!
 //! A pass is what a dropped task waits for: the mirror reads the manifest, its lane is looked at, planned and committed, and the request arrives.
 
-use super::dispatch::{NAME, released};
+use super::dispatch::{NAME, keeping, released};
 use super::latency::{Scene, in_turns};
 use super::states::State;
 use crate::analyzer::{Analyzer, Protocol};
@@ -43,7 +43,7 @@ fn rates(run: &mut Run, workspaces: &[&Workspace]) {
     for round in 0..run.rounds() {
         for (workspace, rates) in workspaces.iter().zip(&mut rates) {
             let analyzer = Analyzer::start(Protocol::Extended);
-            workspace.declare_service(NAME, &format!("ws://{}", analyzer.address()), SLOTS, "");
+            workspace.declare_service(NAME, &format!("ws://{}", analyzer.address()), SLOTS, keeping(false));
             let controller = workspace.serve(&[]);
             rates.push(released(workspace, &analyzer, &format!("round{round}"), SLOTS, tasks));
             controller.stop();

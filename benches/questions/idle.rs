@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::dispatch::{NAME, released};
+use super::dispatch::{NAME, keeping, released};
 use super::states::State;
 use crate::analyzer::{Analyzer, Protocol};
 use crate::figure::{Figure, Unit};
@@ -19,7 +19,7 @@ const WATCHED: Duration = Duration::from_secs(60);
 const LEFT_ALONE: Duration = Duration::from_secs(65);
 
 /// Settings under which nothing is due while it is watched.
-const BETWEEN_RESYNCS: &str = "taskPollInterval: 1h\nscanInterval: 1h\nrescanInterval: 1h\n";
+const BETWEEN_RESYNCS: &str = "taskPollInterval: 10m\nscanInterval: 1h\nrescanInterval: 1h\n";
 
 /// Tasks of the burst of work.
 const TASKS: u32 = 10_000;
@@ -36,7 +36,7 @@ struct Spent {
 pub(crate) fn measure(run: &mut Run) {
     let workspace = run.state(State::Finished(1_000_000));
     let analyzer = Analyzer::start(Protocol::Extended);
-    workspace.declare_service(NAME, &format!("ws://{}", analyzer.address()), 64, "");
+    workspace.declare_service(NAME, &format!("ws://{}", analyzer.address()), 64, keeping(false));
     workspace.settle(BETWEEN_RESYNCS);
     let controller = workspace.serve(&[]);
     let (ticks, limit) = (Figure::exact(Unit::Count, 0.0), Figure::exact(Unit::MiB, RSS_MIB_MAX));

@@ -9,4 +9,5 @@ pub(crate) mod latency;
 pub(crate) mod maintenance;
 pub(crate) mod pipeline;
 pub(crate) mod restart;
+pub(crate) mod served;
 pub(crate) mod states;

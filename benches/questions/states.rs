@@ -64,6 +64,8 @@ fn finish(workspace: &Workspace, tasks: u32) {
 fn pend(workspace: &Workspace, tasks: u32) -> Analyzer {
     let analyzer = Analyzer::start(Protocol::Extended);
     analyzer.hold();
+    // What it works on does not end, so that waiting for it at a stop would be in vain.
+    workspace.settle("shutdownGracePeriod: 1s\n");
     workspace.declare_service(BUSY, &format!("ws://{}", analyzer.address()), 1, "");
     let prepared = workspace.prepare("pending", 0..tasks, BUSY);
     workspace.drop_in(&prepared);
