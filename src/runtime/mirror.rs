@@ -81,7 +81,9 @@ impl Mirror {
     /// # Errors
     /// What the store says. A directory that cannot be read as a whole is no error: the report says so, and nothing is taken away.
     pub async fn scan(&self) -> Result<SyncReport, StoreError> {
-        self.pinned().scan_pinned().await
+        let report = self.pinned().scan_pinned().await?;
+        tracing::debug!(read = report.files_read, "the manifests directory was scanned");
+        Ok(report)
     }
 
     /// The same directory by its real path: a checkout is exchanged by a link, and a scan reads all of one tree.
