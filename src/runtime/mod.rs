@@ -25,6 +25,7 @@ mod maintenance;
 pub mod mirror;
 pub mod mirror_loop;
 mod once;
+mod pass;
 pub mod preview;
 mod probes;
 pub mod pulse;

@@ -22,7 +22,7 @@ const LOOK_MAX: Duration = Duration::from_secs(2);
 /// What the store says.
 pub(super) async fn observe_reuse(core: &Core, lane: &mut ObservedLane) -> Result<(), StoreError> {
     let Some(analyzer) = lane.spec.clone() else { return Ok(()) };
-    if lane.candidates.iter().all(|candidate| candidate.spec.cache == Cache::None) {
+    if !lane.may_reuse() {
         return Ok(());
     }
     let versions = core.store.replica_versions(lane.analyzer.clone()).await?;
