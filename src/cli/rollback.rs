@@ -13,8 +13,9 @@ use super::history::{History, named, place};
 use super::out::{Out, clean, note};
 use super::unified::unified;
 use crate::manifest::{Document, parse};
+use crate::resource::digest::sha256;
 use crate::resource::object::Object;
-use crate::store::history::{Revision, digest, file_digest};
+use crate::store::history::{Revision, file_digest};
 
 /// Arguments of `rollback`.
 #[derive(Debug, clap::Args)]
@@ -63,7 +64,9 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
     let directory = Directory::of_file(&context.manifests, &file, roots)?;
     let held = directory.files.first();
     let mirrored = file_digest(&connection, &file)?;
-    if held.map(|held| sha256(&held.bytes)) != mirrored {
+    // What is no text was not mirrored either.
+    let digest = |held: &ManifestFile| std::str::from_utf8(&held.bytes).map(sha256).unwrap_or_default();
+    if held.map(digest) != mirrored {
         return Err(refused(format!(
             "{} is not as it was mirrored last; nothing was written. Let the controller read it first (manifestd reconcile --once), then look again",
             clean(&file)
@@ -89,11 +92,6 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
     note(format_args!("{name}: revision {} was written to {shown}", target.number));
     tell(context).await;
     Ok(Exit::Ok)
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    // What is no text was not mirrored either.
-    std::str::from_utf8(bytes).map(digest).unwrap_or_default()
 }
 
 /// Refuses a directory that the controller keeps itself: what is written there is lost with the next fetch.

@@ -5,9 +5,8 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use crate::manifest::{FILE_BYTES_MAX, Parsed, Place, Problem, Severity, parse};
+use crate::resource::digest::sha256;
 use crate::store::{FileStat, ScannedFile};
 
 /// Files of one directory tree at most; more are a mistake, such as a data directory mounted in its place.
@@ -201,20 +200,10 @@ fn read_one(root: &Path, path: &str, roots: &[String]) -> std::io::Result<Option
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).min(FILE_BYTES_MAX + 1));
     // One byte more than is allowed, so that the parser sees that there is more.
     file.by_ref().take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(name)?;
-    let digest = hex(&Sha256::digest(&bytes));
+    let digest = sha256(&bytes);
     let parsed = parse(path, &bytes, roots);
     let text = String::from_utf8(bytes).unwrap_or_default();
     Ok(Some(ReadFile { file: ScannedFile { path: path.to_owned(), stat: stat(&metadata), digest }, parsed, text }))
-}
-
-/// Bytes in hexadecimal.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 use crate::plan::tree::SETTLE;
+use crate::resource::digest::hex;
 use crate::resource::time::Timestamp;
 
 /// First word of what is digested: another one makes every older digest differ.
@@ -214,7 +215,7 @@ fn fingerprint(files: &[Found]) -> String {
             sha.update(part.to_le_bytes());
         }
     }
-    hex(sha)
+    hex(&sha.finalize())
 }
 
 fn digest(files: &[Found], stop: &dyn Fn() -> bool) -> Result<String, Unread> {
@@ -231,7 +232,7 @@ fn digest(files: &[Found], stop: &dyn Fn() -> bool) -> Result<String, Unread> {
             Sort::Special(_) => {}
         }
     }
-    Ok(hex(sha))
+    Ok(hex(&sha.finalize()))
 }
 
 /// Kind and path, so that no two lists of files give the same bytes.
@@ -258,10 +259,6 @@ fn content(file: &Found, stop: &dyn Fn() -> bool) -> Result<Vec<u8>, Unread> {
             Err(error) => return Err(failed(&file.at, &error)),
         }
     }
-}
-
-fn hex(sha: Sha256) -> String {
-    sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn failed(path: &Path, error: &io::Error) -> Unread {
