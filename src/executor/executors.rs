@@ -10,12 +10,14 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 
+use super::dialer::{Dialer, Endpoint, Proof};
 use super::hub::Hub;
 use super::pace::Pace;
 use super::running::Running;
 use super::stop::Stop;
 use super::{command, extended, process, results, websocket};
-use crate::resource::analyzer::{CommandSpec, Rate};
+use crate::disk::secret::Token;
+use crate::resource::analyzer::{CommandSpec, Credentials, Rate};
 use crate::resource::attempt::{Assignment, Ending, Sign, Target};
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::reason::Reason;
@@ -31,8 +33,10 @@ pub struct Surroundings {
     pub workspace: PathBuf,
     /// The state directory; `results/` and `staging/` lie in it.
     pub state: PathBuf,
-    /// What `embedded:` means: where the daemon's own analyzer listens.
-    pub embedded: Option<SocketAddr>,
+    /// The directory of the secrets that analyzers name.
+    pub secrets: PathBuf,
+    /// What `embedded:` means: the daemon's own analyzer.
+    pub embedded: Option<Embedded>,
     /// Identity of the state directory. Programs carry `MANIFESTD_ATTEMPT=<prefix>/<task uid>/<number>`, so that leftovers of this
     /// state directory, and of no other, can be found.
     pub attempt_token_prefix: String,
@@ -40,6 +44,15 @@ pub struct Surroundings {
     pub environment: BTreeMap<String, String>,
     /// Bounds.
     pub limits: Limits,
+}
+
+/// The analyzer inside the daemon, as this side needs to know it.
+#[derive(Debug, Clone)]
+pub struct Embedded {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it asks for. Nobody but this process knows it: everybody on this machine reaches its address.
+    pub token: Token,
 }
 
 impl Surroundings {
@@ -59,10 +72,15 @@ impl Surroundings {
     ///
     /// # Errors
     /// `Unavailable` when the analyzer inside the daemon is meant and does not run.
-    pub(super) fn address(&self, url: &str) -> Result<String, Verdict> {
-        match (url.starts_with(EMBEDDED), self.embedded) {
-            (false, _) => Ok(url.to_owned()),
-            (true, Some(address)) => Ok(format!("ws://{address}")),
+    pub(super) fn endpoint(&self, url: &str, credentials: &Credentials) -> Result<Endpoint, Verdict> {
+        match (url.starts_with(EMBEDDED), &self.embedded) {
+            (false, _) => {
+                let proof = credentials.token.clone().map_or(Proof::Nothing, Proof::Secret);
+                Ok(Endpoint { address: url.to_owned(), proof, ca: credentials.ca.clone() })
+            }
+            (true, Some(Embedded { address, token })) => {
+                Ok(Endpoint { address: format!("ws://{address}"), proof: Proof::Token(token.clone()), ca: None })
+            }
             (true, None) => {
                 let message = "the analyzer inside the daemon does not run";
                 Err(Verdict::without_tools(Outcome::Unavailable, Reason::AnalyzerUnavailable, message))
@@ -114,6 +132,7 @@ impl Default for Limits {
 pub struct Executors {
     surroundings: Arc<Surroundings>,
     pace: Arc<Pace>,
+    dialer: Arc<Dialer>,
     hub: Arc<Hub>,
 }
 
@@ -121,7 +140,13 @@ impl Executors {
     /// Executors that work in these surroundings. Nothing is touched until the first run.
     #[must_use]
     pub fn new(surroundings: Surroundings) -> Self {
-        Self { surroundings: Arc::new(surroundings), pace: Arc::default(), hub: Arc::default() }
+        let dialer = Arc::new(Dialer::new(surroundings.secrets.clone()));
+        let hub = Arc::new(Hub::new(Arc::clone(&dialer)));
+        Self { surroundings: Arc::new(surroundings), pace: Arc::default(), dialer, hub }
+    }
+
+    pub(super) fn dialer(&self) -> &Dialer {
+        &self.dialer
     }
 
     /// Where they work.
@@ -153,7 +178,7 @@ impl Executors {
     ) -> Option<Ending> {
         let running = Running::new(&self.surroundings, assignment, now, signs, stop);
         let staging = running.staging.clone();
-        match AssertUnwindSafe(dispatch(running, &self.hub)).catch_unwind().await {
+        match AssertUnwindSafe(dispatch(running, &self.dialer, &self.hub)).catch_unwind().await {
             Ok(ending) => ending,
             Err(panic) => {
                 results::discard(staging).await;
@@ -169,7 +194,7 @@ impl Executors {
     }
 }
 
-async fn dispatch(running: Running<'_>, hub: &Hub) -> Option<Ending> {
+async fn dispatch(running: Running<'_>, dialer: &Dialer, hub: &Hub) -> Option<Ending> {
     // Nothing is begun that must already end; what was begun before is ended where it runs.
     if !running.assignment.resumed
         && let Some(verdict) = running.fence.reached().now_or_never()
@@ -183,11 +208,11 @@ async fn dispatch(running: Running<'_>, hub: &Hub) -> Option<Ending> {
         return Some(running.refuse(Outcome::Failed, Reason::DiskFull, problem).await);
     }
     match &running.assignment.target {
-        Target::WebSocket { url, request, connect_timeout, extended: true } => {
-            extended::run(running, hub, url, request, connect_timeout.std()).await
+        Target::WebSocket { url, request, connect_timeout, credentials, extended: true } => {
+            extended::run(running, hub, (url, credentials), request, connect_timeout.std()).await
         }
-        Target::WebSocket { url, request, connect_timeout, extended: false } => {
-            Some(websocket::run(running, url, request, connect_timeout.std()).await)
+        Target::WebSocket { url, request, connect_timeout, credentials, extended: false } => {
+            Some(websocket::run(running, dialer, (url, credentials), request, connect_timeout.std()).await)
         }
         Target::Command(spec) => Some(command::run(running, spec).await),
     }

@@ -9,6 +9,7 @@ use tokio_tungstenite::tungstenite::Bytes;
 use super::client::{Client, Heard};
 use super::executors::Executors;
 use super::socket::Broken;
+use crate::resource::analyzer::Credentials;
 use crate::resource::health::Health;
 use crate::resource::outcome::one_line;
 use crate::verdict::{frame, lenient};
@@ -36,9 +37,16 @@ impl Executors {
     ///
     /// # Errors
     /// One line that says why it is not healthy: nobody there, silence, an answer that is none, or one that says so.
-    pub async fn probe(&self, url: &str, connect_timeout: Duration, timeout: Duration) -> Result<Health, String> {
-        let address = self.surroundings().address(url).map_err(|verdict| verdict.message)?;
-        let mut client = Client::connect(&address, ANSWER_BYTES_MAX, connect_timeout).await.map_err(said)?;
+    pub async fn probe(
+        &self,
+        url: &str,
+        credentials: &Credentials,
+        connect_timeout: Duration,
+        timeout: Duration,
+    ) -> Result<Health, String> {
+        let endpoint = self.surroundings().endpoint(url, credentials).map_err(|verdict| verdict.message)?;
+        let client = Client::connect(self.dialer(), &endpoint, ANSWER_BYTES_MAX, connect_timeout).await;
+        let mut client = client.map_err(said)?;
         let answered = tokio::time::timeout(timeout, ask(&mut client)).await;
         client.leave().await;
         let silent = |_| {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use manifestd::executor::{Executors, Limits, Stop, Surroundings, leftover};
-use manifestd::resource::analyzer::{CommandSpec, Output};
+use manifestd::resource::analyzer::{CommandSpec, Credentials, Output};
 use manifestd::resource::attempt::{AppTarget, Assignment, AttemptId, Ending, Sign, Target};
 use manifestd::resource::name::Uid;
 use manifestd::resource::outcome::Outcome;
@@ -55,6 +55,7 @@ impl Stage {
         let executors = Executors::new(Surroundings {
             workspace: dir.path().join("workspace"),
             state: dir.path().join("state"),
+            secrets: dir.path().join("secrets"),
             embedded: None,
             attempt_token_prefix: prefix,
             environment: BTreeMap::from([("SECRET".into(), "x".into()), ("TZ".into(), "Asia/Tokyo".into())]),
@@ -203,14 +204,15 @@ pub(crate) fn assignment(target: Target, deadline: Span) -> Assignment {
 }
 
 pub(crate) fn websocket(url: String) -> Target {
-    Target::WebSocket { url, request: "static_analyze".into(), connect_timeout: Span::seconds(20), extended: false }
+    let (request, connect_timeout) = ("static_analyze".into(), Span::seconds(20));
+    Target::WebSocket { url, request, connect_timeout, credentials: Credentials::default(), extended: false }
 }
 
 /// The same for a service that speaks `manifestd/v1`.
 pub(crate) fn extended(url: String) -> Target {
     match websocket(url) {
-        Target::WebSocket { url, request, connect_timeout, .. } => {
-            Target::WebSocket { url, request, connect_timeout, extended: true }
+        Target::WebSocket { url, request, connect_timeout, credentials, .. } => {
+            Target::WebSocket { url, request, connect_timeout, credentials, extended: true }
         }
         Target::Command(_) => unreachable!("it is a service"),
     }

@@ -1,0 +1,10 @@
+//! What SECURITY.md promises, shown: TLS and tokens, what may be run, where paths lead, who can read what, and what a hostile analyzer can do.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic, in its support code too")]
+
+#[path = "security/certificates.rs"]
+mod certificates;
+mod support;
+#[path = "security/tls.rs"]
+mod tls;
+#[path = "security/tokens.rs"]
+mod tokens;
