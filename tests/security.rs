@@ -3,6 +3,8 @@
 
 #[path = "security/certificates.rs"]
 mod certificates;
+#[path = "security/programs.rs"]
+mod programs;
 mod support;
 #[path = "security/tls.rs"]
 mod tls;

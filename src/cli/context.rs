@@ -9,7 +9,9 @@ use serde_json::{Map, Value};
 
 use super::exit::refused;
 use crate::config::{self, Effective, Layer, LogFormat, Origin, Settings};
+use crate::disk::TrustedPrograms;
 use crate::manifest::typed::typed;
+use crate::manifest::{Bounds, Programs};
 use crate::store::{database_path, open_read_only};
 
 /// The library that upgrades the database tells each step as news; the store says what a person needs to know of it.
@@ -70,6 +72,8 @@ pub struct Context {
     pub state: PathBuf,
     /// The manifests directory.
     pub manifests: PathBuf,
+    /// The programs that commands may run; `None` for any.
+    pub programs: Option<TrustedPrograms>,
     /// Whether standard output has colours.
     pub colour: bool,
     /// Whether standard error has colours.
@@ -100,6 +104,7 @@ impl Context {
         Ok(Self {
             state: below(&workspace, &settings.state),
             manifests: below(&workspace, &settings.manifests_directory()),
+            programs: TrustedPrograms::of(&workspace, &settings.command_directory),
             workspace,
             colour: colour(std::io::stdout().is_terminal()),
             colour_stderr: colour(std::io::stderr().is_terminal()),
@@ -143,6 +148,13 @@ impl Context {
              change them there, on branch {:?} below {:?}",
             self.settings.git_branch, self.settings.git_path
         )))
+    }
+
+    /// What manifests may name.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds<'_> {
+        let programs = self.programs.as_ref().map(|programs| programs as &dyn Programs);
+        Bounds { roots: &self.settings.roots, programs }
     }
 
     /// Opens the database for reading, with or without a running controller.

@@ -1,7 +1,7 @@
 //! A directory that is held open. What is read below it is what lies in it, even when its path leads elsewhere by then.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
@@ -57,6 +57,14 @@ impl Directory {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What the system says of it.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn metadata(&self) -> io::Result<Metadata> {
+        File::from(self.handle.try_clone()?).metadata()
     }
 
     /// A name of the open directory itself, wherever it lies by now. It is good in this process, and in a program that it starts until that
@@ -145,6 +153,12 @@ pub fn open_file_inside(root: &Path, path: &Path) -> io::Result<File> {
         return Err(io::Error::other(LeadsOut(root.path)));
     }
     ordinary(file)
+}
+
+/// Where a path leads, links resolved, and what is there. It need not be readable.
+pub(super) fn located(path: &Path) -> io::Result<(PathBuf, Metadata)> {
+    let file = File::from(openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?);
+    Ok((place_of(file.as_fd(), path)?, file.metadata()?))
 }
 
 /// Where an open file lies.

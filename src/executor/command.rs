@@ -31,8 +31,12 @@ pub(super) async fn run(mut running: Running<'_>, spec: &CommandSpec) -> Ending 
         Ok(prepared) => prepared,
         Err((reason, message)) => return running.refuse(Outcome::Failed, reason, message).await,
     };
+    let program = match find_program(&running, spec, &argv).await {
+        Ok(program) => program,
+        Err(message) => return running.refuse(Outcome::Failed, Reason::InvalidConfiguration, message).await,
+    };
     let environment = process::environment(&running.surroundings.environment, spec, &running.token);
-    let mut process = match Process::spawn(&argv, &directory, &environment) {
+    let mut process = match Process::spawn(program.as_deref(), &argv, &directory, &environment) {
         Ok(process) => process,
         Err(message) => return running.refuse(Outcome::Failed, Reason::SpawnFailed, message).await,
     };
@@ -87,6 +91,19 @@ async fn prepare(running: &Running<'_>, spec: &CommandSpec) -> Result<(Vec<Strin
     })?;
     let argv = placeholders::expand(&spec.argv, running.assignment, text)?;
     Ok((argv, if spec.in_app_directory { path } else { workspace }))
+}
+
+/// Where the program lies, when the settings say where programs must lie; looked at again, since it was looked at when the manifest was
+/// checked, and what lay there then may be something else now.
+async fn find_program(running: &Running<'_>, spec: &CommandSpec, argv: &[String]) -> Result<Option<PathBuf>, String> {
+    let Some(programs) = running.surroundings.programs.clone() else { return Ok(None) };
+    if !spec.env.is_empty() {
+        let names = spec.env.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        return Err(format!("it sets {names}, and with the setting commandDirectory no command may set variables"));
+    }
+    let program = argv.first().cloned().unwrap_or_default();
+    let found = tokio::task::spawn_blocking(move || programs.find(&program)).await;
+    found.map_err(|error| error.to_string()).flatten().map(Some)
 }
 
 /// Stays with the program until it exits, says too much, or must end.

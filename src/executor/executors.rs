@@ -16,6 +16,7 @@ use super::pace::Pace;
 use super::running::Running;
 use super::stop::Stop;
 use super::{command, extended, process, results, websocket};
+use crate::disk::TrustedPrograms;
 use crate::disk::secret::Token;
 use crate::resource::analyzer::{CommandSpec, Credentials, Rate};
 use crate::resource::attempt::{Assignment, Ending, Sign, Target};
@@ -35,6 +36,8 @@ pub struct Surroundings {
     pub state: PathBuf,
     /// The directory of the secrets that analyzers name.
     pub secrets: PathBuf,
+    /// The programs that commands may run; `None` for any.
+    pub programs: Option<TrustedPrograms>,
     /// What `embedded:` means: the daemon's own analyzer.
     pub embedded: Option<Embedded>,
     /// Identity of the state directory. Programs carry `MANIFESTD_ATTEMPT=<prefix>/<task uid>/<number>`, so that leftovers of this

@@ -50,18 +50,19 @@ pub(super) fn environment(
 }
 
 impl Process {
-    /// Starts a program.
+    /// Starts a program: the one at `place`, under the name that argv gives it, else the one that this name leads to.
     ///
     /// # Errors
     /// A text for a person: what could not be started and where it was looked for.
     pub(super) fn spawn(
+        place: Option<&Path>,
         argv: &[String],
         directory: &Path,
         environment: &BTreeMap<String, String>,
     ) -> Result<Self, String> {
         let [program, arguments @ ..] = argv else { return Err("argv names no program".into()) };
-        let mut command = Command::new(program);
-        command.args(arguments).current_dir(directory).env_clear().envs(environment);
+        let mut command = Command::new(place.unwrap_or(Path::new(program)));
+        command.arg0(program).args(arguments).current_dir(directory).env_clear().envs(environment);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
         let child = command.spawn().map_err(|error| match error.kind() {

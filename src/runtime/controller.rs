@@ -21,6 +21,7 @@ use super::reconcile::{self, Verdict, reconcile, run_loop};
 use super::wakes::Loop;
 use crate::analyzer;
 use crate::config::Settings;
+use crate::disk::TrustedPrograms;
 use crate::disk::secret::Token;
 use crate::executor::{Embedded, Executors, Limits, Surroundings, results};
 use crate::plan::Key;
@@ -87,6 +88,7 @@ impl Controller {
             workspace: workspace.clone(),
             state: state.clone(),
             secrets: workspace.join(settings.secrets()),
+            programs: TrustedPrograms::of(&workspace, &settings.command_directory),
             embedded: embedded.clone(),
             attempt_token_prefix: store.id().to_owned(),
             environment: environment.clone(),

@@ -13,6 +13,7 @@ pub mod control;
 pub mod controller;
 pub mod core;
 pub mod doctor;
+pub mod doctor_analyzers;
 pub mod dry_run;
 mod found;
 pub mod git;

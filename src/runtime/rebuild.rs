@@ -128,6 +128,7 @@ async fn make(
         workspace: wanted.workspace.clone(),
         state: scratch.to_owned(),
         secrets: scratch.to_owned(),
+        programs: None,
         embedded: None,
         attempt_token_prefix: store.id().to_owned(),
         environment: BTreeMap::new(),

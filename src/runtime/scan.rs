@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::manifest::{FILE_BYTES_MAX, Parsed, Place, Problem, Severity, parse};
+use crate::manifest::{Bounds, FILE_BYTES_MAX, Parsed, Place, Problem, Severity, parse};
 use crate::store::{FileStat, ScannedFile};
 
 /// Files of one directory tree at most; more are a mistake, such as a data directory mounted in its place.
@@ -160,10 +160,10 @@ fn stat(metadata: &fs::Metadata) -> FileStat {
 /// Reads and parses files below a directory, on all cores when there are many. A file that vanished meanwhile is left out; one that
 /// cannot be read is told in `failed`.
 #[must_use]
-pub fn read_all(root: &Path, paths: &[String], roots: &[String], failed: &mut Vec<String>) -> Vec<ReadFile> {
+pub fn read_all(root: &Path, paths: &[String], bounds: Bounds<'_>, failed: &mut Vec<String>) -> Vec<ReadFile> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(paths.len() / FILES_PER_THREAD_MIN);
     let read_some = |paths: &[String]| -> Vec<std::io::Result<Option<ReadFile>>> {
-        paths.iter().map(|path| read_one(root, path, roots)).collect()
+        paths.iter().map(|path| read_one(root, path, bounds)).collect()
     };
     let results = if threads <= 1 {
         read_some(paths)
@@ -184,7 +184,7 @@ pub fn read_all(root: &Path, paths: &[String], roots: &[String], failed: &mut Ve
     files
 }
 
-fn read_one(root: &Path, path: &str, roots: &[String]) -> std::io::Result<Option<ReadFile>> {
+fn read_one(root: &Path, path: &str, bounds: Bounds<'_>) -> std::io::Result<Option<ReadFile>> {
     let name = |error: std::io::Error| std::io::Error::new(error.kind(), format!("{path}: {error}"));
     let open = || {
         let real_root = root.canonicalize()?;
@@ -202,7 +202,7 @@ fn read_one(root: &Path, path: &str, roots: &[String]) -> std::io::Result<Option
     // One byte more than is allowed, so that the parser sees that there is more.
     file.by_ref().take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(name)?;
     let digest = hex(&Sha256::digest(&bytes));
-    let parsed = parse(path, &bytes, roots);
+    let parsed = parse(path, &bytes, bounds);
     let text = String::from_utf8(bytes).unwrap_or_default();
     Ok(Some(ReadFile { file: ScannedFile { path: path.to_owned(), stat: stat(&metadata), digest }, parsed, text }))
 }

@@ -36,7 +36,12 @@ impl Stage {
 
     /// With other limits than the tests' usual ones.
     pub(crate) fn with(change: impl FnOnce(&mut Limits)) -> Self {
-        let mut limits = Limits {
+        Self::among(|surroundings| change(&mut surroundings.limits))
+    }
+
+    /// With other surroundings than the tests' usual ones.
+    pub(crate) fn among(change: impl FnOnce(&mut Surroundings)) -> Self {
+        let limits = Limits {
             message_bytes_max: LIMIT,
             output_bytes_max: LIMIT,
             log_bytes_max: 64 << 10,
@@ -46,22 +51,23 @@ impl Stage {
             cancel_wait: Duration::from_secs(20),
             room_bytes_min: 0,
         };
-        change(&mut limits);
         let dir = tempfile::tempdir().expect("a temporary directory");
         std::fs::create_dir_all(dir.path().join("workspace/apps/one")).expect("a workspace");
         std::fs::create_dir_all(dir.path().join("state")).expect("a state directory");
         // The directory's name is random, so two stages never find each other's processes.
         let prefix = format!("test{}", dir.path().file_name().unwrap_or_default().display());
-        let executors = Executors::new(Surroundings {
+        let mut surroundings = Surroundings {
             workspace: dir.path().join("workspace"),
             state: dir.path().join("state"),
             secrets: dir.path().join("secrets"),
+            programs: None,
             embedded: None,
             attempt_token_prefix: prefix,
             environment: BTreeMap::from([("SECRET".into(), "x".into()), ("TZ".into(), "Asia/Tokyo".into())]),
             limits,
-        });
-        Self { dir, executors }
+        };
+        change(&mut surroundings);
+        Self { dir, executors: Executors::new(surroundings) }
     }
 
     pub(crate) fn workspace(&self) -> PathBuf {

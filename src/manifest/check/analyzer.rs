@@ -2,6 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
+use crate::manifest::bounds::Programs;
 use crate::manifest::faults::Faults;
 use crate::manifest::source::Span;
 use crate::manifest::suggest::{nearest, quoted};
@@ -17,8 +18,8 @@ const PLACEHOLDERS: [&str; 6] = ["app.path", "app.name", "app.model", "app.numbe
 /// The address of the analyzer inside the daemon.
 const EMBEDDED: &str = "embedded:";
 
-/// Rules of an Analyzer. `owner` is the place of the key `spec`.
-pub(super) fn check(spec: &Node<'_>, owner: Span, faults: &mut Faults) {
+/// Rules of an Analyzer. `owner` is the place of the key `spec`, `programs` says what a command may run.
+pub(super) fn check(spec: &Node<'_>, owner: Span, programs: Option<&dyn Programs>, faults: &mut Faults) {
     match (spec.entry("websocket"), spec.entry("command")) {
         (Some(_), Some((key, _))) => {
             let message = "an analyzer is either `websocket` or `command`, not both".to_owned();
@@ -35,6 +36,9 @@ pub(super) fn check(spec: &Node<'_>, owner: Span, faults: &mut Faults) {
     }
     if let Some(command) = spec.get("command") {
         check_command(command, faults);
+        if let Some(programs) = programs {
+            check_program(command, programs, faults);
+        }
         without_effect::<Probe>(spec, "probe", faults);
         without_effect::<Breaker>(spec, "breaker", faults);
     }
@@ -222,6 +226,27 @@ fn check_command(spec: &Node<'_>, faults: &mut Faults) {
     {
         let help = "write [0], or remove the line".to_owned();
         faults.error(key.span, "wrong-size", "no exit code would mean success".into(), Some(help));
+    }
+}
+
+/// A command may run what lies in the directory of programs, and in an environment that nobody has prepared: there are more variables than
+/// anybody can list that make a program run something else.
+fn check_program(spec: &Node<'_>, programs: &dyn Programs, faults: &mut Faults) {
+    let program = spec.get("argv").map(Node::items).and_then(<[_]>::first);
+    if let Some((node, program)) = program.and_then(|node| Some((node, node.text()?)))
+        && !program.trim().is_empty()
+        && let Some(why) = programs.refuses(program)
+    {
+        let help =
+            "the setting commandDirectory says so; ask whoever runs manifestd to put the program there".to_owned();
+        faults.error(node.span, "program-not-allowed", why, Some(help));
+    }
+    if let Some((key, env)) = spec.entry("env")
+        && !env.entries().is_empty()
+    {
+        let message = "`spec.command.env` is not allowed with the setting commandDirectory: a variable such as LD_PRELOAD or PYTHONPATH can make a program run anything";
+        let help = "set what it needs in a script that lies in that directory".to_owned();
+        faults.error(key.span, "env-not-allowed", message.to_owned(), Some(help));
     }
 }
 
