@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
 use super::exit::refused;
+use super::plain::PlainLog;
 use crate::config::{self, Effective, Layer, LogFormat, Origin, Settings};
 use crate::disk::TrustedPrograms;
 use crate::manifest::typed::typed;
@@ -124,7 +125,7 @@ impl Context {
         // A plain level is about this program; a filter says itself what it is about.
         let plain = !self.settings.log.contains(['=', ',']);
         let filter = if plain { filter.add_directive(MIGRATIONS_LOG.parse()?) } else { filter };
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| PlainLog(std::io::stderr()));
         let started = match self.settings.log_format {
             LogFormat::Text => log.with_ansi(self.colour_stderr).try_init(),
             LogFormat::Json => log.json().try_init(),

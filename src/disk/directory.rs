@@ -8,9 +8,10 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat};
+use rustix::io::Errno;
 
-/// How a directory is opened. It need not be listed by this, only searched.
-const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags::RDONLY);
+/// How a directory is opened: as a place to start from, for which it need not be readable.
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// How a file is opened that should be an ordinary one: a pipe or a device in its place must not be waited for, nor become a terminal.
 const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
@@ -83,9 +84,21 @@ impl Directory {
     /// What the system says; `InvalidInput` for a path that is not plainly below, or for what is no ordinary file.
     pub fn open_file(&self, below: &Path) -> io::Result<File> {
         let (parent, name) = self.walk(below)?;
-        let file =
-            File::from(openat(parent.as_ref().unwrap_or(&self.handle), name, FILE | OFlags::NOFOLLOW, Mode::empty())?);
-        ordinary(file)
+        match openat(parent.as_ref().unwrap_or(&self.handle), name, FILE | OFlags::NOFOLLOW, Mode::empty()) {
+            Ok(file) => ordinary(File::from(file)),
+            Err(Errno::LOOP) => Err(invalid("it is a link, which is not followed".into())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens the ordinary file at a path from here; links are followed, and it must lie in the directory all the same.
+    ///
+    /// # Errors
+    /// What the system says; one that [`leads_out`] knows when it lies elsewhere; `InvalidInput` when it is no ordinary file.
+    pub fn open_linked(&self, path: &Path) -> io::Result<File> {
+        let file = File::from(openat(&self.handle, path, FILE, Mode::empty())?);
+        let place = place_of(file.as_fd(), &self.path.join(path))?;
+        if place.starts_with(&self.path) { ordinary(file) } else { Err(io::Error::other(LeadsOut(self.path.clone()))) }
     }
 
     /// What a link below the directory says.
@@ -140,19 +153,6 @@ impl Directory {
         }
         Ok((at, name))
     }
-}
-
-/// Opens the ordinary file at `path`, which must lie in `root`; links are followed, and what counts is where they lead.
-///
-/// # Errors
-/// What the system says; one that [`leads_out`] knows when it lies elsewhere; `InvalidInput` when it is no ordinary file.
-pub fn open_file_inside(root: &Path, path: &Path) -> io::Result<File> {
-    let root = Directory::open(root)?;
-    let file = File::from(openat(CWD, path, FILE, Mode::empty())?);
-    if !place_of(file.as_fd(), path)?.starts_with(&root.path) {
-        return Err(io::Error::other(LeadsOut(root.path)));
-    }
-    ordinary(file)
 }
 
 /// Where a path leads, links resolved, and what is there. It need not be readable.
@@ -246,8 +246,13 @@ mod tests {
         }
         symlink(place.path().join("out/a/b.txt"), inside.join("f")).unwrap();
         symlink(inside.join("a/b.txt"), inside.join("g")).unwrap();
-        assert!(open_file_inside(&inside, &inside.join("f")).is_err_and(|error| leads_out(&error)));
-        assert_eq!(text(open_file_inside(&inside, &inside.join("g"))).unwrap(), "inside");
+        let held = Directory::open(&inside).unwrap();
+        for bad in ["f", "link/a/b.txt", "../out/a/b.txt", "/etc/passwd"] {
+            assert!(held.open_linked(Path::new(bad)).is_err_and(|error| leads_out(&error)), "{bad}");
+        }
+        for good in ["g", "own/b.txt", "a/b.txt", "../in/a/b.txt"] {
+            assert_eq!(text(held.open_linked(Path::new(good))).unwrap(), "inside", "{good}");
+        }
     }
 
     #[test]
@@ -258,7 +263,7 @@ mod tests {
         let held = Directory::open(&inside).unwrap();
         for name in ["pipe", "a"] {
             assert_eq!(held.open_file(Path::new(name)).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{name}");
-            assert!(open_file_inside(&inside, &inside.join(name)).is_err(), "{name}");
+            assert!(held.open_linked(Path::new(name)).is_err(), "{name}");
         }
     }
 

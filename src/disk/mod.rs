@@ -8,5 +8,5 @@ mod directory;
 mod programs;
 pub mod secret;
 
-pub use directory::{Directory, leads_out, open_file_inside};
+pub use directory::{Directory, leads_out};
 pub use programs::TrustedPrograms;

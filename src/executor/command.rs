@@ -1,20 +1,24 @@
 //! Runs an attempt as a program on this machine: argv without a shell, a process group of its own, bounded output, and nothing left behind.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::Bytes;
 
+use super::answer::{is_large, large_turn};
 use super::process::{self, Process};
 use super::pump::{Flow, Pump};
 use super::running::Running;
 use super::{leftover, placeholders};
+use crate::disk::{Directory, leads_out};
 use crate::resource::analyzer::{CommandSpec, Output};
-use crate::resource::attempt::{Ending, Sign};
+use crate::resource::attempt::{AppTarget, Ending, Sign};
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::reason::Reason;
 use crate::verdict::command::{Exit, judge_command};
+use crate::verdict::weight::too_heavy;
 
 /// How long the pipes may stay open after the program has exited and its group is dead: only what left the group can hold them.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -28,7 +32,7 @@ enum End {
 
 pub(super) async fn run(mut running: Running<'_>, spec: &CommandSpec) -> Ending {
     let (argv, directory) = match prepare(&running, spec).await {
-        Ok(prepared) => prepared,
+        Ok(Prepared { argv, directory }) => (argv, directory),
         Err((reason, message)) => return running.refuse(Outcome::Failed, reason, message).await,
     };
     let program = match find_program(&running, spec, &argv).await {
@@ -36,7 +40,7 @@ pub(super) async fn run(mut running: Running<'_>, spec: &CommandSpec) -> Ending 
         Err(message) => return running.refuse(Outcome::Failed, Reason::InvalidConfiguration, message).await,
     };
     let environment = process::environment(&running.surroundings.environment, spec, &running.token);
-    let mut process = match Process::spawn(program.as_deref(), &argv, &directory, &environment) {
+    let mut process = match Process::spawn(program.as_deref(), &argv, &directory.held(), &environment) {
         Ok(process) => process,
         Err(message) => return running.refuse(Outcome::Failed, Reason::SpawnFailed, message).await,
     };
@@ -64,33 +68,45 @@ pub(super) async fn run(mut running: Running<'_>, spec: &CommandSpec) -> Ending 
     }
 }
 
+/// What a program is started with.
+struct Prepared {
+    argv: Vec<String>,
+    /// Where it starts. It is held open, so that it starts in the directory that was looked at, whatever has that path by then.
+    directory: Directory,
+}
+
 /// Finds the app's directory, which must lie in the workspace whatever links there are, and fills the argv.
-async fn prepare(running: &Running<'_>, spec: &CommandSpec) -> Result<(Vec<String>, PathBuf), placeholders::Problem> {
-    let workspace = tokio::fs::canonicalize(&running.surroundings.workspace).await.map_err(|error| {
-        let text = format!("the workspace {}: {error}", running.surroundings.workspace.display());
-        (Reason::InvalidConfiguration, text)
+async fn prepare(running: &Running<'_>, spec: &CommandSpec) -> Result<Prepared, placeholders::Problem> {
+    let (workspace, app) = (running.surroundings.workspace.clone(), running.assignment.app.clone());
+    let opened = tokio::task::spawn_blocking(move || open(&workspace, &app)).await;
+    let (workspace, app) = opened.map_err(|error| (Reason::InvalidConfiguration, error.to_string()))??;
+    let path = app.as_ref().map_or(Ok(""), |app| app.path().to_str().ok_or(&running.assignment.app.name));
+    let path = path.map_err(|name| {
+        (Reason::InvalidConfiguration, format!("the directory of app {name} has a name that is not UTF-8"))
     })?;
-    let app = &running.assignment.app;
+    let argv = placeholders::expand(&spec.argv, running.assignment, path)?;
+    Ok(Prepared { argv, directory: app.filter(|_| spec.in_app_directory).unwrap_or(workspace) })
+}
+
+/// Opens the workspace, and the app's directory if there is an app. Blocking.
+fn open(workspace: &Path, app: &AppTarget) -> Result<(Directory, Option<Directory>), placeholders::Problem> {
+    let held = Directory::open(workspace)
+        .map_err(|error| (Reason::InvalidConfiguration, format!("the workspace {}: {error}", workspace.display())))?;
     if app.name.is_empty() {
-        let argv = placeholders::expand(&spec.argv, running.assignment, "")?;
-        return Ok((argv, workspace));
+        return Ok((held, None));
     }
-    let path = tokio::fs::canonicalize(workspace.join(&app.path))
-        .await
-        .map_err(|error| (Reason::AppMissing, format!("the directory {:?} of app {}: {error}", app.path, app.name)))?;
-    if !path.starts_with(&workspace) {
-        let text = format!("the directory {:?} of app {} leads out of the workspace", app.path, app.name);
-        return Err((Reason::InvalidConfiguration, text));
-    }
-    let is_dir = tokio::fs::metadata(&path).await.is_ok_and(|metadata| metadata.is_dir());
-    if !is_dir {
-        return Err((Reason::AppMissing, format!("{:?} of app {} is not a directory", app.path, app.name)));
-    }
-    let text = path.to_str().ok_or_else(|| {
-        (Reason::InvalidConfiguration, format!("the directory of app {} has a name that is not UTF-8", app.name))
+    let found = Directory::inside(workspace, &workspace.join(&app.path)).map_err(|error| {
+        let (path, name) = (&app.path, &app.name);
+        match error.kind() {
+            _ if leads_out(&error) => {
+                let text = format!("the directory {path:?} of app {name} leads out of the workspace");
+                (Reason::InvalidConfiguration, text)
+            }
+            io::ErrorKind::NotADirectory => (Reason::AppMissing, format!("{path:?} of app {name} is not a directory")),
+            _ => (Reason::AppMissing, format!("the directory {path:?} of app {name}: {error}")),
+        }
     })?;
-    let argv = placeholders::expand(&spec.argv, running.assignment, text)?;
-    Ok((argv, if spec.in_app_directory { path } else { workspace }))
+    Ok((held, Some(found)))
 }
 
 /// Where the program lies, when the settings say where programs must lie; looked at again, since it was looked at when the manifest was
@@ -174,6 +190,12 @@ async fn too_large(running: Running<'_>, max: usize) -> Ending {
 
 /// Judges the run and stores its output: `result.json` when it is what the analyzer declares, `output.txt` when it is not.
 async fn conclude(running: Running<'_>, spec: &CommandSpec, exit: Exit, pump: Pump) -> Ending {
+    // Many small values take dozens of times as much memory as their text, and many programs may end at once.
+    let _turn = if is_large(&pump.output) { large_turn().await } else { None };
+    if let Some(why) = too_heavy(&pump.output).filter(|_| spec.output != Output::ExitCode) {
+        let message = format!("the program's output is too large: {why}");
+        return running.refuse(Outcome::Failed, Reason::ResultTooLarge, message).await;
+    }
     let (tools, analyzer, spec) = (running.assignment.tools.clone(), running.assignment.analyzer.clone(), spec.clone());
     let judge = move || {
         let (verdict, documents) = judge_command(&tools, &analyzer, &spec, exit, &pump.output, &pump.stderr_end);

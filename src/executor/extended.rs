@@ -137,11 +137,7 @@ impl Call<'_> {
             running.tell(Sign::Alive);
             match told {
                 Told::Alive => {}
-                Told::Frame(frame) => {
-                    if let Some(sign) = frame::progress(&frame) {
-                        running.progress(sign).await;
-                    }
-                }
+                Told::Progress(sign) => running.progress(sign).await,
                 Told::Answer(received) => {
                     self.place = None;
                     return Ok(*received);

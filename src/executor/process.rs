@@ -146,3 +146,33 @@ impl Drop for Process {
         self.signal(Signal::KILL);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::disk::Directory;
+
+    #[tokio::test]
+    async fn a_program_starts_in_the_directory_that_was_looked_at_whatever_has_its_path_by_then() {
+        let place = tempfile::tempdir().unwrap();
+        for (path, text) in [("app/x", "of the app"), ("evil/x", "of somebody else")] {
+            let path = place.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let app = place.path().join("app");
+        let held = Directory::inside(place.path(), &app).unwrap();
+        fs::rename(&app, place.path().join("moved")).unwrap();
+        std::os::unix::fs::symlink(place.path().join("evil"), &app).unwrap();
+        let environment = BTreeMap::from([("PATH".to_owned(), DEFAULT_PATH.to_owned())]);
+        let argv = ["cat", "x"].map(str::to_owned);
+        let mut process = Process::spawn(None, &argv, &held.held(), &environment).unwrap();
+        let mut said = String::new();
+        let mut stdout = process.child.stdout.take().unwrap();
+        tokio::io::AsyncReadExt::read_to_string(&mut stdout, &mut said).await.unwrap();
+        assert_eq!(said, "of the app");
+        process.finish().await;
+    }
+}

@@ -42,6 +42,13 @@ impl Broken {
         Self { verdict: Verdict::without_tools(Outcome::ProtocolError, Reason::ProtocolError, text), over: false }
     }
 
+    /// The other side sent more than is read.
+    pub(super) fn too_heavy(why: &str) -> Self {
+        let message = format!("the analyzer's message is too large: {why}");
+        // It came, so the work behind it is done.
+        Self { verdict: Verdict::without_tools(Outcome::Failed, Reason::ResultTooLarge, message), over: true }
+    }
+
     /// Too much of what the other side sends cannot be read.
     pub(super) fn garbage(last: &str) -> Self {
         Self::protocol(&format!(

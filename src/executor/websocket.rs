@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::answer::{GARBAGE_MAX, Received, conclude, parse};
+use super::answer::{GARBAGE_MAX, Received, Unread, conclude, parse};
 use super::client::{Client, Heard};
 use super::dialer::{Dialer, Endpoint};
 use super::executors::EMBEDDED;
@@ -94,7 +94,8 @@ async fn converse(
                     running.progress(sign).await;
                 }
             }
-            Err(problem) => {
+            Err(Unread::TooHeavy(why)) => return Err(Broken::too_heavy(&why)),
+            Err(Unread::Garbage(problem)) => {
                 garbage += 1;
                 let line = format!("{} unreadable message of {} bytes: {problem}\n", running.time(), size);
                 running.log.append(line.as_bytes()).await;
