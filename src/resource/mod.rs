@@ -25,5 +25,6 @@ pub mod reason;
 pub mod run;
 pub mod task;
 pub mod template;
+pub mod text;
 pub mod time;
 pub mod words;

@@ -53,6 +53,8 @@ pub async fn dry_run(settings: Settings, workspace: PathBuf, only: &[String]) ->
     let surroundings = Surroundings {
         workspace: workspace.clone(),
         state: scratch.path().to_owned(),
+        secrets: scratch.path().to_owned(),
+        programs: None,
         embedded: None,
         attempt_token_prefix: store.id().to_owned(),
         environment: std::collections::BTreeMap::new(),

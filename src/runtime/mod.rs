@@ -14,6 +14,7 @@ pub mod controller;
 pub mod core;
 mod disk;
 pub mod doctor;
+pub mod doctor_analyzers;
 pub mod dry_run;
 mod found;
 pub mod git;

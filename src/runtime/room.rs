@@ -86,6 +86,8 @@ mod tests {
         let surroundings = Surroundings {
             workspace: state.to_owned(),
             state: state.to_owned(),
+            secrets: state.to_owned(),
+            programs: None,
             embedded: None,
             attempt_token_prefix: "room".into(),
             environment: Default::default(),
