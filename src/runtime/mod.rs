@@ -8,6 +8,7 @@ mod apps;
 pub mod archive;
 mod attempts;
 pub mod backup;
+mod carry;
 pub mod clock;
 pub mod control;
 pub mod controller;
