@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::apply::tell;
 use super::context::Context;
@@ -43,7 +44,7 @@ struct Edit {
     /// The whole file afterwards.
     after: String,
     /// What the file declares afterwards.
-    objects: Vec<Object>,
+    objects: Vec<Arc<Object>>,
 }
 
 /// Runs `rollback`.
@@ -124,7 +125,7 @@ fn edit(
         (Some(held), None) => append(held, &target.manifest, &new.object),
         (None, _) => Edit { old: String::new(), after: target.manifest.clone(), objects: vec![new.object.clone()] },
     };
-    verify(&object.provenance.file, &edit.after, &edit.objects.iter().collect::<Vec<_>>(), bounds)?;
+    verify(&object.provenance.file, &edit.after, &edit.objects.iter().map(Arc::as_ref).collect::<Vec<_>>(), bounds)?;
     let again = parse(&object.provenance.file, edit.after.as_bytes(), bounds);
     let found = again.documents.iter().find(|document| document.object == new.object);
     if found.and_then(|document| edit.after.get(document.body.clone())) != Some(&target.manifest) {
@@ -137,7 +138,7 @@ fn edit(
     Ok(edit)
 }
 
-fn replace(held: &ManifestFile, old: &Document, text: &str, new: &Object) -> Edit {
+fn replace(held: &ManifestFile, old: &Document, text: &str, new: &Arc<Object>) -> Edit {
     let whole = held.text();
     let is_old = |document: &Document| document.body == old.body;
     let objects = held.parsed.documents.iter();
@@ -149,7 +150,7 @@ fn replace(held: &ManifestFile, old: &Document, text: &str, new: &Object) -> Edi
 }
 
 /// Puts a document that was removed behind the others of its file.
-fn append(held: &ManifestFile, text: &str, new: &Object) -> Edit {
+fn append(held: &ManifestFile, text: &str, new: &Arc<Object>) -> Edit {
     let whole = held.text();
     let line_break = if whole.is_empty() || whole.ends_with('\n') { "" } else { "\n" };
     let objects = held.parsed.documents.iter().map(|document| document.object.clone());

@@ -26,6 +26,7 @@ pub mod import;
 mod maintenance;
 pub mod mirror;
 pub mod mirror_loop;
+mod mirror_observe;
 mod once;
 mod pass;
 pub mod preview;

@@ -338,21 +338,24 @@ pub(super) fn set_condition(connection: &Connection, write: &ConditionWrite, now
 pub(super) fn record(connection: &Connection, event: &EventWrite, now: Timestamp) -> Result<(), StoreError> {
     let repeated =
         connection.prepare_cached(REPEAT)?.execute(params![event.uid.0, event.reason, event.message, now.0])?;
-    if repeated == 0 {
-        connection
-            .prepare_cached(
-                "INSERT INTO event (uid, kind, name, type, reason, message, first_at, last_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
-            )?
-            .execute(params![
-                event.uid.0,
-                event.kind.as_str(),
-                event.name,
-                event.event_type.as_str(),
-                event.reason,
-                event.message,
-                now.0
-            ])?;
-    }
+    if repeated == 0 { record_first(connection, event, now) } else { Ok(()) }
+}
+
+/// Records an event that cannot be a repetition.
+pub(super) fn record_first(connection: &Connection, event: &EventWrite, now: Timestamp) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO event (uid, kind, name, type, reason, message, first_at, last_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
+        )?
+        .execute(params![
+            event.uid.0,
+            event.kind.as_str(),
+            event.name,
+            event.event_type.as_str(),
+            event.reason,
+            event.message,
+            now.0
+        ])?;
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::resource::time::Timestamp;
 
 /// A transaction that is under way.
 pub struct Moment<'c> {
-    connection: &'c Connection,
+    pub(super) connection: &'c Connection,
 }
 
 impl Store {
