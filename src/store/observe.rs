@@ -31,7 +31,7 @@ type Occupied = (Vec<(String, u32)>, Option<Timestamp>);
 
 /// Pending tasks that one pass looks at, beyond the free slots: so many may be held back without another pass. A lane with few slots looks often,
 /// and reading them is most of what that costs.
-const CANDIDATES_EXTRA: usize = 16;
+const CANDIDATES_EXTRA: usize = 4;
 
 /// Attempts that one pass opens at most; an analyzer with more free slots gets another pass at once.
 const OPENINGS_MAX: usize = 1024;
