@@ -13,7 +13,7 @@ TOOLS := target/tools-venv
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo demo-clean demo-pipelines check fmt fmt-check lint doc tools test upgrade-test bench deny clean
+.PHONY: help build run demo demo-clean demo-pipelines check fmt fmt-check lint doc tools test upgrade-test bench bench-peers deny clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -77,6 +77,10 @@ upgrade-test: ## Open databases of every released version and find nothing lost
 
 bench: ## Measure ours beside the limits of the machine; ONLY=dispatch,idle for some questions, QUICK=1 for a trial
 	$(CARGO) bench --bench bench -- $(subst $(comma), ,$(ONLY)) $(if $(QUICK),--quick)
+
+bench-peers: ## Measure other queues in turns with ours; installs them below target/peers first
+	benches/peers/install.sh
+	$(CARGO) bench --bench bench -- peers $(if $(QUICK),--quick)
 
 deny: ## Check licences, sources and advisories of all dependencies
 	@if command -v cargo-deny > /dev/null; then cargo deny check; \

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::dispatch::{NAME, keeping, released};
-use super::states::State;
 use crate::analyzer::{Analyzer, Protocol};
 use crate::figure::{Figure, Unit};
 use crate::rounds::Run;
@@ -34,7 +33,7 @@ struct Spent {
 
 /// Measures all of it.
 pub(crate) fn measure(run: &mut Run) {
-    let workspace = run.state(State::Finished(1_000_000));
+    let workspace = run.finished(1_000_000);
     let analyzer = Analyzer::start(Protocol::Extended);
     workspace.declare_service(NAME, &format!("ws://{}", analyzer.address()), 64, keeping(false));
     workspace.settle(BETWEEN_RESYNCS);

@@ -8,7 +8,6 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use super::dispatch::NAME;
-use super::states::State;
 use crate::analyzer::{Analyzer, Protocol};
 use crate::figure::{Figure, Unit, percentile};
 use crate::rounds::Run;
@@ -109,7 +108,7 @@ pub(crate) fn in_turns(scenes: &mut [Scene<'_>], drops: u32) -> Vec<Vec<f64>> {
 
 /// Measures all of it.
 pub(crate) fn measure(run: &mut Run) {
-    let (idle, pending) = (Workspace::new(), run.state(State::Pending(100_000)));
+    let (idle, pending) = (Workspace::new(), run.pending(100_000));
     let mut scenes = [Scene::new(&idle, "idle"), Scene::new(&pending, "late")];
     let drops = run.size(DROPS);
     let times = in_turns(&mut scenes, drops);
