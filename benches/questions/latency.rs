@@ -95,11 +95,15 @@ impl<'w> Scene<'w> {
     }
 }
 
-/// Drops in turns, so many in each scene; the milliseconds of each.
+/// Drops in turns, so many in each scene; the milliseconds of each. Every other turn goes the other way round, so that nobody is always the first.
 pub(crate) fn in_turns(scenes: &mut [Scene<'_>], drops: u32) -> Vec<Vec<f64>> {
     let mut times: Vec<Vec<f64>> = scenes.iter().map(|_| Vec::new()).collect();
-    for _ in 0..drops.div_ceil(TURN) {
-        for (scene, times) in scenes.iter_mut().zip(&mut times) {
+    for turn in 0..drops.div_ceil(TURN) {
+        let mut turns: Vec<_> = scenes.iter_mut().zip(&mut times).collect();
+        if turn % 2 == 1 {
+            turns.reverse();
+        }
+        for (scene, times) in turns {
             times.extend((0..TURN.min(drops)).map(|_| scene.drop_one()));
         }
     }
