@@ -10,8 +10,8 @@ use crate::figure::{Figure, Unit};
 use crate::rounds::Run;
 use crate::workspace::{Controller, Workspace};
 
-/// Wanted of the resident set, in MiB.
-const RSS_MIB_MAX: f64 = 20.0;
+/// Wanted of the resident set: 20 MB, in MiB.
+const RSS_MIB_MAX: f64 = 20e6 / (1024.0 * 1024.0);
 
 /// How long it is watched.
 const WATCHED: Duration = Duration::from_secs(60);
