@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::context::Context;
 use super::edit::{self, Directory};
@@ -36,17 +37,17 @@ struct FileEdit {
     before: Option<Vec<u8>>,
     after: String,
     /// What it declares afterwards, for a last check.
-    objects: Vec<Object>,
+    objects: Vec<Arc<Object>>,
 }
 
 /// Runs `apply`.
 pub(crate) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
-    let roots = &context.settings.roots;
+    let bounds = context.bounds();
     if !args.dry_run {
         context.check_writable()?;
     }
-    let given = files::read_all(&args.files, roots)?;
-    let directory = Directory::read(&context.manifests, roots, !args.dry_run)?;
+    let given = files::read_all(&args.files, bounds)?;
+    let directory = Directory::read(&context.manifests, bounds, !args.dry_run)?;
     let problems = problems(context, &given, &directory)?;
     validate::show(&problems, context.colour_stderr);
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
@@ -55,8 +56,8 @@ pub(crate) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
     }
     let (edits, said) = plan(&given, &directory)?;
     for edit in edits.values() {
-        let objects: Vec<&Object> = edit.objects.iter().collect();
-        edit::verify(&edit.label, &edit.after, &objects, roots)?;
+        let objects: Vec<&Object> = edit.objects.iter().map(Arc::as_ref).collect();
+        edit::verify(&edit.label, &edit.after, &objects, bounds)?;
     }
     if !args.dry_run {
         for edit in edits.values() {

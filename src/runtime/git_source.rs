@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -144,7 +145,8 @@ impl GitSource {
     async fn fetch(&self) -> Result<String, String> {
         let repository = self.repository();
         if !repository.join("HEAD").is_file() {
-            std::fs::create_dir_all(&self.root).map_err(|error| format!("{}: {error}", self.root.display()))?;
+            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.root);
+            made.map_err(|error| format!("{}: {error}", self.root.display()))?;
             self.on_repository(&["init", "--quiet", "--bare", "--template="]).await?;
         }
         let settings = &self.core.settings;

@@ -35,21 +35,19 @@ impl Store {
         if writes.is_empty() {
             return Ok(Committed::Applied(Vec::new()));
         }
-        let result = self
-            .write(move |connection| {
-                let mut woken = Vec::new();
-                for write in &writes {
-                    apply(connection, write, now, &mut woken)?;
-                }
-                Ok(woken)
-            })
-            .await;
-        match result {
+        match self.write(move |connection| apply_all(connection, &writes, now)).await {
             Ok(woken) => Ok(Committed::Applied(woken)),
             Err(StoreError::Conflict) => Ok(Committed::Conflict),
             Err(error) => Err(error),
         }
     }
+}
+
+/// Applies the writes of a plan. Gives the keys of objects that waited for one of them.
+pub(super) fn apply_all(connection: &Connection, writes: &[Write], now: Timestamp) -> Result<Vec<Key>, StoreError> {
+    let mut woken = Vec::new();
+    writes.iter().try_for_each(|write| apply(connection, write, now, &mut woken))?;
+    Ok(woken)
 }
 
 fn apply(connection: &Connection, write: &Write, now: Timestamp, woken: &mut Vec<Key>) -> Result<(), StoreError> {
@@ -340,21 +338,24 @@ pub(super) fn set_condition(connection: &Connection, write: &ConditionWrite, now
 pub(super) fn record(connection: &Connection, event: &EventWrite, now: Timestamp) -> Result<(), StoreError> {
     let repeated =
         connection.prepare_cached(REPEAT)?.execute(params![event.uid.0, event.reason, event.message, now.0])?;
-    if repeated == 0 {
-        connection
-            .prepare_cached(
-                "INSERT INTO event (uid, kind, name, type, reason, message, first_at, last_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
-            )?
-            .execute(params![
-                event.uid.0,
-                event.kind.as_str(),
-                event.name,
-                event.event_type.as_str(),
-                event.reason,
-                event.message,
-                now.0
-            ])?;
-    }
+    if repeated == 0 { record_first(connection, event, now) } else { Ok(()) }
+}
+
+/// Records an event that cannot be a repetition.
+pub(super) fn record_first(connection: &Connection, event: &EventWrite, now: Timestamp) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO event (uid, kind, name, type, reason, message, first_at, last_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
+        )?
+        .execute(params![
+            event.uid.0,
+            event.kind.as_str(),
+            event.name,
+            event.event_type.as_str(),
+            event.reason,
+            event.message,
+            now.0
+        ])?;
     Ok(())
 }
