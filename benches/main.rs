@@ -24,15 +24,18 @@ mod rounds;
 mod workspace;
 
 use ceiling::Ceiling;
-use questions::{commands, dispatch, history, idle, ingest, latency, maintenance, pipeline, restart};
+use questions::{commands, dispatch, history, idle, ingest, latency, maintenance, peers, pipeline, restart};
 use report::Report;
 use rounds::Run;
 
 /// A question: its name on the command line, its title in the table, and what measures it.
 type Question = (&'static str, &'static str, fn(&mut Run));
 
+/// The question that needs programs which are installed first, by `make bench-peers`: asked only by its name.
+const PEERS: &str = "peers";
+
 /// Every question, in the order of the table.
-const QUESTIONS: [Question; 9] = [
+const QUESTIONS: [Question; 10] = [
     ("ingest", "(a) ingest: from manifests on disk to tasks that are visible and Pending", ingest::measure),
     ("dispatch", "(b) dispatch: durable no-op tasks from Pending to Completed over WebSocket", dispatch::measure),
     ("latency", "(c) latency: from the rename of a manifest to its task Running", latency::measure),
@@ -46,6 +49,7 @@ const QUESTIONS: [Question; 9] = [
     ("restart", "(g) restart: with 1,000,000 finished tasks and 10,000 Pending", restart::measure),
     ("pipeline", "pipelines: runs of 20,000 tasks", pipeline::measure),
     ("maintenance", "maintenance: 100,000 directories and 1,000,000 finished tasks", maintenance::measure),
+    (PEERS, "other queues, in turns with ours", peers::measure),
 ];
 
 fn main() {
@@ -75,7 +79,7 @@ fn main() {
     }
     Report::head();
     for (name, title, measure) in QUESTIONS {
-        if only.is_empty() || only.contains(&name) {
+        if only.contains(&name) || (only.is_empty() && name != PEERS) {
             Report::section(title);
             measure(&mut run);
         }

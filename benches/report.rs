@@ -47,6 +47,11 @@ impl Report {
         println!("  {what:<60} {:<26} {limit:<26}", "");
     }
 
+    /// A line that is no figure.
+    pub(crate) fn note(&self, note: &str) {
+        println!("  {note}");
+    }
+
     /// The lines of the goals that were measured, in the order of their list.
     pub(crate) fn tell_goals(&self) {
         println!();

@@ -27,16 +27,26 @@ pub(crate) fn measure(run: &mut Run) {
     run.report.limit("bare spawn and wait, 8 at once", Figure::of(Unit::PerSecond, &rates));
 }
 
-/// The rate of so many commands in a new workspace.
-pub(crate) fn dropped(slots: u32, tasks: u32) -> f64 {
+/// The rate of so many commands, from the drop of their manifests.
+fn dropped(slots: u32, tasks: u32) -> f64 {
+    timed(slots, tasks, false)
+}
+
+/// The same from the first manifest that is written.
+pub(crate) fn submitted(slots: u32, tasks: u32) -> f64 {
+    timed(slots, tasks, true)
+}
+
+fn timed(slots: u32, tasks: u32, with_writing: bool) -> f64 {
     let workspace = Workspace::new();
     let analyzer = format!(
         "kind: Analyzer\nmetadata: {{name: {NAME}}}\nspec: {{command: {{argv: [/bin/true], tool: noop}}, capacity: {slots}}}\n"
     );
     workspace.declare(NAME, &analyzer);
     let _controller = workspace.serve(&[]);
+    let (database, first) = (workspace.database(), Instant::now());
     let prepared = workspace.prepare("task", 0..tasks, NAME);
-    let (database, began) = (workspace.database(), Instant::now());
+    let began = if with_writing { first } else { Instant::now() };
     workspace.drop_in(&prepared);
     let ended = until_risen(&database, COMPLETED, 0, tasks, began);
     f64::from(tasks) / ended.duration_since(began).as_secs_f64()

@@ -1,16 +1,17 @@
 //! (f) What a controller costs that has nothing to do, with a million finished tasks in its database.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::time::Duration;
 
 use super::dispatch::{NAME, keeping, released};
-use super::states::State;
 use crate::analyzer::{Analyzer, Protocol};
 use crate::figure::{Figure, Unit};
 use crate::rounds::Run;
 use crate::workspace::{Controller, Workspace};
 
-/// Wanted of the resident set, in MiB.
-const RSS_MIB_MAX: f64 = 20.0;
+/// Wanted of the resident set: 20 MB, in MiB.
+const RSS_MIB_MAX: f64 = 20e6 / (1024.0 * 1024.0);
 
 /// How long it is watched.
 const WATCHED: Duration = Duration::from_secs(60);
@@ -24,8 +25,8 @@ const BETWEEN_RESYNCS: &str = "taskPollInterval: 10m\nscanInterval: 1h\nrescanIn
 /// Tasks of the burst of work.
 const TASKS: u32 = 10_000;
 
-/// What a controller had of the machine up to a moment.
-#[derive(Debug, Clone, Copy)]
+/// What a controller had of the machine.
+#[derive(Debug, Clone, Copy, Default)]
 struct Spent {
     ticks: u64,
     cpu_ms: f64,
@@ -34,7 +35,7 @@ struct Spent {
 
 /// Measures all of it.
 pub(crate) fn measure(run: &mut Run) {
-    let workspace = run.state(State::Finished(1_000_000));
+    let workspace = run.finished(1_000_000);
     let analyzer = Analyzer::start(Protocol::Extended);
     workspace.declare_service(NAME, &format!("ws://{}", analyzer.address()), 64, keeping(false));
     workspace.settle(BETWEEN_RESYNCS);
@@ -69,34 +70,42 @@ fn by_default(run: &mut Run, workspace: &Workspace) {
 fn watch(run: &Run, controller: &Controller) -> Spent {
     let share = if run.quick { 10 } else { 1 };
     std::thread::sleep(LEFT_ALONE / share);
-    let before = spent(controller);
+    let (ticks, before) = (ticks(controller), threads(controller));
     std::thread::sleep(WATCHED / share);
-    let after = spent(controller);
-    Spent {
-        ticks: after.ticks - before.ticks,
-        cpu_ms: after.cpu_ms - before.cpu_ms,
-        wakeups: after.wakeups - before.wakeups,
+    let mut spent = Spent { ticks: self::ticks(controller) - ticks, ..Spent::default() };
+    let after = threads(controller);
+    for (thread, (cpu_ms, wakeups)) in &after {
+        let (cpu_ms_before, wakeups_before) = before.get(thread).copied().unwrap_or_default();
+        spent.cpu_ms += cpu_ms - cpu_ms_before;
+        spent.wakeups += wakeups - wakeups_before;
     }
+    // A thread that has ended since was awake for that.
+    spent.wakeups += before.keys().filter(|thread| !after.contains_key(*thread)).count() as u64;
+    spent
 }
 
-fn spent(controller: &Controller) -> Spent {
-    let process = format!("/proc/{}", controller.pid());
-    let stat = std::fs::read_to_string(format!("{process}/stat")).expect("/proc");
+/// Ticks of processor time that it has had.
+fn ticks(controller: &Controller) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", controller.pid())).expect("/proc");
     // Behind the name, which may hold anything: the twelfth and thirteenth field are user and system time.
     let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
-    let ticks = fields[11..13].iter().map(|field| field.parse::<u64>().expect("ticks")).sum();
-    let mut spent = Spent { ticks, cpu_ms: 0.0, wakeups: 0 };
-    for thread in std::fs::read_dir(format!("{process}/task")).expect("/proc") {
-        let thread = thread.expect("a thread").path();
+    fields[11..13].iter().map(|field| field.parse::<u64>().expect("ticks")).sum()
+}
+
+/// Of each thread the milliseconds of processor time that it has had, and how often it has gone to sleep, which is as often as it was woken.
+fn threads(controller: &Controller) -> HashMap<OsString, (f64, u64)> {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", controller.pid())).expect("/proc");
+    let look = |thread: std::io::Result<std::fs::DirEntry>| {
+        let thread = thread.expect("a thread");
         // A thread may end between the listing and the look.
-        let read = |name: &str| std::fs::read_to_string(thread.join(name)).unwrap_or_default();
+        let read = |name: &str| std::fs::read_to_string(thread.path().join(name)).unwrap_or_default();
         let nanos = read("schedstat").split_whitespace().next().and_then(|nanos| nanos.parse::<f64>().ok());
-        spent.cpu_ms += nanos.unwrap_or_default() / 1e6;
         let status = read("status");
         let switches = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        spent.wakeups += switches.and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or_default();
-    }
-    spent
+        let wakeups = switches.and_then(|count| count.trim().parse().ok());
+        Some((thread.file_name(), (nanos? / 1e6, wakeups?)))
+    };
+    threads.filter_map(look).collect()
 }
 
 fn rss(controller: &Controller, field: &str) -> Figure {

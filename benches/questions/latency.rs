@@ -8,7 +8,6 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use super::dispatch::NAME;
-use super::states::State;
 use crate::analyzer::{Analyzer, Protocol};
 use crate::figure::{Figure, Unit, percentile};
 use crate::rounds::Run;
@@ -96,11 +95,15 @@ impl<'w> Scene<'w> {
     }
 }
 
-/// Drops in turns, so many in each scene; the milliseconds of each.
+/// Drops in turns, so many in each scene; the milliseconds of each. Every other turn goes the other way round, so that nobody is always the first.
 pub(crate) fn in_turns(scenes: &mut [Scene<'_>], drops: u32) -> Vec<Vec<f64>> {
     let mut times: Vec<Vec<f64>> = scenes.iter().map(|_| Vec::new()).collect();
-    for _ in 0..drops.div_ceil(TURN) {
-        for (scene, times) in scenes.iter_mut().zip(&mut times) {
+    for turn in 0..drops.div_ceil(TURN) {
+        let mut turns: Vec<_> = scenes.iter_mut().zip(&mut times).collect();
+        if turn % 2 == 1 {
+            turns.reverse();
+        }
+        for (scene, times) in turns {
             times.extend((0..TURN.min(drops)).map(|_| scene.drop_one()));
         }
     }
@@ -109,7 +112,7 @@ pub(crate) fn in_turns(scenes: &mut [Scene<'_>], drops: u32) -> Vec<Vec<f64>> {
 
 /// Measures all of it.
 pub(crate) fn measure(run: &mut Run) {
-    let (idle, pending) = (Workspace::new(), run.state(State::Pending(100_000)));
+    let (idle, pending) = (Workspace::new(), run.pending(100_000));
     let mut scenes = [Scene::new(&idle, "idle"), Scene::new(&pending, "late")];
     let drops = run.size(DROPS);
     let times = in_turns(&mut scenes, drops);

@@ -7,6 +7,7 @@ pub(crate) mod idle;
 pub(crate) mod ingest;
 pub(crate) mod latency;
 pub(crate) mod maintenance;
+pub(crate) mod peers;
 pub(crate) mod pipeline;
 pub(crate) mod restart;
 pub(crate) mod served;

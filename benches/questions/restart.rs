@@ -3,11 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::dispatch::NAME;
-use super::states::State;
 use crate::analyzer::{Analyzer, Protocol};
 use crate::figure::{Figure, Unit};
 use crate::rounds::Run;
-use crate::workspace::{KNOWN, count, until_risen};
+use crate::workspace::{Controller, KNOWN, until_risen};
 
 /// Wanted, in milliseconds.
 const MS_MAX: f64 = 300.0;
@@ -26,19 +25,18 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// Measures all of it.
 pub(crate) fn measure(run: &mut Run) {
-    let workspace = run.state(State::Finished(1_000_000));
+    let workspace = run.finished(1_000_000);
     let (analyzer, arrivals) = Analyzer::telling(Protocol::Extended);
     workspace.declare_service(NAME, &format!("ws://{}", analyzer.address()), SLOTS, "");
     let pending = run.size(PENDING);
     let prepared = workspace.prepare("restart", 0..pending, NAME);
-    let known = workspace.try_database().map_or(0, |database| count(&database, KNOWN));
     analyzer.hold();
     workspace.drop_in(&prepared);
     let controller = workspace.serve(&[]);
-    until_risen(&workspace.database(), KNOWN, known, pending, Instant::now());
+    until_risen(&workspace.database(), KNOWN, 0, pending, Instant::now());
     arrivals.recv_timeout(LONGEST).expect("an arrival");
     // Asked to end, it opens nothing more; then the open requests are answered, so that the next start has none to take up.
-    let end = |controller: crate::workspace::Controller| {
+    let end = |controller: Controller| {
         controller.ask_to_end();
         std::thread::sleep(Duration::from_millis(50));
         analyzer.release();

@@ -12,21 +12,13 @@ use crate::analyzer::{Analyzer, Protocol};
 use crate::rounds::Run;
 use crate::workspace::{KNOWN, Workspace, until_risen};
 
-/// What a workspace has in its database before anything is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum State {
-    /// So many finished tasks, each with an attempt and its events; their manifests were taken away since.
-    Finished(u32),
-    /// So many tasks Pending of another analyzer, which is busy.
-    Pending(u32),
-}
-
-/// The workspaces that were made so far.
+/// What was made so far.
 #[derive(Default)]
 pub(crate) struct States {
-    made: HashMap<State, Rc<Workspace>>,
-    // Busy for as long as the run lasts.
-    busy: Vec<Analyzer>,
+    /// By the number of finished tasks; nothing ever runs in these, they are copied.
+    finished: HashMap<u32, Workspace>,
+    /// By the number of Pending tasks, with the analyzer that is busy for as long as the run lasts.
+    pending: HashMap<u32, (Rc<Workspace>, Analyzer)>,
 }
 
 /// The name of the analyzer that is busy.
@@ -36,28 +28,33 @@ const BUSY: &str = "busy";
 const SPREAD_MS: i64 = 21 * 24 * 60 * 60 * 1000;
 
 impl Run {
-    /// A workspace in this state, made when it is asked for first. Later questions find it as the earlier ones left it.
-    pub(crate) fn state(&mut self, state: State) -> Rc<Workspace> {
-        if let Some(made) = self.states.made.get(&state) {
-            return Rc::clone(made);
-        }
-        let workspace = Rc::new(Workspace::new());
-        match state {
-            State::Finished(tasks) => finish(&workspace, self.size(tasks)),
-            State::Pending(tasks) => {
-                let analyzer = pend(&workspace, self.size(tasks));
-                self.states.busy.push(analyzer);
-            }
-        }
-        self.states.made.insert(state, Rc::clone(&workspace));
-        workspace
+    /// A new workspace with so many finished tasks, each with an attempt and its events; their manifests were taken away since.
+    pub(crate) fn finished(&mut self, tasks: u32) -> Workspace {
+        let tasks = self.size(tasks);
+        let made = self.states.finished.entry(tasks).or_insert_with(|| {
+            let workspace = Workspace::new();
+            // The program itself makes the database.
+            workspace.run(&["reconcile", "--once", "-o", "json"]);
+            fill(&workspace.path(".manifestd"), tasks);
+            workspace
+        });
+        let copy = Workspace::new();
+        std::fs::create_dir(copy.path(".manifestd")).expect("a state directory");
+        let database = |workspace: &Workspace| database_path(&workspace.path(".manifestd"));
+        std::fs::copy(database(made), database(&copy)).expect("a copy of the database");
+        copy
     }
-}
 
-/// Has an empty database made by the program itself, and writes the rows that finished tasks leave.
-fn finish(workspace: &Workspace, tasks: u32) {
-    workspace.run(&["reconcile", "--once", "-o", "json"]);
-    fill(&workspace.path(".manifestd"), tasks);
+    /// The workspace with so many tasks Pending of another analyzer, which is busy. Later questions find it as the earlier ones left it.
+    pub(crate) fn pending(&mut self, tasks: u32) -> Rc<Workspace> {
+        let tasks = self.size(tasks);
+        let (made, _) = self.states.pending.entry(tasks).or_insert_with(|| {
+            let workspace = Workspace::new();
+            let analyzer = pend(&workspace, tasks);
+            (Rc::new(workspace), analyzer)
+        });
+        Rc::clone(made)
+    }
 }
 
 /// Declares tasks of an analyzer that answers none of them. They are mirrored when this comes back.

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Runs one queue of the comparison once, and prints how many tasks it did in a second.
+#
+#     run.sh {huey|dbos|apalis|pueue|task-spooler|parallel} {noop|command} TASKS AT_ONCE DIRECTORY
+#     run.sh PEER version        fails when it is not installed
+#
+# DIRECTORY is empty, and holds all that the queue stores. Commands are /bin/true, and their time begins with the first submission. No-op functions are
+# queued before; but dbos runs them while they are being queued.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+place=$here/../../target/peers
+
+if [ "${2:-}" = version ]; then
+    case $1 in
+    huey | dbos) "$place/venv/bin/pip" list --disable-pip-version-check --format freeze | grep "^$1=" ;;
+    apalis) test -x "$place/apalis/release/apalis-peer" && grep '^apalis-sqlite' "$here/apalis/Cargo.toml" ;;
+    pueue) "$place/bin/pueue" --version ;;
+    task-spooler) "$place/debian/usr/bin/tsp" -V | head -n 1 ;;
+    parallel) "$place/debian/usr/bin/parallel" --version | head -n 1 ;;
+    *) exit 2 ;;
+    esac
+    exit
+fi
+peer=$1 kind=$2 tasks=$3 at_once=$4 directory=$5
+
+# Prints the rate since $began.
+told() {
+    awk -v tasks="$tasks" -v began="$began" -v now="$EPOCHREALTIME" 'BEGIN { print tasks / (now - began) }'
+}
+
+case $peer in
+huey | dbos)
+    exec "$place/venv/bin/python" "$here/${peer}_peer.py" "$kind" "$tasks" "$at_once" "$directory"
+    ;;
+apalis)
+    exec "$place/apalis/release/apalis-peer" "$tasks" "$at_once" "$directory"
+    ;;
+pueue)
+    export PATH=$place/bin:$PATH XDG_CONFIG_HOME=$directory/config XDG_DATA_HOME=$directory/data XDG_RUNTIME_DIR=$directory/run
+    mkdir -p "$XDG_CONFIG_HOME" "$XDG_DATA_HOME" "$XDG_RUNTIME_DIR"
+    chmod 700 "$XDG_RUNTIME_DIR"
+    pueued > "$directory/pueued.log" 2>&1 &
+    until pueue status > /dev/null 2>&1; do sleep 0.05; done
+    pueue parallel "$at_once" > /dev/null
+    began=$EPOCHREALTIME
+    for ((task = 0; task < tasks; task++)); do pueue add -- /bin/true > /dev/null; done
+    pueue wait --quiet > /dev/null
+    told
+    pueue shutdown > /dev/null
+    wait
+    ;;
+task-spooler)
+    export TS_SOCKET=$directory/socket TMPDIR=$directory
+    tsp=$place/debian/usr/bin/tsp
+    "$tsp" -S "$at_once"
+    began=$EPOCHREALTIME
+    for ((task = 0; task < tasks; task++)); do last=$("$tsp" -n /bin/true); done
+    # Those that were submitted last may still run beside each other.
+    for ((task = last - at_once + 1; task <= last; task++)); do "$tsp" -w "$task" > /dev/null; done
+    told
+    "$tsp" -K
+    ;;
+parallel)
+    export HOME=$directory
+    began=$EPOCHREALTIME
+    seq "$tasks" | "$place/debian/usr/bin/parallel" --will-cite -j "$at_once" -n0 --joblog "$directory/joblog" /bin/true
+    told
+    ;;
+*)
+    echo "there is no peer $peer" >&2
+    exit 2
+    ;;
+esac
