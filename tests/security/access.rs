@@ -117,8 +117,11 @@ fn an_oversized_or_broken_request_at_the_control_socket_is_refused_and_harms_nob
             "POST /v1/control HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
         )
     };
+    // The same request counts when it has an ordinary size.
+    let padded = |bytes: usize| [&b"{\"do\": \"status\"}"[..], &vec![b' '; bytes]].concat();
+    assert!(post(&home, &head(16 + 10), &padded(10)).starts_with("HTTP/1.1 200"));
     for (what, head, body) in [
-        ("5 MiB", head(5 * MIB), vec![b' '; 5 * MIB]),
+        ("5 MiB", head(16 + 5 * MIB), padded(5 * MIB)),
         ("5 MiB that are announced", head(5 * MIB), Vec::new()),
         ("more than there is", head(1 << 40), vec![b'x'; MIB]),
         ("deep JSON", head(MIB), vec![b'['; MIB]),
