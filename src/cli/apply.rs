@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::context::Context;
 use super::edit::{self, Directory};
@@ -36,7 +37,7 @@ struct FileEdit {
     before: Option<Vec<u8>>,
     after: String,
     /// What it declares afterwards, for a last check.
-    objects: Vec<Object>,
+    objects: Vec<Arc<Object>>,
 }
 
 /// Runs `apply`.
@@ -55,7 +56,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
     }
     let (edits, said) = plan(&given, &directory)?;
     for edit in edits.values() {
-        let objects: Vec<&Object> = edit.objects.iter().collect();
+        let objects: Vec<&Object> = edit.objects.iter().map(Arc::as_ref).collect();
         edit::verify(&edit.label, &edit.after, &objects, bounds)?;
     }
     if !args.dry_run {

@@ -106,7 +106,7 @@ fn without(
         after = edit::cut(&after, document);
     }
     let rest = parsed.documents.iter().filter(|document| !cuts.contains_key(&document.whole.start));
-    let objects: Vec<&Object> = rest.map(|document| &document.object).collect();
+    let objects: Vec<&Object> = rest.map(|document| &*document.object).collect();
     edit::verify(&file.label, &after, &objects, bounds)?;
     Ok(Some(after))
 }

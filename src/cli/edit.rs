@@ -237,7 +237,7 @@ pub(crate) fn cut(text: &str, document: &Document) -> String {
 pub(crate) fn verify(label: &str, text: &str, expected: &[&Object], bounds: Bounds<'_>) -> anyhow::Result<()> {
     let parsed = parse(label, text.as_bytes(), bounds);
     let same = parsed.documents.len() == expected.len()
-        && parsed.documents.iter().zip(expected).all(|(document, object)| document.object == **object);
+        && parsed.documents.iter().zip(expected).all(|(document, object)| *document.object == **object);
     if !same || parsed.unreadable {
         bail!(
             "{} is written in a way that cannot be edited safely; nothing was written, edit it by hand",
@@ -271,7 +271,7 @@ mod tests {
         let parsed = documents(&text);
         let edited = replaced(&text, &parsed[1], &lifted(&new, &documents(&new)[0]));
         assert_eq!(edited, text.replace(&b, &new));
-        let expected: Vec<Object> = documents(&edited).into_iter().map(|document| document.object).collect();
+        let expected: Vec<Object> = documents(&edited).into_iter().map(|document| (*document.object).clone()).collect();
         verify("f", &edited, &expected.iter().collect::<Vec<_>>(), (&[".".to_owned()]).into()).unwrap();
     }
 

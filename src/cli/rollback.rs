@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::apply::tell;
 use super::context::Context;
@@ -13,8 +14,9 @@ use super::history::{History, named, place};
 use super::out::{Out, clean, note};
 use super::unified::unified;
 use crate::manifest::{Bounds, Document, parse};
+use crate::resource::digest::sha256;
 use crate::resource::object::Object;
-use crate::store::history::{Revision, digest, file_digest};
+use crate::store::history::{Revision, file_digest};
 
 /// Arguments of `rollback`.
 #[derive(Debug, clap::Args)]
@@ -42,7 +44,7 @@ struct Edit {
     /// The whole file afterwards.
     after: String,
     /// What the file declares afterwards.
-    objects: Vec<Object>,
+    objects: Vec<Arc<Object>>,
 }
 
 /// Runs `rollback`.
@@ -63,7 +65,9 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
     let directory = Directory::of_file(&context.manifests, &file, bounds)?;
     let held = directory.files.first();
     let mirrored = file_digest(&connection, &file)?;
-    if held.map(|held| sha256(&held.bytes)) != mirrored {
+    // What is no text was not mirrored either.
+    let digest = |held: &ManifestFile| std::str::from_utf8(&held.bytes).map(sha256).unwrap_or_default();
+    if held.map(digest) != mirrored {
         return Err(refused(format!(
             "{} is not as it was mirrored last; nothing was written. Let the controller read it first (manifestd reconcile --once), then look again",
             clean(&file)
@@ -89,11 +93,6 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
     note(format_args!("{name}: revision {} was written to {shown}", target.number));
     tell(context).await;
     Ok(Exit::Ok)
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    // What is no text was not mirrored either.
-    std::str::from_utf8(bytes).map(digest).unwrap_or_default()
 }
 
 /// Refuses a directory that the controller keeps itself: what is written there is lost with the next fetch.
@@ -126,7 +125,7 @@ fn edit(
         (Some(held), None) => append(held, &target.manifest, &new.object),
         (None, _) => Edit { old: String::new(), after: target.manifest.clone(), objects: vec![new.object.clone()] },
     };
-    verify(&object.provenance.file, &edit.after, &edit.objects.iter().collect::<Vec<_>>(), bounds)?;
+    verify(&object.provenance.file, &edit.after, &edit.objects.iter().map(Arc::as_ref).collect::<Vec<_>>(), bounds)?;
     let again = parse(&object.provenance.file, edit.after.as_bytes(), bounds);
     let found = again.documents.iter().find(|document| document.object == new.object);
     if found.and_then(|document| edit.after.get(document.body.clone())) != Some(&target.manifest) {
@@ -139,7 +138,7 @@ fn edit(
     Ok(edit)
 }
 
-fn replace(held: &ManifestFile, old: &Document, text: &str, new: &Object) -> Edit {
+fn replace(held: &ManifestFile, old: &Document, text: &str, new: &Arc<Object>) -> Edit {
     let whole = held.text();
     let is_old = |document: &Document| document.body == old.body;
     let objects = held.parsed.documents.iter();
@@ -151,7 +150,7 @@ fn replace(held: &ManifestFile, old: &Document, text: &str, new: &Object) -> Edi
 }
 
 /// Puts a document that was removed behind the others of its file.
-fn append(held: &ManifestFile, text: &str, new: &Object) -> Edit {
+fn append(held: &ManifestFile, text: &str, new: &Arc<Object>) -> Edit {
     let whole = held.text();
     let line_break = if whole.is_empty() || whole.ends_with('\n') { "" } else { "\n" };
     let objects = held.parsed.documents.iter().map(|document| document.object.clone());

@@ -150,7 +150,7 @@ async fn attend(running: &mut Running<'_>, process: &mut Process, pump: &mut Pum
             }
             chunk = pump.read(), if open => chunk,
         };
-        match pump.keep(chunk, &mut running.log).await {
+        match pump.keep(chunk, &mut running.log) {
             Flow::More => {}
             Flow::Closed => open = false,
             Flow::TooLarge => return End::TooLarge,
@@ -191,7 +191,8 @@ async fn too_large(running: Running<'_>, max: usize) -> Ending {
 /// Judges the run and stores its output: `result.json` when it is what the analyzer declares, `output.txt` when it is not.
 async fn conclude(running: Running<'_>, spec: &CommandSpec, exit: Exit, pump: Pump) -> Ending {
     // Many small values take dozens of times as much memory as their text, and many programs may end at once.
-    let _turn = if is_large(&pump.output) { large_turn().await } else { None };
+    let is_large = is_large(&pump.output);
+    let _turn = if is_large { large_turn().await } else { None };
     if let Some(why) = too_heavy(&pump.output).filter(|_| spec.output != Output::ExitCode) {
         let message = format!("the program's output is too large: {why}");
         return running.refuse(Outcome::Failed, Reason::ResultTooLarge, message).await;
@@ -207,7 +208,9 @@ async fn conclude(running: Running<'_>, spec: &CommandSpec, exit: Exit, pump: Pu
         let payload = (!pump.output.is_empty()).then(|| (name, Bytes::from(pump.output)));
         (verdict, documents, payload)
     };
-    match tokio::task::spawn_blocking(judge).await {
+    // A panic in here is a failure of the attempt, as anywhere in an executor.
+    let judged = if is_large { tokio::task::spawn_blocking(judge).await } else { Ok(judge()) };
+    match judged {
         Ok((verdict, documents, payload)) => running.end(verdict, payload, documents).await,
         Err(panic) => {
             let message = format!("judging the output failed, which is a bug in manifestd: {panic}");

@@ -12,14 +12,19 @@ use tokio::sync::mpsc;
 
 use super::dialer::{Dialer, Endpoint, Proof};
 use super::hub::Hub;
+use super::leftover::{self, Reaped};
+use super::outside::Outside;
 use super::pace::Pace;
+use super::press::Press;
+use super::room::Room;
 use super::running::Running;
 use super::stop::Stop;
-use super::{command, extended, process, results, websocket};
+use super::{command, extended, probe, process, results, websocket};
 use crate::disk::TrustedPrograms;
 use crate::disk::secret::Token;
 use crate::resource::analyzer::{CommandSpec, Credentials, Rate};
-use crate::resource::attempt::{Assignment, Ending, Sign, Target};
+use crate::resource::attempt::{Assignment, AttemptId, Ending, Sign, Target};
+use crate::resource::health::Health;
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::reason::Reason;
 use crate::resource::time::Timestamp;
@@ -67,7 +72,7 @@ impl Surroundings {
 
     /// The token by which the processes of an attempt are known.
     #[must_use]
-    pub fn token(&self, id: &crate::resource::attempt::AttemptId) -> String {
+    pub fn token(&self, id: &AttemptId) -> String {
         format!("{}/{}/{}", self.attempt_token_prefix, id.task, id.number)
     }
 
@@ -137,6 +142,10 @@ pub struct Executors {
     pace: Arc<Pace>,
     dialer: Arc<Dialer>,
     hub: Arc<Hub>,
+    press: Arc<Press>,
+    room: Arc<Room>,
+    // Who plays the outside world in its place, in a simulation.
+    outside: Option<Arc<dyn Outside>>,
 }
 
 impl Executors {
@@ -145,11 +154,21 @@ impl Executors {
     pub fn new(surroundings: Surroundings) -> Self {
         let dialer = Arc::new(Dialer::new(surroundings.secrets.clone()));
         let hub = Arc::new(Hub::new(Arc::clone(&dialer)));
-        Self { surroundings: Arc::new(surroundings), pace: Arc::default(), dialer, hub }
+        Self {
+            surroundings: Arc::new(surroundings),
+            pace: Arc::default(),
+            dialer,
+            hub,
+            press: Arc::default(),
+            room: Arc::default(),
+            outside: None,
+        }
     }
 
-    pub(super) fn dialer(&self) -> &Dialer {
-        &self.dialer
+    /// Executors that touch nothing: somebody plays all that they would meet.
+    #[must_use]
+    pub fn played(surroundings: Surroundings, outside: Arc<dyn Outside>) -> Self {
+        Self { outside: Some(outside), ..Self::new(surroundings) }
     }
 
     /// Where they work.
@@ -179,9 +198,12 @@ impl Executors {
         signs: mpsc::Sender<Sign>,
         stop: Stop,
     ) -> Option<Ending> {
-        let running = Running::new(&self.surroundings, assignment, now, signs, stop);
+        if let Some(outside) = &self.outside {
+            return outside.run(assignment, now, signs, stop).await;
+        }
+        let running = Running::new((&self.surroundings, &self.press), assignment, now, signs, stop);
         let staging = running.staging.clone();
-        match AssertUnwindSafe(dispatch(running, &self.dialer, &self.hub)).catch_unwind().await {
+        match AssertUnwindSafe(self.dispatch(running)).catch_unwind().await {
             Ok(ending) => ending,
             Err(panic) => {
                 results::discard(staging).await;
@@ -195,28 +217,60 @@ impl Executors {
             }
         }
     }
+
+    async fn dispatch(&self, running: Running<'_>) -> Option<Ending> {
+        // Nothing is begun that must already end; what was begun before is ended where it runs.
+        if !running.assignment.resumed
+            && let Some(verdict) = running.fence.reached().now_or_never()
+        {
+            return Some(running.end(verdict, None, Vec::new()).await);
+        }
+        let (state, bytes_min) = (&running.surroundings.state, running.surroundings.limits.room_bytes_min);
+        if !running.assignment.resumed
+            && let Some(problem) = self.room.lacks(state, bytes_min).await
+        {
+            return Some(running.refuse(Outcome::Failed, Reason::DiskFull, problem).await);
+        }
+        match &running.assignment.target {
+            Target::WebSocket { url, request, connect_timeout, credentials, extended: true } => {
+                extended::run(running, &self.hub, (url, credentials), request, connect_timeout.std()).await
+            }
+            Target::WebSocket { url, request, connect_timeout, credentials, extended: false } => {
+                Some(websocket::run(running, &self.dialer, (url, credentials), request, connect_timeout.std()).await)
+            }
+            Target::Command(spec) => Some(command::run(running, spec).await),
+        }
+    }
 }
 
-async fn dispatch(running: Running<'_>, dialer: &Dialer, hub: &Hub) -> Option<Ending> {
-    // Nothing is begun that must already end; what was begun before is ended where it runs.
-    if !running.assignment.resumed
-        && let Some(verdict) = running.fence.reached().now_or_never()
-    {
-        return Some(running.end(verdict, None, Vec::new()).await);
-    }
-    let (state, room) = (&running.surroundings.state, running.surroundings.limits.room_bytes_min);
-    if !running.assignment.resumed
-        && let Some(problem) = results::lacks_room(state, room).await
-    {
-        return Some(running.refuse(Outcome::Failed, Reason::DiskFull, problem).await);
-    }
-    match &running.assignment.target {
-        Target::WebSocket { url, request, connect_timeout, credentials, extended: true } => {
-            extended::run(running, hub, (url, credentials), request, connect_timeout.std()).await
+impl Executors {
+    /// Asks the replica at `url` how it is, within `connect_timeout` for the connection and `timeout` for the answer.
+    ///
+    /// A service that answers with an `error` frame does not know the question, and lives all the same: it is healthy, and nothing more is
+    /// known of it.
+    ///
+    /// # Errors
+    /// One line that says why it is not healthy: nobody there, silence, an answer that is none, or one that says so.
+    pub async fn probe(
+        &self,
+        url: &str,
+        credentials: &Credentials,
+        connect_timeout: Duration,
+        timeout: Duration,
+    ) -> Result<Health, String> {
+        if let Some(outside) = &self.outside {
+            return outside.probe(url, connect_timeout.saturating_add(timeout)).await;
         }
-        Target::WebSocket { url, request, connect_timeout, credentials, extended: false } => {
-            Some(websocket::run(running, dialer, (url, credentials), request, connect_timeout.std()).await)
+        let endpoint = self.surroundings.endpoint(url, credentials).map_err(|verdict| verdict.message)?;
+        probe::probe(&self.dialer, url, &endpoint, (connect_timeout, timeout)).await
+    }
+
+    /// Ends what a controller that is gone left of an attempt of a command, and waits until it is gone, for at most a few seconds. `process` is
+    /// what `Sign::Spawned` told.
+    pub async fn reap(&self, id: &AttemptId, process: Option<(i32, u64)>) -> Reaped {
+        match &self.outside {
+            Some(outside) => outside.reap(id).await,
+            None => leftover::reap(&self.surroundings.token(id), process).await,
         }
-        Target::Command(spec) => Some(command::run(running, spec).await),
     }
 }

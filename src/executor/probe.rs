@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Bytes;
 
 use super::client::{Client, Heard};
-use super::executors::Executors;
+use super::dialer::{Dialer, Endpoint};
 use super::socket::Broken;
-use crate::resource::analyzer::Credentials;
 use crate::resource::health::Health;
 use crate::resource::outcome::one_line;
 use crate::verdict::{frame, lenient};
@@ -29,31 +28,19 @@ const NAME_BYTES_MAX: usize = 100;
 /// Answers that mean well, in any case of letters.
 const GOOD: [&str; 3] = ["healthy", "ok", "success"];
 
-impl Executors {
-    /// Asks the replica at `url` how it is, within `connect_timeout` for the connection and `timeout` for the answer.
-    ///
-    /// A service that answers with an `error` frame does not know the question, and lives all the same: it is healthy, and nothing more is
-    /// known of it.
-    ///
-    /// # Errors
-    /// One line that says why it is not healthy: nobody there, silence, an answer that is none, or one that says so.
-    pub async fn probe(
-        &self,
-        url: &str,
-        credentials: &Credentials,
-        connect_timeout: Duration,
-        timeout: Duration,
-    ) -> Result<Health, String> {
-        let endpoint = self.surroundings().endpoint(url, credentials).map_err(|verdict| verdict.message)?;
-        let client = Client::connect(self.dialer(), &endpoint, ANSWER_BYTES_MAX, connect_timeout).await;
-        let mut client = client.map_err(said)?;
-        let answered = tokio::time::timeout(timeout, ask(&mut client)).await;
-        client.leave().await;
-        let silent = |_| {
-            format!("{url} took the connection, and did not answer a health check within {} ms", timeout.as_millis())
-        };
-        answered.map_err(silent).flatten().map_err(|problem| one_line(&problem))
-    }
+/// What [`Executors::probe`](super::Executors::probe) promises.
+pub(super) async fn probe(
+    dialer: &Dialer,
+    url: &str,
+    endpoint: &Endpoint,
+    (connect_timeout, timeout): (Duration, Duration),
+) -> Result<Health, String> {
+    let mut client = Client::connect(dialer, endpoint, ANSWER_BYTES_MAX, connect_timeout).await.map_err(said)?;
+    let answered = tokio::time::timeout(timeout, ask(&mut client)).await;
+    client.leave().await;
+    let silent =
+        |_| format!("{url} took the connection, and did not answer a health check within {} ms", timeout.as_millis());
+    answered.map_err(silent).flatten().map_err(|problem| one_line(&problem))
 }
 
 fn said(broken: Broken) -> String {

@@ -1,6 +1,7 @@
 //! From the bytes of a file to typed objects, with every problem and with what is known of the documents that were refused.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -57,7 +58,7 @@ impl Parsed {
 #[derive(Debug, Clone)]
 pub struct Document {
     /// What it declares.
-    pub object: Object,
+    pub object: Arc<Object>,
     /// Line of its first key, from 1.
     pub line: u32,
     /// Where its name is written.
@@ -201,7 +202,15 @@ fn accept(raw: RawDocument<'_>, source: &Source<'_>, bounds: Bounds<'_>, faults:
             let deadline = root.get("spec").and_then(|spec| spec.get("activeDeadlineSeconds"));
             let deadline_place = deadline.map(|node| source.place(node.span));
             let (whole, body) = (raw.whole, raw.body);
-            parsed.documents.push(Document { object, line, name_place, references, deadline_place, whole, body });
+            parsed.documents.push(Document {
+                object: Arc::new(object),
+                line,
+                name_place,
+                references,
+                deadline_place,
+                whole,
+                body,
+            });
         }
         None => {
             let name = root.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Node::text);

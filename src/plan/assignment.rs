@@ -1,10 +1,9 @@
 //! Puts together what an executor is handed: the same for an attempt that is opened and for one that is taken up again.
 
-use sha2::{Digest as _, Sha256};
-
 use super::admission::AppFacts;
 use crate::resource::analyzer::{AnalyzerSpec, WebSocketSpec};
 use crate::resource::attempt::{AppTarget, Assignment, AttemptId, Origin, Stamp, Target};
+use crate::resource::digest::sha256;
 use crate::resource::object::Spec;
 use crate::resource::task::TaskSpec;
 use crate::resource::time::{Span, Timestamp};
@@ -21,11 +20,7 @@ pub fn spec_digest(spec: &TaskSpec) -> String {
 /// The same of the stored JSON itself.
 #[must_use]
 pub fn text_digest(text: &str) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(text.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    sha256(text)
 }
 
 /// What an assignment is made of.
@@ -79,6 +74,7 @@ impl Order<'_> {
             rate: self.analyzer_spec.and_then(|spec| spec.rate),
             tools: self.tools,
             config: self.spec.config.clone(),
+            keep_results: self.analyzer_spec.map(|spec| spec.keep_results).unwrap_or_default(),
             origin: self.origin,
             stamp: self.stamp,
             opened_at: self.opened_at,

@@ -3,7 +3,9 @@
 //! The same plan is committed by the daemon and printed by `manifestd diff`. Only the mirror writes spec.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
+use crate::resource::digest::sha256;
 use crate::resource::kind::Kind;
 use crate::resource::name::Uid;
 use crate::resource::object::{Object, Spec};
@@ -26,7 +28,7 @@ pub const fn is_found_on_disk(provenance: &Provenance) -> bool {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ObservedMirror {
     /// Every document that was read and is valid.
-    pub declared: Vec<Declared>,
+    pub declared: Vec<Arc<Declared>>,
     /// Documents that were read and are broken, as far as their identity is known, with their file: they keep their last good version.
     pub broken: HashSet<(Identity, String)>,
     /// Files that could not be read as a whole: nothing that came from them is removed.
@@ -39,24 +41,63 @@ pub struct ObservedMirror {
     pub existing: HashMap<Identity, Existing>,
 }
 
-/// A valid document and where it is.
+/// A valid document and where it is, with the texts of it that are stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Declared {
     /// The object.
-    pub object: Object,
+    pub object: Arc<Object>,
     /// Where it is declared.
     pub provenance: Provenance,
     /// Who a Task belongs to, for fair share; see [`super::owner`].
     pub owner: String,
     /// The document as it stands in the file, byte for byte: another text is another revision.
     pub manifest: String,
+    /// SHA-256 of that, in hex.
+    pub manifest_digest: String,
+    /// Canonical JSON of the spec.
+    pub spec: String,
+    /// JSON of the labels.
+    pub labels: String,
+    /// JSON of the annotations.
+    pub annotations: String,
 }
 
 impl Declared {
+    /// A document of an object, as it stands somewhere.
+    #[must_use]
+    pub fn new(object: impl Into<Arc<Object>>, provenance: Provenance, owner: String, manifest: String) -> Self {
+        let object = object.into();
+        let json = |map: &BTreeMap<String, String>| serde_json::to_string(map).unwrap_or_default();
+        Self {
+            manifest_digest: sha256(&manifest),
+            spec: object.spec.to_value().to_string(),
+            labels: json(&object.metadata.labels),
+            annotations: json(&object.metadata.annotations),
+            object,
+            provenance,
+            owner,
+            manifest,
+        }
+    }
+
+    /// The same of another object.
+    #[must_use]
+    pub fn of(self, object: Object) -> Self {
+        Self::new(object, self.provenance, self.owner, self.manifest)
+    }
+
+    fn name(&self) -> Name<'_> {
+        (self.object.kind(), &self.object.metadata.name)
+    }
+
     fn identity(&self) -> Identity {
-        (self.object.kind(), self.object.metadata.name.clone())
+        let (kind, name) = self.name();
+        (kind, name.to_owned())
     }
 }
+
+/// An identity that is only looked at.
+type Name<'d> = (Kind, &'d str);
 
 /// A stored object.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,13 +124,13 @@ pub struct Existing {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// It is new.
-    Create(Declared),
+    Create(Arc<Declared>),
     /// Its spec, its labels or only its place changed, or it came back.
     Update {
         /// The stored object.
         uid: Uid,
         /// What is declared now.
-        declared: Declared,
+        declared: Arc<Declared>,
         /// What is different.
         difference: Difference,
         /// The generation from now on.
@@ -153,65 +194,63 @@ pub struct Duplicate {
 #[must_use]
 pub fn plan(observed: &ObservedMirror) -> MirrorPlan {
     let mut plan = MirrorPlan::default();
-    let holders = holders(observed);
+    let mut places: HashMap<Name<'_>, Vec<&Provenance>> = HashMap::with_capacity(observed.declared.len());
+    for declared in &observed.declared {
+        places.entry(declared.name()).or_default().push(&declared.provenance);
+    }
     for declared in &observed.declared {
         let identity = declared.identity();
-        match holders.get(&identity) {
-            Some(holder) if !is_same_place(holder, &declared.provenance) => plan.duplicates.push(Duplicate {
+        let existing = observed.existing.get(&identity);
+        let holder = holder(observed, &identity, existing, &places[&declared.name()]);
+        match (holder.filter(|holder| !is_same_place(holder, &declared.provenance)), existing) {
+            (Some(holder), _) => plan.duplicates.push(Duplicate {
                 identity,
                 accepted: holder.clone(),
                 refused: declared.provenance.clone(),
             }),
-            _ => match observed.existing.get(&identity) {
-                None => plan.changes.push(Change::Create(declared.clone())),
-                Some(existing) => update(existing, declared, &mut plan),
-            },
+            (None, None) => plan.changes.push(Change::Create(Arc::clone(declared))),
+            (None, Some(existing)) => update(existing, declared, &mut plan),
         }
     }
     plan.removals = removals(observed);
     plan
 }
 
-/// Who holds each declared name: the file it was accepted from as long as that still declares it, else the first to declare it.
-fn holders(observed: &ObservedMirror) -> BTreeMap<Identity, Provenance> {
-    let mut places: BTreeMap<Identity, Vec<&Provenance>> = BTreeMap::new();
-    for declared in &observed.declared {
-        places.entry(declared.identity()).or_default().push(&declared.provenance);
+/// Who holds a name that is declared in these places: the file it was accepted from as long as that still declares it, else the first to declare it.
+fn holder<'p>(
+    observed: &ObservedMirror,
+    identity: &Identity,
+    existing: Option<&'p Existing>,
+    places: &[&'p Provenance],
+) -> Option<&'p Provenance> {
+    let first = || places.iter().min_by_key(|place| (&place.file, place.line)).copied();
+    let Some(existing) = existing.filter(|existing| !existing.removed) else { return first() };
+    let file = &existing.provenance.file;
+    if is_found_on_disk(&existing.provenance) {
+        // What a person wrote counts for more than what a scan found.
+        return first();
     }
-    let holder = |identity: &Identity, places: &[&Provenance]| {
-        if let Some(existing) = observed.existing.get(identity).filter(|existing| !existing.removed) {
-            let file = &existing.provenance.file;
-            if is_found_on_disk(&existing.provenance) {
-                // What a person wrote counts for more than what a scan found.
-                return places.iter().min_by_key(|place| (&place.file, place.line)).map(|place| (*place).clone());
-            }
-            if let Some(same) = places.iter().find(|place| &place.file == file) {
-                return Some((*same).clone());
-            }
-            if !observed.read.contains(file) && !observed.gone.contains(file) {
-                return Some(existing.provenance.clone());
-            }
-            // Declared there, though it cannot be understood now: a fault is no reason to lose the name.
-            if observed.unreadable.contains(file) || observed.broken.contains(&(identity.clone(), file.clone())) {
-                return Some(existing.provenance.clone());
-            }
-        }
-        places.iter().min_by_key(|place| (&place.file, place.line)).map(|place| (*place).clone())
-    };
-    let held = places.iter().filter_map(|(identity, places)| Some((identity.clone(), holder(identity, places)?)));
-    held.collect()
+    if let Some(same) = places.iter().find(|place| &place.file == file) {
+        return Some(*same);
+    }
+    if !observed.read.contains(file) && !observed.gone.contains(file) {
+        return Some(&existing.provenance);
+    }
+    // Declared there, though it cannot be understood now: a fault is no reason to lose the name.
+    if observed.unreadable.contains(file) || observed.broken.contains(&(identity.clone(), file.clone())) {
+        return Some(&existing.provenance);
+    }
+    first()
 }
 
 fn is_same_place(one: &Provenance, other: &Provenance) -> bool {
     one.file == other.file && one.line == other.line
 }
 
-fn update(existing: &Existing, declared: &Declared, plan: &mut MirrorPlan) {
-    let metadata = &declared.object.metadata;
-    let json = |map: &BTreeMap<String, String>| serde_json::to_string(map).unwrap_or_default();
+fn update(existing: &Existing, declared: &Arc<Declared>, plan: &mut MirrorPlan) {
     let difference = Difference {
-        spec: is_other_spec(&existing.spec, &declared.object.spec),
-        metadata: existing.labels != json(&metadata.labels) || existing.annotations != json(&metadata.annotations),
+        spec: is_other_spec(&existing.spec, declared),
+        metadata: existing.labels != declared.labels || existing.annotations != declared.annotations,
         place: existing.provenance.file != declared.provenance.file
             || existing.provenance.line != declared.provenance.line
             || existing.provenance.digest != declared.provenance.digest
@@ -224,7 +263,7 @@ fn update(existing: &Existing, declared: &Declared, plan: &mut MirrorPlan) {
     }
     plan.changes.push(Change::Update {
         uid: existing.uid.clone(),
-        declared: declared.clone(),
+        declared: Arc::clone(declared),
         difference,
         generation: existing.generation + i64::from(difference.spec),
     });
@@ -232,17 +271,20 @@ fn update(existing: &Existing, declared: &Declared, plan: &mut MirrorPlan) {
 
 /// Whether the specs differ in what they say. The stored text may differ for other reasons: an older program did not know a field that
 /// has its default now, or the keys of `config` were put in another order.
-fn is_other_spec(stored: &str, declared: &Spec) -> bool {
-    let text = declared.to_value().to_string();
-    if stored == text {
+fn is_other_spec(stored: &str, declared: &Declared) -> bool {
+    if stored == declared.spec {
         return false;
     }
-    let stored = serde_json::from_str(stored).and_then(|stored| Spec::from_value(declared.kind(), stored));
-    !stored.is_ok_and(|stored| stored == *declared)
+    let spec = &declared.object.spec;
+    let stored = serde_json::from_str(stored).and_then(|stored| Spec::from_value(spec.kind(), stored));
+    !stored.is_ok_and(|stored| stored == *spec)
 }
 
 fn removals(observed: &ObservedMirror) -> Vec<Change> {
-    let declared: HashSet<Identity> = observed.declared.iter().map(Declared::identity).collect();
+    if observed.existing.is_empty() {
+        return Vec::new();
+    }
+    let declared: HashSet<Name<'_>> = observed.declared.iter().map(|declared| declared.name()).collect();
     let broken: HashSet<&Identity> = observed.broken.iter().map(|(identity, _)| identity).collect();
     let is_gone = |identity: &Identity, existing: &Existing| {
         let file = &existing.provenance.file;
@@ -250,7 +292,7 @@ fn removals(observed: &ObservedMirror) -> Vec<Change> {
         unseen
             && !existing.removed
             && !is_found_on_disk(&existing.provenance)
-            && !declared.contains(identity)
+            && !declared.contains(&(identity.0, identity.1.as_str()))
             && !broken.contains(identity)
             && !observed.unreadable.contains(file)
     };

@@ -7,6 +7,7 @@ pub mod analyzer;
 pub mod app;
 pub mod app_set;
 pub mod attempt;
+pub mod digest;
 pub mod event;
 pub mod findings;
 pub mod health;

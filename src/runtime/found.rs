@@ -6,11 +6,11 @@ use std::path::{Component, Path};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::archive::hex;
 use crate::disk::Directory;
 use crate::executor::results::file_name;
 use crate::plan::rebuild::FoundAttempt;
 use crate::resource::attempt::StoredResult;
+use crate::resource::digest::{self, hex};
 use crate::resource::outcome::Verdict;
 use crate::resource::time::Timestamp;
 
@@ -87,7 +87,7 @@ pub(super) fn found_attempt(results: &Path, directory: &str, task: &str) -> Resu
         ended_at: ended_at.max(opened_at),
         verdict: manifest.verdict,
         app_digest: manifest.app_digest,
-        result: StoredResult { directory: directory.to_owned(), sha256: hex(&Sha256::digest(&text)), bytes },
+        result: StoredResult { directory: directory.to_owned(), sha256: digest::sha256(&text), bytes },
     })
 }
 
@@ -108,7 +108,7 @@ pub(super) fn verify_result(results: &Path, directory: &str, sha256: &str, quick
     }
     let mut text = Vec::new();
     file.take(MANIFEST_BYTES_MAX).read_to_end(&mut text).map_err(|error| format!("manifest.json: {error}"))?;
-    if hex(&Sha256::digest(&text)) != sha256 {
+    if digest::sha256(&text) != sha256 {
         return Err("manifest.json is not what was stored: its digest is another one".into());
     }
     let listed: Files = serde_json::from_slice(&text).map_err(|error| format!("manifest.json: {error}"))?;

@@ -3,27 +3,25 @@
 //! A file that an event says is complete is read at once. Everything else is found by scans: read what changed, plan, commit, and only
 //! after a complete scan take away what is gone, unless so much is gone that it looks like a mistake.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::core::Core;
 use super::git::head_commit;
+use super::mirror_observe::{observe, problems};
 use super::report::SyncReport;
-use super::scan::{Listing, ReadFile, list, read_all, relative};
+use super::scan::{Compared, Listing, ReadFile, compare, list, read_all, relative};
 use crate::disk::TrustedPrograms;
-use crate::manifest::{Bounds, Place, Problem, Programs, Severity};
+use crate::manifest::{Bounds, Problem, Programs};
 use crate::plan::apps::{GONE_ACCEPTED, SOURCE_SUSPECT};
-use crate::plan::mirror::{Change, Declared, Duplicate, Identity, MirrorPlan, ObservedMirror, is_found_on_disk, plan};
-use crate::plan::owner::owner;
+use crate::plan::mirror::{Change, Identity, MirrorPlan, plan};
 use crate::plan::write::ConditionWrite;
 use crate::resource::app_set::MaxDisappear;
-use crate::resource::kind::Kind;
 use crate::resource::name::Uid;
-use crate::resource::provenance::Provenance;
-use crate::store::{MirrorCommit, OwnedProblem, StoreError};
+use crate::store::{MirrorCommit, MirrorOutcome, OwnedProblem, StoreError};
 
-/// Files that are read, planned and committed together; bounds the memory of a scan.
-const BATCH_FILES: usize = 512;
+/// Files that are read, planned and committed together; bounds the memory of a scan, and how long others wait for the store.
+const BATCH_FILES: usize = 256;
 
 /// The mirror of one directory.
 #[derive(Clone)]
@@ -32,6 +30,13 @@ pub struct Mirror {
     directory: PathBuf,
     roots: Vec<String>,
     programs: Option<TrustedPrograms>,
+}
+
+/// Files that were read together.
+struct Read {
+    paths: Vec<String>,
+    files: Vec<ReadFile>,
+    failed: Vec<String>,
 }
 
 /// What a batch came to, for what follows it in the same scan.
@@ -90,7 +95,9 @@ impl Mirror {
     /// # Errors
     /// What the store says. A directory that cannot be read as a whole is no error: the report says so, and nothing is taken away.
     pub async fn scan(&self) -> Result<SyncReport, StoreError> {
-        self.pinned().scan_pinned().await
+        let report = self.pinned().scan_pinned().await?;
+        tracing::debug!(read = report.files_read, "the manifests directory was scanned");
+        Ok(report)
     }
 
     /// The same directory by its real path: a checkout is exchanged by a link, and a scan reads all of one tree.
@@ -101,22 +108,15 @@ impl Mirror {
 
     async fn scan_pinned(&self) -> Result<SyncReport, StoreError> {
         let mut report = SyncReport::default();
-        let known = self.core.store.mirrored_files().await?;
-        let contested = self.core.store.contested_files().await?;
         let directory = self.directory.clone();
-        let listing = run_blocking(move || list(&directory)).await?;
-        let gone: HashSet<String> = {
-            let there: HashSet<&str> = listing.files.iter().map(|(path, _)| path.as_str()).collect();
-            let is_gone = |path: &&String| !there.contains(path.as_str()) && !listing.refuses(path);
-            known.keys().filter(is_gone).cloned().collect()
-        };
-        let Listing { files, refused, incomplete } = listing;
+        let listing = self.core.disk.run(move || list(&directory));
+        let (known, listing) = tokio::join!(biased; self.core.store.mirrored_files(), listing);
+        let (known, Listing { files, refused, incomplete }) = (known?, listing?);
+        let contested = self.core.store.contested_files().await?;
+        let Compared { changed, gone } = compare(&known, &files, &contested, &refused);
+        drop((known, files));
         report.incomplete = incomplete;
         self.tell_refused(refused, &mut report).await?;
-        let is_changed = |path: &String, stat| known.get(path) != Some(stat) || contested.contains(path);
-        let changed: Vec<String> =
-            files.iter().filter(|(path, stat)| is_changed(path, stat)).map(|(path, _)| path.clone()).collect();
-        drop((known, files));
         let mut batches = Batch::default();
         // The first batch also looks at what came from files that are gone, so that a renamed file is a move and not a loss.
         let mut first = if report.incomplete.is_none() { gone.clone() } else { HashSet::new() };
@@ -124,13 +124,28 @@ impl Mirror {
         if parts.is_empty() && !first.is_empty() {
             parts.push(&[]);
         }
-        for paths in parts {
-            batches.append(self.batch(paths, &std::mem::take(&mut first), &mut report).await?);
+        let mut parts = parts.into_iter();
+        let mut read = match parts.next() {
+            Some(paths) => Some(self.read(paths).await?),
+            None => None,
+        };
+        while let Some(part) = read.take() {
+            // The next ones are read while these are taken in.
+            let ahead = async {
+                match parts.next() {
+                    Some(paths) => self.read(paths).await.map(Some),
+                    None => Ok(None),
+                }
+            };
+            let first = std::mem::take(&mut first);
+            let (batch, ahead) = tokio::join!(biased; self.take_in(part, &first, &mut report), ahead);
+            batches.append(batch?);
+            read = ahead?;
         }
         self.settle_contested(&mut batches, &gone, &mut report).await?;
         self.prune(batches, gone, &mut report).await?;
         let directory = self.directory.clone();
-        if let Some(commit) = run_blocking(move || head_commit(&directory)).await? {
+        if let Some(commit) = self.core.disk.run(move || head_commit(&directory)).await? {
             self.core.store.follow_checkout(commit).await?;
         }
         report.problems = self.core.store.problem_count().await?;
@@ -181,40 +196,55 @@ impl Mirror {
         gone: &HashSet<String>,
         report: &mut SyncReport,
     ) -> Result<Batch, StoreError> {
-        let (mirror, directory, wanted) = (self.clone(), self.directory.clone(), paths.to_vec());
-        let (files, failed, commit) = run_blocking(move || {
-            let mut failed = Vec::new();
-            let files = read_all(&directory, &wanted, mirror.bounds(), &mut failed);
-            (files, failed, head_commit(&directory))
-        })
-        .await?;
+        let read = self.read(paths).await?;
+        self.take_in(read, gone, report).await
+    }
+
+    /// Reads files.
+    async fn read(&self, paths: &[String]) -> Result<Read, StoreError> {
+        let (mirror, paths) = (self.clone(), paths.to_vec());
+        let read = move || {
+            let (mut failed, commit) = (Vec::new(), head_commit(&mirror.directory));
+            let files = read_all(&mirror.directory, &paths, mirror.bounds(), commit.as_ref(), &mut failed);
+            Read { paths, files, failed }
+        };
+        self.core.disk.run(read).await
+    }
+
+    /// Plans and commits what was read, at one moment, without its removals.
+    async fn take_in(&self, read: Read, gone: &HashSet<String>, report: &mut SyncReport) -> Result<Batch, StoreError> {
+        let Read { paths, files, failed } = read;
         if let Some(first) = failed.into_iter().next() {
             report.incomplete.get_or_insert(first);
         }
         report.files_read += files.len() as u64;
-        let mut observed = observe(&files, commit.as_ref());
+        let mut observed = observe(&files);
         observed.gone.clone_from(gone);
-        let names: Vec<Identity> = observed
-            .declared
-            .iter()
-            .map(|declared| (declared.object.kind(), declared.object.metadata.name.clone()))
-            .collect();
-        let sources: HashSet<String> = observed.read.iter().chain(gone).cloned().collect();
-        observed.existing = self.core.store.mirrored_objects(names, sources).await?;
-        let MirrorPlan { changes, removals, duplicates, .. } = plan(&observed);
-        let problems = problems(&files, &duplicates);
-        problems.iter().for_each(|owned| tracing::warn!("{}", owned.problem.line()));
-        let loses: HashSet<&str> = removals.iter().filter_map(source_of).collect();
-        let (unrecorded, recorded) =
-            files.into_iter().map(|file| file.file).partition(|file| loses.contains(file.path.as_str()));
-        let batch = Batch {
-            removals,
-            refused: duplicates.into_iter().map(|duplicate| duplicate.refused.file).collect(),
-            unrecorded,
-        };
-        let judged = paths.to_vec();
-        self.commit(MirrorCommit { changes, files: recorded, judged, problems, ..MirrorCommit::default() }, report)
+        let core = self.core.clone();
+        let (batch, problems, outcome) = self
+            .core
+            .store
+            .at_one_moment(move |moment| {
+                observed.existing = moment.mirrored_objects(&observed)?;
+                let MirrorPlan { changes, removals, duplicates, .. } = plan(&observed);
+                let loses: HashSet<&str> = removals.iter().filter_map(source_of).collect();
+                let scanned = files.iter().map(|file| file.file.clone());
+                let (unrecorded, recorded) = scanned.partition(|file| loses.contains(file.path.as_str()));
+                let problems = problems(&files, &duplicates);
+                let refused = duplicates.into_iter().map(|duplicate| duplicate.refused.file).collect();
+                let commit = MirrorCommit {
+                    changes,
+                    files: recorded,
+                    judged: paths.clone(),
+                    problems: problems.clone(),
+                    ..MirrorCommit::default()
+                };
+                let outcome = moment.commit_mirror(&commit, core.now())?;
+                Ok((Batch { removals, refused, unrecorded }, problems, outcome))
+            })
             .await?;
+        problems.iter().for_each(|owned| tracing::warn!("{}", owned.problem.line()));
+        self.committed(outcome, report);
         Ok(batch)
     }
 
@@ -268,11 +298,15 @@ impl Mirror {
 
     async fn commit(&self, commit: MirrorCommit, report: &mut SyncReport) -> Result<(), StoreError> {
         let outcome = self.core.store.commit_mirror(commit, self.core.now()).await?;
+        self.committed(outcome, report);
+        Ok(())
+    }
+
+    fn committed(&self, outcome: MirrorOutcome, report: &mut SyncReport) {
         report.created += outcome.created as u64;
         report.updated += outcome.updated as u64;
         report.removed += outcome.removed as u64;
         outcome.woken.into_iter().for_each(|key| self.core.wakes.add(key));
-        Ok(())
     }
 }
 
@@ -281,81 +315,6 @@ impl Batch {
         self.removals.extend(other.removals);
         self.refused.extend(other.refused);
         self.unrecorded.extend(other.unrecorded);
-    }
-}
-
-/// What was read, as a plan looks at it.
-pub(super) fn observe(files: &[ReadFile], commit: Option<&String>) -> ObservedMirror {
-    let mut observed = ObservedMirror::default();
-    for ReadFile { file, parsed, text } in files {
-        observed.read.insert(file.path.clone());
-        let nameless = parsed.broken.iter().any(|broken| broken.kind.is_none() || broken.name.is_none());
-        if parsed.unreadable || nameless {
-            observed.unreadable.insert(file.path.clone());
-        }
-        let known = |broken: &crate::manifest::Broken| Some((broken.kind.zip(broken.name.clone())?, file.path.clone()));
-        observed.broken.extend(parsed.broken.iter().filter_map(known));
-        let tasks = parsed.documents.iter().filter(|document| document.object.kind() == Kind::Task).count();
-        observed.declared.extend(parsed.documents.iter().map(|document| Declared {
-            owner: owner(&document.object.metadata.labels, &file.path, tasks),
-            object: document.object.clone(),
-            manifest: text.get(document.body.clone()).unwrap_or_default().to_owned(),
-            provenance: Provenance {
-                file: file.path.clone(),
-                line: document.line,
-                digest: file.digest.clone(),
-                commit: commit.cloned(),
-            },
-        }));
-    }
-    observed
-}
-
-/// The problems of the files, and one on each side of a name that is declared twice.
-fn problems(files: &[ReadFile], duplicates: &[Duplicate]) -> Vec<OwnedProblem> {
-    let own = files.iter().flat_map(|file| {
-        let owner = &file.file.path;
-        file.parsed.problems.iter().map(|problem| OwnedProblem { owner: owner.clone(), problem: problem.clone() })
-    });
-    let mut problems: Vec<OwnedProblem> = own.collect();
-    let places: HashMap<(&str, u32), &Place> = files
-        .iter()
-        .flat_map(|file| {
-            file.parsed
-                .documents
-                .iter()
-                .map(|document| ((file.file.path.as_str(), document.line), &document.name_place))
-        })
-        .collect();
-    for Duplicate { identity, accepted, refused } in duplicates {
-        for (here, there, counts) in [(refused, accepted, false), (accepted, refused, true)] {
-            if is_found_on_disk(here) {
-                continue;
-            }
-            let place = places.get(&(here.file.as_str(), here.line)).map(|place| (*place).clone());
-            let problem = duplicate(identity, here, there, counts, place);
-            problems.push(OwnedProblem { owner: refused.file.clone(), problem });
-        }
-    }
-    problems
-}
-
-fn duplicate(
-    identity: &Identity,
-    here: &Provenance,
-    there: &Provenance,
-    counts: bool,
-    place: Option<Place>,
-) -> Problem {
-    let (kind, name): (Kind, &String) = (identity.0, &identity.1);
-    let which = if counts { "this one counts" } else { "that one counts, this one is ignored" };
-    Problem {
-        file: here.file.clone(),
-        place: place.unwrap_or_else(|| Place { line: here.line, column: 1, source_column: 1, ..Place::default() }),
-        severity: Severity::Error,
-        code: "duplicate-name".into(),
-        message: format!("{kind} {name:?} is also declared at {}:{}; {which}", there.file, there.line),
-        help: Some("rename or remove one of the two".into()),
     }
 }
 
@@ -387,11 +346,4 @@ fn too_many_gone(gone: usize, known: usize) -> String {
 
 fn condition(condition: &'static str, holds: bool, reason: &'static str, message: String) -> ConditionWrite {
     ConditionWrite { uid: Uid::default(), condition, holds, reason, message }
-}
-
-/// Runs something that waits for the disk on a thread that may wait.
-pub(super) async fn run_blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Gone)
 }

@@ -1,12 +1,12 @@
 //! What mirroring a directory would change, without changing anything: the mirror's own plan, on the store as it is.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 
 use rusqlite::Connection;
 
 use super::git::head_commit;
-use super::mirror::observe;
+use super::mirror_observe::observe;
 use super::scan::{list, read_all};
 use crate::manifest::{Bounds, Document, Problem};
 use crate::plan::mirror::{Existing, Identity, MirrorPlan, plan};
@@ -36,9 +36,9 @@ pub fn preview(directory: &Path, bounds: Bounds<'_>, store: Option<&Connection>)
     let (mut incomplete, refused) = (listing.incomplete, listing.refused);
     let paths: Vec<String> = listing.files.into_iter().map(|(path, _)| path).collect();
     let mut failed = Vec::new();
-    let files = read_all(directory, &paths, bounds, &mut failed);
+    let files = read_all(directory, &paths, bounds, head_commit(directory).as_ref(), &mut failed);
     incomplete = incomplete.or_else(|| failed.into_iter().next());
-    let mut observed = observe(&files, head_commit(directory).as_ref());
+    let mut observed = observe(&files);
     if let Some(connection) = store {
         if incomplete.is_none() {
             observed.gone = object_files(connection)?
@@ -46,13 +46,7 @@ pub fn preview(directory: &Path, bounds: Bounds<'_>, store: Option<&Connection>)
                 .filter(|file| !observed.read.contains(file) && !refused.iter().any(|problem| problem.file == **file))
                 .collect();
         }
-        let names: Vec<Identity> = observed
-            .declared
-            .iter()
-            .map(|declared| (declared.object.kind(), declared.object.metadata.name.clone()))
-            .collect();
-        let sources: HashSet<String> = observed.read.iter().chain(&observed.gone).cloned().collect();
-        observed.existing = existing_objects(connection, &names, &sources)?;
+        observed.existing = existing_objects(connection, &observed)?;
     }
     let plan = plan(&observed);
     let mut preview =

@@ -1,14 +1,19 @@
 //! Reading the manifests directory: what is there, and what the files say. Blocking; to be called on a thread that may wait.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-use sha2::{Digest, Sha256};
+use std::sync::Arc;
 
 use crate::disk::{Directory, leads_out};
-use crate::manifest::{Bounds, FILE_BYTES_MAX, Parsed, Place, Problem, Severity, parse};
+use crate::manifest::{Bounds, Document, FILE_BYTES_MAX, Parsed, Place, Problem, Severity, parse};
+use crate::plan::mirror::Declared;
+use crate::plan::owner::owner;
+use crate::resource::digest::sha256;
+use crate::resource::kind::Kind;
+use crate::resource::provenance::Provenance;
 use crate::store::{FileStat, ScannedFile};
 
 /// Files of one directory tree at most; more are a mistake, such as a data directory mounted in its place.
@@ -46,8 +51,8 @@ pub struct ReadFile {
     pub file: ScannedFile,
     /// What it says.
     pub parsed: Parsed,
-    /// Its text; empty when it is not UTF-8, and then it declares nothing.
-    pub text: String,
+    /// What it declares.
+    pub declared: Vec<Arc<Declared>>,
 }
 
 /// Whether a path is a manifest by its name: `*.yaml` or `*.yml`, not hidden (editors and atomic writes use hidden names on the way).
@@ -88,18 +93,23 @@ fn walk(root: &Path, directory: &Path, depth: usize, listing: &mut Listing) {
         }
         match entry.file_type() {
             Ok(kind) if kind.is_dir() => walk(root, &path, depth + 1, listing),
-            Ok(_) if is_manifest(&path) => add(root, &path, listing),
+            Ok(_) if is_manifest(&path) => add(root, &path, &entry, listing),
             Ok(_) => {}
             Err(error) => give_up(listing, &path, &error.to_string()),
         }
     }
 }
 
-fn add(root: &Path, path: &Path, listing: &mut Listing) {
+fn add(root: &Path, path: &Path, entry: &fs::DirEntry, listing: &mut Listing) {
     if listing.files.len() >= FILES_MAX {
         return give_up(listing, path, "more than a million manifests");
     }
-    match inside(root, path).and_then(fs::metadata) {
+    // Directories are walked as they are, so only a link can lead elsewhere.
+    let found = match entry.metadata() {
+        Ok(metadata) if metadata.is_symlink() => inside(root, path).and_then(fs::metadata),
+        found => found,
+    };
+    match found {
         Ok(metadata) if metadata.is_file() => listing.files.push((relative(root, path), stat(&metadata))),
         // A directory or a device with a manifest's name is none.
         Ok(_) => {}
@@ -158,10 +168,55 @@ fn stat(metadata: &fs::Metadata) -> FileStat {
     }
 }
 
+/// How the files that are there differ from those that were read before.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// New ones, those that may have changed, and those that are to be read again; sorted.
+    pub changed: Vec<String>,
+    /// Those that are there no longer.
+    pub gone: HashSet<String>,
+}
+
+/// Compares what was read before with what is there, both sorted by path. `contested` are read again in any case, and what is `refused` is there,
+/// though it is not read.
+#[must_use]
+pub fn compare(
+    known: &[(String, FileStat)],
+    files: &[(String, FileStat)],
+    contested: &HashSet<String>,
+    refused: &[Problem],
+) -> Compared {
+    let mut compared = Compared::default();
+    let is_there = |path: &str| refused.iter().any(|problem| problem.file == path);
+    let mut known = known.iter().peekable();
+    let mut lost = |(path, _): &(String, FileStat)| {
+        if !is_there(path) {
+            compared.gone.insert(path.clone());
+        }
+    };
+    for (path, stat) in files {
+        while let Some(before) = known.next_if(|(before, _)| before < path) {
+            lost(before);
+        }
+        let before = known.next_if(|(before, _)| before == path);
+        if before.is_none_or(|(_, before)| before != stat) || contested.contains(path) {
+            compared.changed.push(path.clone());
+        }
+    }
+    known.for_each(lost);
+    compared
+}
+
 /// Reads and parses files below a directory, on all cores when there are many. A file that vanished meanwhile is left out; one that
 /// cannot be read is told in `failed`.
 #[must_use]
-pub fn read_all(root: &Path, paths: &[String], bounds: Bounds<'_>, failed: &mut Vec<String>) -> Vec<ReadFile> {
+pub fn read_all(
+    root: &Path,
+    paths: &[String],
+    bounds: Bounds<'_>,
+    commit: Option<&String>,
+    failed: &mut Vec<String>,
+) -> Vec<ReadFile> {
     let root = match Directory::open(root) {
         Ok(root) => root,
         // Gone meanwhile, with all that was in it.
@@ -173,7 +228,7 @@ pub fn read_all(root: &Path, paths: &[String], bounds: Bounds<'_>, failed: &mut 
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(paths.len() / FILES_PER_THREAD_MIN);
     let read_some = |paths: &[String]| -> Vec<std::io::Result<Option<ReadFile>>> {
-        paths.iter().map(|path| read_one(&root, path, bounds)).collect()
+        paths.iter().map(|path| read_one(&root, path, bounds, commit)).collect()
     };
     let results = if threads <= 1 {
         read_some(paths)
@@ -194,7 +249,12 @@ pub fn read_all(root: &Path, paths: &[String], bounds: Bounds<'_>, failed: &mut 
     files
 }
 
-fn read_one(root: &Directory, path: &str, bounds: Bounds<'_>) -> std::io::Result<Option<ReadFile>> {
+fn read_one(
+    root: &Directory,
+    path: &str,
+    bounds: Bounds<'_>,
+    commit: Option<&String>,
+) -> std::io::Result<Option<ReadFile>> {
     let name = |error: std::io::Error| std::io::Error::new(error.kind(), format!("{path}: {error}"));
     let mut file = match root.open_linked(Path::new(path)) {
         Ok(file) => file,
@@ -209,20 +269,29 @@ fn read_one(root: &Directory, path: &str, bounds: Bounds<'_>) -> std::io::Result
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).min(FILE_BYTES_MAX + 1));
     // One byte more than is allowed, so that the parser sees that there is more.
     file.by_ref().take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(name)?;
-    let digest = hex(&Sha256::digest(&bytes));
+    let digest = sha256(&bytes);
     let parsed = parse(path, &bytes, bounds);
-    let text = String::from_utf8(bytes).unwrap_or_default();
-    Ok(Some(ReadFile { file: ScannedFile { path: path.to_owned(), stat: stat(&metadata), digest }, parsed, text }))
+    let file = ScannedFile { path: path.to_owned(), stat: stat(&metadata), digest };
+    // What is not UTF-8 declares nothing.
+    let declared = declared(&file, &parsed, std::str::from_utf8(&bytes).unwrap_or_default(), commit);
+    Ok(Some(ReadFile { file, parsed, declared }))
 }
 
-/// Bytes in hexadecimal.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+/// What a file declares, as the mirror keeps it.
+fn declared(file: &ScannedFile, parsed: &Parsed, text: &str, commit: Option<&String>) -> Vec<Arc<Declared>> {
+    let tasks = parsed.documents.iter().filter(|document| document.object.kind() == Kind::Task).count();
+    let declare = |document: &Document| {
+        let provenance = Provenance {
+            file: file.path.clone(),
+            line: document.line,
+            digest: file.digest.clone(),
+            commit: commit.cloned(),
+        };
+        let owner = owner(&document.object.metadata.labels, &file.path, tasks);
+        let manifest = text.get(document.body.clone()).unwrap_or_default().to_owned();
+        Arc::new(Declared::new(Arc::clone(&document.object), provenance, owner, manifest))
+    };
+    parsed.documents.iter().map(declare).collect()
 }
 
 #[cfg(test)]
@@ -244,6 +313,19 @@ mod tests {
         let listing = list(directory.path());
         assert_eq!(names(&listing), ["a/b/d.yaml", "a/c.yml", "b.yaml"]);
         assert_eq!(listing.incomplete, None);
+    }
+
+    #[test]
+    fn what_is_there_is_compared_with_what_was_read_before() {
+        let file = |path: &str, size| (path.to_owned(), FileStat { size, mtime_ns: 0, inode: 0 });
+        let all = |paths: &[(&str, u64)]| paths.iter().map(|(path, size)| file(path, *size)).collect::<Vec<_>>();
+        let known = all(&[("a", 1), ("b", 1), ("c", 1), ("e", 1), ("f", 1), ("z", 1)]);
+        let there = all(&[("0", 1), ("b", 1), ("c", 2), ("d", 1), ("e", 1)]);
+        let (contested, refused) = (HashSet::from(["e".to_owned()]), [refusal("f".into())]);
+        let compared = compare(&known, &there, &contested, &refused);
+        assert_eq!(compared.changed, ["0", "c", "d", "e"]);
+        assert_eq!(compared.gone, HashSet::from(["a".to_owned(), "z".to_owned()]));
+        assert_eq!(compare(&there, &there, &HashSet::new(), &[]), Compared::default());
     }
 
     #[test]
@@ -280,7 +362,7 @@ mod tests {
         rustix::fs::mkfifoat(rustix::fs::CWD, pipe, rustix::fs::Mode::RWXU).unwrap();
         let mut failed = Vec::new();
         let roots = [".".to_owned()];
-        let read = read_all(inside.path(), &paths, (&roots).into(), &mut failed);
+        let read = read_all(inside.path(), &paths, (&roots).into(), None, &mut failed);
         let read: Vec<&str> = read.iter().map(|file| file.file.path.as_str()).collect();
         assert_eq!((read, failed), (vec!["good.yaml"], Vec::new()));
     }

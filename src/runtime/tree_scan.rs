@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::disk::{Directory, leads_out};
 use crate::plan::tree::SETTLE;
+use crate::resource::digest::hex;
 use crate::resource::time::Timestamp;
 
 /// First word of what is digested: another one makes every older digest differ.
@@ -223,7 +224,7 @@ fn fingerprint(files: &[Found]) -> String {
             sha.update(part.to_le_bytes());
         }
     }
-    hex(sha)
+    hex(&sha.finalize())
 }
 
 fn digest(root: &Directory, files: &[Found], stop: &dyn Fn() -> bool) -> Result<String, Unread> {
@@ -240,7 +241,7 @@ fn digest(root: &Directory, files: &[Found], stop: &dyn Fn() -> bool) -> Result<
             Sort::Special(_) => {}
         }
     }
-    Ok(hex(sha))
+    Ok(hex(&sha.finalize()))
 }
 
 /// Kind and path, so that no two lists of files give the same bytes.
@@ -265,10 +266,6 @@ fn content(root: &Directory, file: &Found, stop: &dyn Fn() -> bool) -> Result<Ve
             Err(error) => return Err(failed(file.path(), &error)),
         }
     }
-}
-
-fn hex(sha: Sha256) -> String {
-    sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn failed(path: &Path, error: &io::Error) -> Unread {

@@ -71,6 +71,11 @@ impl Wakes {
         self.lines(of).lock().pop(now)
     }
 
+    /// Takes the next key of a loop, and as many behind it, at most `max` in all, as can be passed over together with it.
+    pub fn pop_together(&self, of: Loop, now: Timestamp, max: usize, together: fn(&Key) -> bool) -> Vec<Key> {
+        self.lines(of).lock().pop_together(now, max, |one, other| together(one) && together(other))
+    }
+
     /// Says that a key has been worked on.
     pub fn done(&self, key: &Key) {
         let lines = self.lines(loop_of(key));

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::replica::forget;
+use super::uid::new_uid;
 use super::{Store, StoreError, aside, history, maintenance, pins, pipeline, pool, purge, stray};
 use crate::import::FROM_THE_OLD_SYSTEM;
 use crate::plan::Key;
@@ -34,21 +35,19 @@ impl Store {
         if writes.is_empty() {
             return Ok(Committed::Applied(Vec::new()));
         }
-        let result = self
-            .write(move |connection| {
-                let mut woken = Vec::new();
-                for write in &writes {
-                    apply(connection, write, now, &mut woken)?;
-                }
-                Ok(woken)
-            })
-            .await;
-        match result {
+        match self.write(move |connection| apply_all(connection, &writes, now)).await {
             Ok(woken) => Ok(Committed::Applied(woken)),
             Err(StoreError::Conflict) => Ok(Committed::Conflict),
             Err(error) => Err(error),
         }
     }
+}
+
+/// Applies the writes of a plan. Gives the keys of objects that waited for one of them.
+pub(super) fn apply_all(connection: &Connection, writes: &[Write], now: Timestamp) -> Result<Vec<Key>, StoreError> {
+    let mut woken = Vec::new();
+    writes.iter().try_for_each(|write| apply(connection, write, now, &mut woken))?;
+    Ok(woken)
 }
 
 fn apply(connection: &Connection, write: &Write, now: Timestamp, woken: &mut Vec<Key>) -> Result<(), StoreError> {
@@ -339,44 +338,24 @@ pub(super) fn set_condition(connection: &Connection, write: &ConditionWrite, now
 pub(super) fn record(connection: &Connection, event: &EventWrite, now: Timestamp) -> Result<(), StoreError> {
     let repeated =
         connection.prepare_cached(REPEAT)?.execute(params![event.uid.0, event.reason, event.message, now.0])?;
-    if repeated == 0 {
-        connection
-            .prepare_cached(
-                "INSERT INTO event (uid, kind, name, type, reason, message, first_at, last_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
-            )?
-            .execute(params![
-                event.uid.0,
-                event.kind.as_str(),
-                event.name,
-                event.event_type.as_str(),
-                event.reason,
-                event.message,
-                now.0
-            ])?;
-    }
+    if repeated == 0 { record_first(connection, event, now) } else { Ok(()) }
+}
+
+/// Records an event that cannot be a repetition.
+pub(super) fn record_first(connection: &Connection, event: &EventWrite, now: Timestamp) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO event (uid, kind, name, type, reason, message, first_at, last_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
+        )?
+        .execute(params![
+            event.uid.0,
+            event.kind.as_str(),
+            event.name,
+            event.event_type.as_str(),
+            event.reason,
+            event.message,
+            now.0
+        ])?;
     Ok(())
-}
-
-thread_local! {
-    static UIDS: uuid::ContextV7 = const { uuid::ContextV7::new() };
-}
-
-/// A new uid. They sort by time and, within a millisecond, in the order in which the writer made them: tasks of equal priority and age
-/// run in the order of their manifest.
-pub(super) fn new_uid(now: Timestamp) -> Uid {
-    let ms = now.0.max(0).unsigned_abs();
-    let nanos = u32::try_from(ms % 1000 * 1_000_000).unwrap_or(0);
-    UIDS.with(|uids| Uid(uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uids, ms / 1000, nanos)).to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn uids_of_one_millisecond_sort_in_the_order_of_their_making() {
-        let uids: Vec<Uid> = (0..1000).map(|_| new_uid(Timestamp(1_767_600_000_123))).collect();
-        assert!(uids.is_sorted(), "{uids:?}");
-    }
 }

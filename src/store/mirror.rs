@@ -1,16 +1,16 @@
 //! The mirror's side of the store: what was read from the manifests directory, and the objects that came of it. The one writer of specs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rusqlite::{Connection, params};
 
 use super::commit::set_condition;
 use super::mirror_write::{apply, write_files, write_problems};
 use super::rows::time_or_none;
-use super::{Store, StoreError};
+use super::{Moment, Store, StoreError};
 use crate::manifest::Problem;
 use crate::plan::Key;
-use crate::plan::mirror::{Change, Existing, Identity};
+use crate::plan::mirror::{Change, Existing, Identity, ObservedMirror};
 use crate::plan::write::ConditionWrite;
 use crate::resource::kind::Kind;
 use crate::resource::name::Uid;
@@ -79,13 +79,14 @@ pub struct MirrorOutcome {
 }
 
 impl Store {
-    /// The files that were read before, with their stats.
+    /// The files that were read before, with their stats, sorted by path.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn mirrored_files(&self) -> Result<HashMap<String, FileStat>, StoreError> {
+    pub async fn mirrored_files(&self) -> Result<Vec<(String, FileStat)>, StoreError> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT path, size, mtime_ns, inode FROM file")?;
+            let query = "SELECT path, size, mtime_ns, inode FROM file ORDER BY path";
+            let mut statement = connection.prepare_cached(query)?;
             let files = statement.query_map([], |row| {
                 let stat =
                     FileStat { size: row.get(1)?, mtime_ns: row.get(2)?, inode: row.get::<_, i64>(3)?.cast_unsigned() };
@@ -94,18 +95,6 @@ impl Store {
             Ok(files.collect::<Result<_, _>>()?)
         })
         .await
-    }
-
-    /// Stored objects with one of these names, or from one of these files.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn mirrored_objects(
-        &self,
-        names: Vec<Identity>,
-        files: HashSet<String>,
-    ) -> Result<HashMap<Identity, Existing>, StoreError> {
-        self.read(move |connection| existing_objects(connection, &names, &files)).await
     }
 
     /// Files that are to be read again though they did not change: a name that they declare was refused, and may be free by now.
@@ -194,43 +183,76 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn commit_mirror(&self, batch: MirrorCommit, now: Timestamp) -> Result<MirrorOutcome, StoreError> {
-        self.write(move |connection| {
-            let mut outcome = MirrorOutcome::default();
-            for change in &batch.changes {
-                apply(connection, change, now, &mut outcome)?;
-            }
-            write_files(connection, &batch)?;
-            write_problems(connection, &batch)?;
-            for condition in &batch.conditions {
-                set_condition(connection, condition, now)?;
-            }
-            Ok(outcome)
-        })
-        .await
+        self.at_one_moment(move |moment| moment.commit_mirror(&batch, now)).await
     }
 }
 
-/// Stored objects with one of these names, or from one of these files and not removed.
+impl Moment<'_> {
+    /// The stored objects that are declared in what was read, or come from a file that was read or is gone.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn mirrored_objects(&self, observed: &ObservedMirror) -> Result<HashMap<Identity, Existing>, StoreError> {
+        existing_objects(self.connection, observed)
+    }
+
+    /// Writes one batch of a scan.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn commit_mirror(&self, batch: &MirrorCommit, now: Timestamp) -> Result<MirrorOutcome, StoreError> {
+        let mut outcome = MirrorOutcome::default();
+        for change in &batch.changes {
+            apply(self.connection, change, now, &mut outcome)?;
+        }
+        write_files(self.connection, batch)?;
+        write_problems(self.connection, batch)?;
+        for condition in &batch.conditions {
+            set_condition(self.connection, condition, now)?;
+        }
+        Ok(outcome)
+    }
+}
+
+/// The columns of an object that the mirror looks at.
+macro_rules! mirrored {
+    ($where:literal) => {
+        concat!(
+            "SELECT uid, kind, name, generation, spec, labels, annotations, file, line, digest, git_commit, removed_at,
+                 manifest_digest <> '' AS has_text FROM object WHERE ",
+            $where
+        )
+    };
+}
+
+/// Stored objects with names of a list.
+pub(super) const BY_NAME: &str = mirrored!("kind = ?1 AND name IN (SELECT value FROM json_each(?2))");
+
+/// Stored objects of the files of a list.
+pub(super) const BY_FILE: &str =
+    mirrored!("file IN (SELECT value FROM json_each(?1)) AND removed_at IS NULL AND line > 0");
+
+/// Stored objects that are declared in what was read, or come from a file that was read or is gone and are not removed.
 ///
 /// # Errors
 /// What the database says.
 pub fn existing_objects(
     connection: &Connection,
-    names: &[Identity],
-    files: &HashSet<String>,
+    observed: &ObservedMirror,
 ) -> Result<HashMap<Identity, Existing>, StoreError> {
     let mut found = HashMap::new();
-    let columns = "uid, kind, name, generation, spec, labels, annotations, file, line, digest, git_commit, removed_at, manifest_digest <> '' AS has_text";
-    let mut by_name =
-        connection.prepare_cached(&format!("SELECT {columns} FROM object WHERE kind = ?1 AND name = ?2"))?;
-    for (kind, name) in names {
-        collect(by_name.query(params![kind.as_str(), name])?, &mut found)?;
+    let mut names: BTreeMap<Kind, Vec<&str>> = BTreeMap::new();
+    for declared in &observed.declared {
+        names.entry(declared.object.kind()).or_default().push(&declared.object.metadata.name);
     }
-    let mut by_file = connection
-        .prepare_cached(&format!("SELECT {columns} FROM object WHERE file = ?1 AND removed_at IS NULL AND line > 0"))?;
-    for file in files {
-        collect(by_file.query([file])?, &mut found)?;
+    let mut by_name = connection.prepare_cached(BY_NAME)?;
+    for (kind, names) in names {
+        let names = serde_json::Value::from(names).to_string();
+        collect(by_name.query(params![kind.as_str(), names])?, &mut found)?;
     }
+    let files: Vec<&str> = observed.read.iter().chain(&observed.gone).map(String::as_str).collect();
+    let files = serde_json::Value::from(files).to_string();
+    collect(connection.prepare_cached(BY_FILE)?.query([files])?, &mut found)?;
     Ok(found)
 }
 

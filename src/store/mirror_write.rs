@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, params};
 
-use super::commit::{new_uid, record, wake_waiting_for_app};
+use super::commit::{record, record_first, wake_waiting_for_app};
+use super::uid::new_uid;
 use super::{MirrorCommit, MirrorOutcome, OwnedProblem, StoreError, history, pool};
 use crate::plan::Key;
 use crate::plan::mirror::{Change, Declared, Identity};
@@ -25,14 +26,14 @@ pub(super) fn apply(
     match change {
         Change::Create(declared) => {
             let uid = new_uid(now);
-            write_object(connection, &uid, declared, 1, now)?;
+            write_object(connection, &uid, declared, (1, true), now)?;
             outcome.created += 1;
             let message = format!("{}:{}", declared.provenance.file, declared.provenance.line);
-            tell(connection, &uid, declared, "Created", message, now)?;
+            record_first(connection, &event(&uid, declared, "Created", message), now)?;
             wake(connection, &uid, declared, false, &mut outcome.woken)
         }
         Change::Update { uid, declared, difference, generation } => {
-            write_object(connection, uid, declared, *generation, now)?;
+            write_object(connection, uid, declared, (*generation, false), now)?;
             outcome.updated += 1;
             let at = format!("{}:{}", declared.provenance.file, declared.provenance.line);
             if difference.restored {
@@ -95,31 +96,32 @@ fn tell(
     message: String,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let event = EventWrite {
+    record(connection, &event(uid, declared, reason, message), now)
+}
+
+fn event(uid: &Uid, declared: &Declared, reason: &'static str, message: String) -> EventWrite {
+    EventWrite {
         uid: uid.clone(),
         kind: declared.object.kind(),
         name: declared.object.metadata.name.clone(),
         event_type: EventType::Normal,
         reason,
         message,
-    };
-    record(connection, &event, now)
+    }
 }
 
 fn write_object(
     connection: &Connection,
     uid: &Uid,
     declared: &Declared,
-    generation: i64,
+    (generation, is_new): (i64, bool),
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let json = |value: &std::collections::BTreeMap<String, String>| serde_json::to_string(value).unwrap_or_default();
     let (object, place) = (&declared.object, &declared.provenance);
     if let Spec::Analyzer(spec) = &object.spec {
         pool::follow_analyzer(connection, &object.metadata.name, spec.pool.as_deref())?;
     }
-    let manifest_digest = history::digest(&declared.manifest);
-    let is_revised = history::keep_declared(connection, uid, &manifest_digest, &place.file)?;
+    let is_revised = !is_new && history::keep_declared(connection, uid, &declared.manifest_digest, &place.file)?;
     connection
         .prepare_cached(
             "INSERT INTO object (uid, kind, name, labels, annotations, spec, generation, created_at, updated_at, file, line, digest, git_commit,
@@ -135,9 +137,9 @@ fn write_object(
             uid.0,
             object.kind().as_str(),
             object.metadata.name,
-            json(&object.metadata.labels),
-            json(&object.metadata.annotations),
-            object.spec.to_value().to_string(),
+            declared.labels,
+            declared.annotations,
+            declared.spec,
             generation,
             now.0,
             place.file,
@@ -145,16 +147,21 @@ fn write_object(
             place.digest,
             place.commit,
             declared.manifest,
-            manifest_digest,
+            declared.manifest_digest,
             is_revised,
         ])?;
     match &object.spec {
         Spec::Task(spec) => {
             connection
                 .prepare_cached(
-                    "INSERT INTO task (uid, name, app, analyzer, priority, created_at, since, generation, owner, pool, on_app_change)
+                    // With its turn, as the schema would give it afterwards at the price of another write.
+                    "INSERT INTO task (uid, name, app, analyzer, priority, created_at, since, generation, owner, pool, on_app_change, turn)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8,
-                         coalesce(?9, (SELECT spec ->> 'pool' FROM object WHERE kind = 'Analyzer' AND name = ?4)), ?10)
+                         coalesce(?9, (SELECT spec ->> 'pool' FROM object WHERE kind = 'Analyzer' AND name = ?4)), ?10,
+                         max(coalesce((SELECT turn FROM task INDEXED BY task_queue WHERE analyzer = ?4 AND priority = ?5 AND phase = 'Pending'
+                                           AND reason = 'Queued' ORDER BY turn LIMIT 1), 1),
+                             coalesce((SELECT turn FROM task INDEXED BY task_owner WHERE analyzer = ?4 AND priority = ?5 AND owner = ?8
+                                           AND phase = 'Pending' AND reason = 'Queued' ORDER BY turn DESC LIMIT 1), 0) + 1))
                      ON CONFLICT (uid) DO UPDATE SET app = excluded.app, analyzer = excluded.analyzer,
                          priority = excluded.priority, generation = excluded.generation, removed = 0,
                          owner = excluded.owner, pool = excluded.pool, on_app_change = excluded.on_app_change",
@@ -254,10 +261,10 @@ pub(super) fn write_files(connection: &Connection, batch: &MirrorCommit) -> Resu
 
 /// Replaces the problems of the files that were judged or are gone.
 pub(super) fn write_problems(connection: &Connection, batch: &MirrorCommit) -> Result<(), StoreError> {
-    let mut delete = connection.prepare_cached("DELETE FROM problem WHERE owner = ?1")?;
-    for path in batch.judged.iter().chain(&batch.gone) {
-        delete.execute([path])?;
-    }
+    let judged: Vec<&str> = batch.judged.iter().chain(&batch.gone).map(String::as_str).collect();
+    connection
+        .prepare_cached("DELETE FROM problem WHERE owner IN (SELECT value FROM json_each(?1))")?
+        .execute([serde_json::Value::from(judged).to_string()])?;
     let mut insert =
         connection.prepare_cached("INSERT INTO problem (owner, file, line, code, body) VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for OwnedProblem { owner, problem } in &batch.problems {

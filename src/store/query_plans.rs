@@ -4,8 +4,8 @@ use rusqlite::types::Null;
 use rusqlite::{Connection, StatementStatus, ToSql};
 
 use super::{
-    aside, commit, events, glance, maintenance, observe, open, pool, purge, replica, reuse, run_follow, run_observe,
-    standing, stray, tree, view, wakes,
+    aside, commit, events, glance, maintenance, mirror, observe, open, pool, purge, replica, reuse, run_follow,
+    run_observe, standing, stray, tree, view, wakes,
 };
 
 /// Finished tasks behind the few that are not.
@@ -41,6 +41,8 @@ fn hot() -> Vec<(&'static str, &'static str, Vec<&'static dyn ToSql>)> {
         ("attempt_slot", observe::OPEN, vec![&"lint"]),
         ("attempt_draining", observe::DRAINING, vec![&"lint", &2_000_000]),
         ("COVERING INDEX task_queue", observe::CANDIDATES, vec![&"lint", &3, &"[\"full\"]"]),
+        ("sqlite_autoindex_object_2", mirror::BY_NAME, vec![&"Task", &"[\"nobody\"]"]),
+        ("object_by_file", mirror::BY_FILE, vec![&"[\"nowhere\"]"]),
         ("task_pool", pool::OF_LANE, vec![&"lint"]),
         ("attempt_pool_open", pool::TAKEN, vec![&"gpu"]),
         ("attempt_pool_draining", pool::TAKEN_UNTIL, vec![&"gpu", &2_000_000]),

@@ -150,7 +150,7 @@ impl World {
                 Provenance { file: file.into(), line: document.line, digest: "d".repeat(64), commit: None };
             let owner = owner(&document.object.metadata.labels, file, tasks);
             let manifest = text[document.body.clone()].to_owned();
-            Change::Create(Declared { object: document.object, provenance, owner, manifest })
+            Change::Create(Declared::new(document.object, provenance, owner, manifest).into())
         });
         let batch = MirrorCommit { changes: declared.collect(), ..MirrorCommit::default() };
         self.store(async |store| store.commit_mirror(batch, START).await.unwrap());

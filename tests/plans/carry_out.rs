@@ -1,7 +1,5 @@
 //! Carries out plans on observations, as the store and the runtime do on rows and processes: for planning again.
 
-use std::collections::BTreeMap;
-
 use manifestd::plan::analyzer::{Asked, ObservedAnalyzer, SeenCondition};
 use manifestd::plan::apps::{GONE_ACCEPTED, KnownApp, NAME_TAKEN, ObservedApps, SOURCE_SUSPECT};
 use manifestd::plan::lane::ObservedLane;
@@ -224,17 +222,15 @@ pub(crate) fn on_mirror(mirror: &mut ObservedMirror, plan: &MirrorPlan) {
 
 /// A declared object as it is stored.
 pub(crate) fn stored(declared: &manifestd::plan::mirror::Declared, uid: Uid, generation: i64) -> (Identity, Existing) {
-    let metadata = &declared.object.metadata;
-    let json = |map: &BTreeMap<String, String>| serde_json::to_string(map).expect("strings are JSON");
     let existing = Existing {
         uid,
         generation,
-        spec: declared.object.spec.to_value().to_string(),
-        labels: json(&metadata.labels),
-        annotations: json(&metadata.annotations),
+        spec: declared.spec.clone(),
+        labels: declared.labels.clone(),
+        annotations: declared.annotations.clone(),
         provenance: declared.provenance.clone(),
         removed: false,
         has_text: true,
     };
-    ((declared.object.kind(), metadata.name.clone()), existing)
+    ((declared.object.kind(), declared.object.metadata.name.clone()), existing)
 }

@@ -20,12 +20,7 @@ fn place(file: &str, line: u32) -> Provenance {
 fn declare(kind: Kind, name: &str, spec: Value, file: &str, line: u32) -> Declared {
     let spec = Spec::from_value(kind, spec).expect("a spec");
     let metadata = Metadata { name: name.into(), ..Metadata::default() };
-    Declared {
-        object: Object { metadata, spec },
-        provenance: place(file, line),
-        owner: file.into(),
-        manifest: String::new(),
-    }
+    Declared::new(Object { metadata, spec }, place(file, line), file.into(), String::new())
 }
 
 fn task(file: &str, line: u32) -> Declared {
@@ -44,7 +39,7 @@ pub(crate) fn prioritised(name: &str, priority: i32, file: &str, line: u32) -> D
 /// What was read now, in these files, when the store holds these objects.
 fn seen(read: &[&str], declared: &[Declared], held: &[Declared]) -> ObservedMirror {
     ObservedMirror {
-        declared: declared.to_vec(),
+        declared: declared.iter().cloned().map(Into::into).collect(),
         read: read.iter().map(|file| (*file).to_owned()).collect(),
         existing: held.iter().map(|declared| stored(declared, Uid("uid-t".into()), 1)).collect(),
         ..ObservedMirror::default()
@@ -131,14 +126,14 @@ fn documents_become_objects() {
             ("an unchanged one", seen(&["a.yaml"], &[task("a.yaml", 1)], &[task("a.yaml", 1)])),
             ("its spec changed", seen(&["a.yaml"], &[changed("a.yaml", 1)], &[task("a.yaml", 1)])),
             ("only its labels changed", {
-                let mut labelled = task("a.yaml", 1);
-                labelled.object.metadata.labels.insert("team".into(), "blue".into());
-                seen(&["a.yaml"], &[labelled], &[task("a.yaml", 1)])
+                let mut labelled = (*task("a.yaml", 1).object).clone();
+                labelled.metadata.labels.insert("team".into(), "blue".into());
+                seen(&["a.yaml"], &[task("a.yaml", 1).of(labelled)], &[task("a.yaml", 1)])
             }),
             ("only its annotations changed", {
-                let mut noted = task("a.yaml", 1);
-                noted.object.metadata.annotations.insert("why".into(), "because".into());
-                seen(&["a.yaml"], &[noted], &[task("a.yaml", 1)])
+                let mut noted = (*task("a.yaml", 1).object).clone();
+                noted.metadata.annotations.insert("why".into(), "because".into());
+                seen(&["a.yaml"], &[task("a.yaml", 1).of(noted)], &[task("a.yaml", 1)])
             }),
             ("it moved down in its file", seen(&["a.yaml"], &[task("a.yaml", 9)], &[task("a.yaml", 1)])),
             ("it moved to another file", seen(&["a.yaml", "b.yaml"], &[task("b.yaml", 1)], &[task("a.yaml", 1)])),

@@ -344,7 +344,7 @@ fn any_mirror() -> impl Strategy<Value = ObservedMirror> {
         }
         for (line, (name, file, priority)) in (1u32..).zip(declared) {
             if mirror.read.contains(file) {
-                mirror.declared.push(crate::mirrors::prioritised(name, priority, file, line));
+                mirror.declared.push(crate::mirrors::prioritised(name, priority, file, line).into());
             }
         }
         for (name, file, priority, removed) in existing {

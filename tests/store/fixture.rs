@@ -1,7 +1,9 @@
 //! A store in a directory of its own, and short words for what the runtime does with one.
 
+use std::collections::HashMap;
+
 use manifestd::plan::lane::LaneReconciler;
-use manifestd::plan::mirror::{Change, Declared, Difference};
+use manifestd::plan::mirror::{Change, Declared, Difference, Existing, Identity, ObservedMirror};
 use manifestd::plan::task::{ObservedTask, TaskReconciler};
 use manifestd::plan::write::{CloseAttempt, EventWrite};
 use manifestd::plan::{Budgets, Plan, Reconciler, Write};
@@ -59,7 +61,7 @@ impl Fixture {
     }
 
     pub(crate) async fn create(&self, objects: Vec<Declared>) -> MirrorOutcome {
-        self.mirror(objects.into_iter().map(Change::Create).collect()).await
+        self.mirror(objects.into_iter().map(|one| Change::Create(one.into())).collect()).await
     }
 
     pub(crate) async fn mirror(&self, changes: Vec<Change>) -> MirrorOutcome {
@@ -70,14 +72,14 @@ impl Fixture {
     pub(crate) async fn respecify(&self, declared: Declared, generation: i64) -> MirrorOutcome {
         let uid = self.uid(declared.object.kind(), &declared.object.metadata.name);
         let difference = Difference { spec: true, metadata: false, place: false, restored: false };
-        self.mirror(vec![Change::Update { uid, declared, difference, generation }]).await
+        self.mirror(vec![Change::Update { uid, declared: declared.into(), difference, generation }]).await
     }
 
     /// Declares it again as it was.
     pub(crate) async fn restore(&self, declared: Declared) -> MirrorOutcome {
         let uid = self.uid(declared.object.kind(), &declared.object.metadata.name);
         let difference = Difference { spec: false, metadata: false, place: false, restored: true };
-        self.mirror(vec![Change::Update { uid, declared, difference, generation: 1 }]).await
+        self.mirror(vec![Change::Update { uid, declared: declared.into(), difference, generation: 1 }]).await
     }
 
     pub(crate) async fn remove(&self, kind: Kind, name: &str) -> MirrorOutcome {
@@ -104,6 +106,16 @@ impl Fixture {
     pub(crate) async fn seen(&self, name: &str) -> ObservedTask {
         let uid = self.uid(Kind::Task, name);
         self.store.observe_task(uid, Held::new(), Budgets::default()).await.unwrap().expect("the task")
+    }
+
+    /// The stored objects that are declared here, or come from one of these files.
+    pub(crate) async fn existing(&self, declared: &[Declared], files: &[&str]) -> HashMap<Identity, Existing> {
+        let observed = ObservedMirror {
+            declared: declared.iter().cloned().map(Into::into).collect(),
+            read: files.iter().map(|file| (*file).to_owned()).collect(),
+            ..ObservedMirror::default()
+        };
+        self.store.at_one_moment(move |moment| moment.mirrored_objects(&observed)).await.unwrap()
     }
 
     /// The plan for the queue of `lint`.
@@ -180,7 +192,7 @@ pub(crate) fn declare(kind: Kind, name: &str, spec: Value) -> Declared {
     let spec = Spec::from_value(kind, spec).expect("a spec");
     let metadata = Metadata { name: name.into(), ..Metadata::default() };
     let manifest = format!("{name}: {}\n", spec.to_value());
-    Declared { object: Object { metadata, spec }, provenance: place(), owner: place().file, manifest }
+    Declared::new(Object { metadata, spec }, place(), place().file, manifest)
 }
 
 pub(crate) fn task(name: &str) -> Declared {

@@ -3,23 +3,25 @@
 use manifestd::plan::Write;
 use manifestd::plan::mirror::{Change, Declared, Difference};
 use manifestd::plan::write::FoundApp;
+use manifestd::resource::digest::sha256;
 use manifestd::resource::kind::Kind;
 use manifestd::resource::provenance::Provenance;
 use manifestd::store::Committed;
-use manifestd::store::history::{REVISIONS_KEPT, Revision, digest, revisions};
+use manifestd::store::history::{REVISIONS_KEPT, Revision, revisions};
 use serde_json::json;
 
 use crate::fixture::{Fixture, declare, place, task};
 
 fn texted(declared: &Declared, text: &str) -> Declared {
-    Declared { manifest: text.into(), ..declared.clone() }
+    let Declared { object, provenance, owner, .. } = declared.clone();
+    Declared::new(object, provenance, owner, text.into())
 }
 
 /// Mirrors an object again, in a file whose digest is another one now.
 async fn update(fixture: &Fixture, declared: Declared) {
     let uid = fixture.uid(declared.object.kind(), &declared.object.metadata.name);
     let difference = Difference { spec: false, metadata: false, place: true, restored: false };
-    fixture.mirror(vec![Change::Update { uid, declared, difference, generation: 1 }]).await;
+    fixture.mirror(vec![Change::Update { uid, declared: declared.into(), difference, generation: 1 }]).await;
 }
 
 fn kept(fixture: &Fixture, kind: Kind, name: &str) -> Vec<Revision> {
@@ -45,7 +47,7 @@ async fn another_text_or_file_is_a_revision_and_another_line_or_neighbour_is_non
     let places: Vec<(i64, &str, u32, &str)> =
         all.iter().map(|one| (one.number, one.file.as_str(), one.line, one.manifest.as_str())).collect();
     assert_eq!(places, [(3, "b.yaml", 1, "two"), (2, "a.yaml", 1, "two"), (1, "a.yaml", 7, "one")]);
-    assert!(all.iter().all(|one| one.digest == digest(&one.manifest) && one.generation == 1));
+    assert!(all.iter().all(|one| one.digest == sha256(&one.manifest) && one.generation == 1));
 }
 
 #[tokio::test]
@@ -68,7 +70,7 @@ async fn a_text_that_an_older_version_did_not_store_is_filled_in_without_a_histo
     let fixture = Fixture::empty();
     fixture.create(vec![task("a")]).await;
     fixture.sql().execute("UPDATE object SET manifest = '', manifest_digest = '', revised_at = 5", []).unwrap();
-    let existing = fixture.store.mirrored_objects(vec![(Kind::Task, "a".into())], [].into()).await.unwrap();
+    let existing = fixture.existing(&[task("a")], &[]).await;
     assert!(!existing[&(Kind::Task, "a".to_owned())].has_text);
     update(&fixture, texted(&task("a"), "one")).await;
     let all = kept(&fixture, Kind::Task, "a");

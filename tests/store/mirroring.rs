@@ -103,7 +103,7 @@ async fn a_batch_is_written_whole_or_not_at_all() {
     let fixture = Fixture::with_tasks(1, &["a"]).await;
     let before = fixture.dump();
     // The second object's name is taken: the plan was made on something older.
-    let changes = vec![Change::Create(task("b")), Change::Create(task("a"))];
+    let changes = vec![Change::Create(task("b").into()), Change::Create(task("a").into())];
     let batch = MirrorCommit { changes, files: vec![file("a.yaml", 1)], ..MirrorCommit::default() };
     fixture.store.commit_mirror(batch, NOW).await.unwrap_err();
     assert_eq!(fixture.dump(), before);
@@ -118,8 +118,9 @@ async fn files_are_remembered_with_their_stat_until_they_are_gone() {
         fixture.store.mirrored_files().await.unwrap()
     };
     let files = commit(vec![file("a.yaml", 1), file("b.yaml", 2)], &[]).await;
-    assert_eq!((files.len(), &files["a.yaml"]), (2, &file("a.yaml", 1).stat), "whatever the numbers");
-    assert_eq!(commit(vec![file("a.yaml", 9)], &[]).await["a.yaml"].size, 9);
+    let stats = [("a.yaml".to_owned(), file("a.yaml", 1).stat), ("b.yaml".to_owned(), file("b.yaml", 2).stat)];
+    assert_eq!(files, stats, "in the order of their paths, and whatever the numbers");
+    assert_eq!(commit(vec![file("a.yaml", 9)], &[]).await[0].1.size, 9);
     assert_eq!(commit(vec![], &["a.yaml"]).await.len(), 1);
 }
 
@@ -147,15 +148,14 @@ async fn problems_are_replaced_together_with_the_file_that_has_them() {
 #[tokio::test]
 async fn stored_objects_are_found_by_name_and_by_file() {
     let fixture = Fixture::with_tasks(1, &["a", "b"]).await;
-    let by_name = fixture.store.mirrored_objects(vec![(Kind::Task, "a".into())], HashSet::new()).await.unwrap();
+    let by_name = fixture.existing(&[task("a")], &[]).await;
     assert_eq!(by_name.keys().collect::<Vec<_>>(), [&(Kind::Task, "a".to_owned())]);
     assert_eq!(by_name[&(Kind::Task, "a".to_owned())].provenance, place());
-    let files = || HashSet::from(["a.yaml".to_owned()]);
-    assert_eq!(fixture.store.mirrored_objects(vec![], files()).await.unwrap().len(), 4);
+    assert_eq!(fixture.existing(&[], &["a.yaml"]).await.len(), 4);
     assert_eq!(fixture.store.mirrored_count().await.unwrap(), 4);
     fixture.remove(Kind::Task, "a").await;
-    assert_eq!(fixture.store.mirrored_objects(vec![], files()).await.unwrap().len(), 3);
-    let still = fixture.store.mirrored_objects(vec![(Kind::Task, "a".into())], HashSet::new()).await.unwrap();
+    assert_eq!(fixture.existing(&[], &["a.yaml"]).await.len(), 3);
+    let still = fixture.existing(&[task("a")], &[]).await;
     assert!(still[&(Kind::Task, "a".to_owned())].removed, "its past is kept");
     assert_eq!(fixture.store.mirrored_count().await.unwrap(), 3);
 }
@@ -171,8 +171,7 @@ async fn what_a_scan_found_on_disk_is_nothing_of_the_manifests() {
     };
     fixture.store.commit(vec![manifestd::plan::Write::FoundApp(Box::new(found))], NOW).await.unwrap();
     // Its AppSet is called like a file in a directory that is called like the mark of what was found.
-    let files = HashSet::from(["appset/x.yaml".to_owned()]);
-    assert!(fixture.store.mirrored_objects(vec![], files).await.unwrap().is_empty());
+    assert!(fixture.existing(&[], &["appset/x.yaml"]).await.is_empty());
     assert_eq!(fixture.store.mirrored_count().await.unwrap(), 0);
     assert!(manifestd::store::object_files(&fixture.sql()).unwrap().is_empty());
 }

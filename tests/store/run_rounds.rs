@@ -54,9 +54,10 @@ impl World {
         let (steps, parallelism) = (random_steps(&mut chance), 1 + chance.below(6));
         let fixture = Fixture::empty();
         let apps = (1..=3).map(|number| {
-            let mut app = declare(Kind::App, &format!("three{number}"), json!({"path": format!("apps/{number}")}));
-            app.object.metadata.labels.insert("set".into(), "three".into());
-            app
+            let app = declare(Kind::App, &format!("three{number}"), json!({"path": format!("apps/{number}")}));
+            let mut object = (*app.object).clone();
+            object.metadata.labels.insert("set".into(), "three".into());
+            app.of(object)
         });
         let pipeline = declare(Kind::Pipeline, "study", spec_of(&steps, parallelism));
         fixture.create(apps.chain([pipeline]).collect()).await;

@@ -115,7 +115,7 @@ async fn another_priority_analyzer_or_owner_is_another_line() {
     let change = async |declared: Declared, generation| {
         let uid = fixture.uid(Kind::Task, &declared.object.metadata.name);
         let difference = Difference { spec: true, metadata: false, place: false, restored: false };
-        fixture.mirror(vec![Change::Update { uid, declared, difference, generation }]).await;
+        fixture.mirror(vec![Change::Update { uid, declared: declared.into(), difference, generation }]).await;
     };
     change(owned("x", task_with("x0008", json!({"priority": 5}))), 2).await;
     assert_eq!(fixture.turn("x0008"), 1);

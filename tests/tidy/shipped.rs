@@ -43,8 +43,8 @@ pub(crate) fn faults(name: &str, text: &str) -> Vec<String> {
 /// Apps that are declared, but whose directory is not there.
 pub(crate) fn missing_apps(files: &[TextFile], workspace: &Path) -> Vec<String> {
     let parsed = files.iter().flat_map(|file| parse(&file.path, file.text.as_bytes(), &[".".to_owned()]).documents);
-    let paths = parsed.filter_map(|document| match document.object.spec {
-        Spec::App(app) => Some(app.path),
+    let paths = parsed.filter_map(|document| match &document.object.spec {
+        Spec::App(app) => Some(app.path.clone()),
         Spec::Analyzer(_) | Spec::AppSet(_) | Spec::Pipeline(_) | Spec::Pool(_) | Spec::Task(_) => None,
     });
     paths.filter(|path| !workspace.join(path).is_dir()).map(|path| format!("{path} is not there")).collect()

@@ -205,7 +205,7 @@ impl World {
 
     /// Declares an object that is not known yet, as the mirror does.
     pub(crate) fn declare(&mut self, kind: Kind, name: &str, spec: Value) {
-        self.mirror(Change::Create(declared(kind, name, spec)));
+        self.mirror(Change::Create(declared(kind, name, spec).into()));
     }
 
     /// Gives a declared object another spec, and brings it back if its manifest was taken away.
@@ -213,7 +213,7 @@ impl World {
         let (uid, generation) = self.identity(kind, name);
         let gone = format!("SELECT removed_at IS NOT NULL FROM object WHERE kind = '{kind}' AND name = '{name}'");
         let difference = Difference { spec: true, metadata: false, place: false, restored: self.one(&gone) };
-        let declared = declared(kind, name, spec);
+        let declared = declared(kind, name, spec).into();
         self.mirror(Change::Update { uid, declared, difference, generation: generation + 1 });
     }
 
@@ -286,5 +286,5 @@ fn place() -> Provenance {
 fn declared(kind: Kind, name: &str, spec: Value) -> Declared {
     let spec = Spec::from_value(kind, spec).expect("a valid spec");
     let metadata = Metadata { name: name.into(), ..Metadata::default() };
-    Declared { object: Object { metadata, spec }, provenance: place(), owner: place().file, manifest: String::new() }
+    Declared::new(Object { metadata, spec }, place(), place().file, String::new())
 }
