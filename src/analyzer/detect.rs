@@ -12,6 +12,7 @@ use super::compiled_rules::CompiledRules;
 use super::declaration::{Builtin, ToolDeclaration};
 use super::options::Options;
 use super::process::{Ending, Job, run};
+use crate::disk::Directory;
 
 /// How long a tool may take to say its version.
 const DETECT_LIMIT: Duration = Duration::from_secs(15);
@@ -80,9 +81,10 @@ async fn built_in(declaration: &ToolDeclaration, builtin: Builtin) -> Tool {
 }
 
 async fn look_for(declaration: &ToolDeclaration, options: &Options) -> Result<Option<String>, String> {
+    let top = Directory::open(Path::new("/")).map_err(|error| format!("/: {error}"))?;
     let job = Job {
         argv: &declaration.detect,
-        directory: Path::new("/"),
+        directory: &top,
         environment: &options.environment,
         env: &declaration.env,
         limit: DETECT_LIMIT,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -11,6 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+use crate::disk::Directory;
 
 /// The most a program may write to standard output.
 const STDOUT_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -32,8 +33,8 @@ const PASSED_ON: [&str; 6] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"];
 pub(super) struct Job<'a> {
     /// Program and arguments.
     pub argv: &'a [String],
-    /// The working directory.
-    pub directory: &'a Path,
+    /// The working directory, which is held open: it stays the one that was looked at.
+    pub directory: &'a Directory,
     /// The environment to choose from.
     pub environment: &'a BTreeMap<String, String>,
     /// More environment, from the tool's declaration.
@@ -161,7 +162,7 @@ fn start(job: &Job<'_>) -> io::Result<Child> {
     let passed_on = job.environment.iter().filter(|(name, _)| PASSED_ON.contains(&name.as_str()));
     Command::new(program)
         .args(arguments)
-        .current_dir(job.directory)
+        .current_dir(job.directory.held())
         .env_clear()
         .envs(passed_on)
         .envs(job.env)
@@ -223,7 +224,8 @@ mod tests {
             ("SECRET".to_owned(), "not passed on".to_owned()),
         ]);
         let env = BTreeMap::from([("MORE".to_owned(), "given".to_owned())]);
-        run(Job { argv: &argv, directory: Path::new("/"), environment: &environment, env: &env, limit }, cancel).await
+        let top = Directory::open(std::path::Path::new("/")).unwrap();
+        run(Job { argv: &argv, directory: &top, environment: &environment, env: &env, limit }, cancel).await
     }
 
     const LONG: Duration = Duration::from_secs(60);
@@ -274,7 +276,8 @@ mod tests {
     async fn a_missing_program_is_not_started() {
         let argv = ["no-such-program-anywhere".to_owned()];
         let none = BTreeMap::new();
-        let job = Job { argv: &argv, directory: Path::new("/"), environment: &none, env: &none, limit: LONG };
+        let top = Directory::open(std::path::Path::new("/")).unwrap();
+        let job = Job { argv: &argv, directory: &top, environment: &none, env: &none, limit: LONG };
         assert!(matches!(run(job, &CancellationToken::new()).await.ending, Ending::NotStarted(_)));
     }
 }

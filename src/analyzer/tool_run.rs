@@ -204,10 +204,9 @@ async fn outside(tool: &Arc<Tool>, files: &[SourceFile], scene: Scene<'_>) -> To
             return ToolRun::not_started(&declaration.name, declaration.section(), Status::Error, Some(problem));
         }
     };
-    let held = scene.app.held();
     let job = Job {
         argv: &argv,
-        directory: &held,
+        directory: scene.app,
         environment: &scene.options.environment,
         env: &declaration.env,
         limit: declaration.timeout.map_or(scene.options.tool_timeout, |span| span.std()),

@@ -40,7 +40,7 @@ pub(super) async fn run(mut running: Running<'_>, spec: &CommandSpec) -> Ending 
         Err(message) => return running.refuse(Outcome::Failed, Reason::InvalidConfiguration, message).await,
     };
     let environment = process::environment(&running.surroundings.environment, spec, &running.token);
-    let mut process = match Process::spawn(program.as_deref(), &argv, &directory.held(), &environment) {
+    let mut process = match Process::spawn(program.as_deref(), &argv, &directory, &environment) {
         Ok(process) => process,
         Err(message) => return running.refuse(Outcome::Failed, Reason::SpawnFailed, message).await,
     };

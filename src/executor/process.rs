@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
 
 use super::leftover::start_time;
+use crate::disk::Directory;
 use crate::resource::analyzer::CommandSpec;
 use crate::verdict::command::Exit;
 
@@ -50,25 +51,23 @@ pub(super) fn environment(
 }
 
 impl Process {
-    /// Starts a program: the one at `place`, under the name that argv gives it, else the one that this name leads to.
+    /// Starts a program: the one at `place`, under the name that argv gives it, else the one that this name leads to. It starts in the
+    /// directory that is held open, whatever has its path by now.
     ///
     /// # Errors
     /// A text for a person: what could not be started and where it was looked for.
     pub(super) fn spawn(
         place: Option<&Path>,
         argv: &[String],
-        directory: &Path,
+        directory: &Directory,
         environment: &BTreeMap<String, String>,
     ) -> Result<Self, String> {
         let [program, arguments @ ..] = argv else { return Err("argv names no program".into()) };
         let mut command = Command::new(place.unwrap_or(Path::new(program)));
-        command.arg0(program).args(arguments).current_dir(directory).env_clear().envs(environment);
+        command.arg0(program).args(arguments).current_dir(directory.held()).env_clear().envs(environment);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
         let child = command.spawn().map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound if !directory.is_dir() => {
-                format!("the working directory {} is not there", directory.display())
-            }
             io::ErrorKind::NotFound if program.contains('/') => {
                 format!("program {program:?} (or its interpreter) is not there")
             }
@@ -152,7 +151,6 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::disk::Directory;
 
     #[tokio::test]
     async fn a_program_starts_in_the_directory_that_was_looked_at_whatever_has_its_path_by_then() {
@@ -168,7 +166,7 @@ mod tests {
         std::os::unix::fs::symlink(place.path().join("evil"), &app).unwrap();
         let environment = BTreeMap::from([("PATH".to_owned(), DEFAULT_PATH.to_owned())]);
         let argv = ["cat", "x"].map(str::to_owned);
-        let mut process = Process::spawn(None, &argv, &held.held(), &environment).unwrap();
+        let mut process = Process::spawn(None, &argv, &held, &environment).unwrap();
         let mut said = String::new();
         let mut stdout = process.child.stdout.take().unwrap();
         tokio::io::AsyncReadExt::read_to_string(&mut stdout, &mut said).await.unwrap();

@@ -19,13 +19,10 @@ use crate::support::stage::{FAR, Stage, assignment, websocket};
 
 const MIB: usize = 1 << 20;
 
-/// A raw server that does the same with every connection; gives its address and what the first client sent.
-async fn raw<F: Future<Output = ()> + Send>(
-    act: impl Fn(TcpStream) -> F + Send + Sync + Clone + 'static,
-) -> (String, tokio::task::JoinSet<()>)
-where
-    F: 'static,
-{
+/// A raw server that does the same with every connection; gives its address.
+async fn raw<F: Future<Output = ()> + Send + 'static>(
+    act: impl Fn(TcpStream) -> F + Send + Sync + 'static,
+) -> (String, tokio::task::JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}", listener.local_addr().unwrap());
     let mut running = tokio::task::JoinSet::new();
