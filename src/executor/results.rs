@@ -213,7 +213,7 @@ fn write_all(dir: &Path, mut about: Value, payload: Payload) -> io::Result<(Stri
     Ok((sha256, total + manifest.len() as u64))
 }
 
-/// Renames the staging directory to its place below `results`, and syncs every directory that got a new entry.
+/// Renames the staging directory to its place below `results`, and makes its name durable with those of the directories above it.
 fn publish(staging: &Path, results: &Path, parts: &[String; 3], replaces: bool) -> io::Result<()> {
     let [app, task, number] = parts;
     let place = results.join(app).join(task);
@@ -227,17 +227,10 @@ fn publish(staging: &Path, results: &Path, parts: &[String; 3], replaces: bool) 
         let text = format!("{} is already there, and results are never overwritten", target.display());
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
     }
-    let mut fresh: Vec<&Path> = Vec::new();
-    let mut missing: &Path = &place;
-    while !missing.exists() {
-        let Some(parent) = missing.parent() else { break };
-        fresh.push(parent);
-        missing = parent;
-    }
     create_dir(&place)?;
     std::fs::rename(staging, &target).map_err(at(&target))?;
-    sync_dir(&place)?;
-    fresh.into_iter().try_for_each(sync_dir)?;
+    // Every level, also where it was there before: who made it, a moment ago or before it was killed, may not have come to this.
+    place.ancestors().take_while(|dir| dir.starts_with(results)).chain(results.parent()).try_for_each(sync_dir)?;
     match std::fs::remove_dir_all(&aside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&aside)(error)),
         _ => Ok(()),
