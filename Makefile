@@ -11,7 +11,7 @@ STUDY := --config examples/pipelines/manifestd.yaml
 TOOLS := target/tools-venv
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo demo-clean demo-pipelines check fmt fmt-check lint doc tools test upgrade-test bench deny clean
+.PHONY: help build run demo demo-clean demo-pipelines check fmt fmt-check lint doc tools test upgrade-test power bench deny clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -72,6 +72,9 @@ test: tools ## Run every test, the real linters among them
 
 upgrade-test: ## Open databases of every released version and find nothing lost
 	$(CARGO) test --test recovery upgrades
+
+power: ## Cut the power at RUNS moments of each recorded scene, drawn from SEED: make power RUNS=2000 SEED=1
+	MANIFESTD_POWER_RUNS=$(or $(RUNS),2000) MANIFESTD_TEST_SEED=$(or $(SEED),1) $(CARGO) test --test power -- --nocapture
 
 bench: ## Measure latency and throughput, in the release profile
 	$(CARGO) bench
