@@ -10,6 +10,8 @@ STUDY := --config examples/pipelines/manifestd.yaml
 # The tests look for the linters here, and make the environment themselves when it is not there.
 TOOLS := target/tools-venv
 
+comma := ,
+
 .DEFAULT_GOAL := help
 .PHONY: help build run demo demo-clean demo-pipelines check fmt fmt-check lint doc tools test upgrade-test power bench deny clean
 
@@ -76,8 +78,8 @@ upgrade-test: ## Open databases of every released version and find nothing lost
 power: ## Cut the power at RUNS moments of each recorded scene, drawn from SEED: make power RUNS=2000 SEED=1
 	MANIFESTD_POWER_RUNS=$(or $(RUNS),2000) MANIFESTD_TEST_SEED=$(or $(SEED),1) $(CARGO) test --test power -- --nocapture
 
-bench: ## Measure latency and throughput, in the release profile
-	$(CARGO) bench
+bench: ## Measure ours beside the limits of the machine; ONLY=dispatch,idle for some questions, QUICK=1 for a trial
+	$(CARGO) bench --bench bench -- $(subst $(comma), ,$(ONLY)) $(if $(QUICK),--quick)
 
 deny: ## Check licences, sources and advisories of all dependencies
 	@if command -v cargo-deny > /dev/null; then cargo deny check; \

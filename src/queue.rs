@@ -79,6 +79,18 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
         Some(key)
     }
 
+    /// Takes the next key, and of those behind it as many as can be worked on together with it, at most `max` in all.
+    pub fn pop_together(&mut self, now: Timestamp, max: usize, together: impl Fn(&K, &K) -> bool) -> Vec<K> {
+        let mut keys: Vec<K> = self.pop(now).into_iter().collect();
+        while keys.len() < max
+            && let ([first, ..], Some(next)) = (keys.as_slice(), self.ready.front())
+            && together(first, next)
+        {
+            keys.extend(self.pop(now));
+        }
+        keys
+    }
+
     /// Says that a key has been worked on; it comes back at once if it was added meanwhile.
     pub fn done(&mut self, key: &K) {
         self.failures.remove(key);
@@ -136,6 +148,21 @@ mod tests {
         assert_eq!(queue.pop(Timestamp(0)), None);
         queue.done(&"a");
         assert_eq!(queue.pop(Timestamp(0)), Some("a"));
+    }
+
+    #[test]
+    fn keys_that_go_together_are_taken_together_and_in_their_order() {
+        let mut queue = Queue::default();
+        [2, 4, 6, 3, 8].into_iter().for_each(|key| queue.add(key));
+        let even = |one: &i32, other: &i32| one % 2 == 0 && other % 2 == 0;
+        assert_eq!(queue.pop_together(Timestamp(0), 2, even), [2, 4]);
+        assert_eq!(queue.pop_together(Timestamp(0), 9, even), [6], "nobody is overtaken");
+        assert_eq!(queue.pop_together(Timestamp(0), 9, even), [3]);
+        queue.add(8);
+        assert_eq!(queue.pop_together(Timestamp(0), 9, even), [8]);
+        assert!(queue.pop_together(Timestamp(0), 9, even).is_empty());
+        queue.done(&2);
+        assert!(!queue.is_idle(Timestamp(0)), "each of them is being worked on");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::frames;
 use super::serve::Shared;
 use super::session::{Farewell, Session};
 
-/// Bytes that are read at once. The default of 128 KiB would be most of the memory of a service with many connections.
+/// Bytes that are read, and written, at once. The default of 128 KiB would be most of the memory of a service with many connections.
 const BUFFER_BYTES: usize = 16 * 1024;
 
 /// The largest incoming message, as in the existing services.
@@ -68,7 +68,7 @@ pub(super) async fn converse(stream: TcpStream, shared: &Shared, shutdown: &Canc
     let _ = stream.set_nodelay(true);
     let limits = WebSocketConfig::default()
         .read_buffer_size(BUFFER_BYTES)
-        .write_buffer_size(0)
+        .write_buffer_size(BUFFER_BYTES)
         .max_message_size(Some(INCOMING_BYTES_MAX))
         .max_frame_size(Some(INCOMING_BYTES_MAX));
     let accepted = tokio::select! {
@@ -103,7 +103,15 @@ pub(super) async fn converse(stream: TcpStream, shared: &Shared, shutdown: &Canc
 /// Writes what is queued until nobody can queue any more.
 async fn write(sink: &mut (impl Sink<Message> + Unpin), mut queue: mpsc::Receiver<Outgoing>) -> Result<(), Gone> {
     while let Some(outgoing) = queue.recv().await {
-        match timeout(SEND, sink.send(outgoing.message())).await {
+        let send = async {
+            sink.feed(outgoing.message()).await?;
+            // What waits already goes out together.
+            while let Ok(outgoing) = queue.try_recv() {
+                sink.feed(outgoing.message()).await?;
+            }
+            sink.flush().await
+        };
+        match timeout(SEND, send).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return Err(Gone),
         }

@@ -14,8 +14,8 @@ use crate::verdict::{lenient, sarif};
 /// How many messages that are not JSON objects are overlooked.
 pub(super) const GARBAGE_MAX: u32 = 100;
 
-/// Messages above this are parsed where it may block: a result can be tens of MiB.
-pub(super) const INLINE_BYTES_MAX: usize = 1 << 20;
+/// Messages above this are parsed and judged where it may block: a result can be tens of MiB.
+pub(super) const INLINE_BYTES_MAX: usize = 128 << 10;
 
 /// Large messages are read, judged and stored one after another: many small values take ten times as much memory as their text, and
 /// dozens of analyzers may answer at once.
@@ -56,6 +56,7 @@ pub(super) async fn parse(bytes: Bytes) -> Result<Received, String> {
 /// Judges the frame and stores it. Of a frame that is not valid JSON as received, what was read is stored, so that others can read it too.
 pub(super) async fn conclude(running: Running<'_>, received: Received) -> Ending {
     let requested = running.assignment.tools.clone();
+    let is_large = received.bytes.len() > INLINE_BYTES_MAX;
     let Received { frame, bytes, exact, turn: _turn } = received;
     let judge = move || {
         let verdict = judge_frame(&requested, &frame);
@@ -63,7 +64,9 @@ pub(super) async fn conclude(running: Running<'_>, received: Received) -> Ending
         let bytes = if exact { bytes } else { Bytes::from(frame.to_string()) };
         (verdict, documents, bytes)
     };
-    match tokio::task::spawn_blocking(judge).await {
+    // A panic in here is a failure of the attempt, as anywhere in an executor.
+    let judged = if is_large { tokio::task::spawn_blocking(judge).await } else { Ok(judge()) };
+    match judged {
         Ok((verdict, documents, bytes)) => running.end(verdict, Some(("result.json", bytes)), documents).await,
         Err(panic) => {
             let message = format!("judging the result failed, which is a bug in manifestd: {panic}");

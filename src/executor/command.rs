@@ -1,17 +1,18 @@
 //! Runs an attempt as a program on this machine: argv without a shell, a process group of its own, bounded output, and nothing left behind.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::Bytes;
 
+use super::answer::INLINE_BYTES_MAX;
 use super::process::{self, Process};
 use super::pump::{Flow, Pump};
 use super::running::Running;
 use super::{leftover, placeholders};
 use crate::resource::analyzer::{CommandSpec, Output};
-use crate::resource::attempt::{Ending, Sign};
+use crate::resource::attempt::{AppTarget, Ending, Sign};
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::reason::Reason;
 use crate::verdict::command::{Exit, judge_command};
@@ -62,31 +63,38 @@ pub(super) async fn run(mut running: Running<'_>, spec: &CommandSpec) -> Ending 
 
 /// Finds the app's directory, which must lie in the workspace whatever links there are, and fills the argv.
 async fn prepare(running: &Running<'_>, spec: &CommandSpec) -> Result<(Vec<String>, PathBuf), placeholders::Problem> {
-    let workspace = tokio::fs::canonicalize(&running.surroundings.workspace).await.map_err(|error| {
-        let text = format!("the workspace {}: {error}", running.surroundings.workspace.display());
-        (Reason::InvalidConfiguration, text)
-    })?;
-    let app = &running.assignment.app;
+    let (root, app) = (running.surroundings.workspace.clone(), running.assignment.app.clone());
+    // All that may wait for the disk at once.
+    let found = tokio::task::spawn_blocking(move || directories(&root, &app)).await;
+    let (workspace, app) = found.map_err(|panic| (Reason::InvalidConfiguration, panic.to_string())).flatten()?;
+    let argv = placeholders::expand(&spec.argv, running.assignment, app.as_deref().unwrap_or_default())?;
+    let directory = app.filter(|_| spec.in_app_directory).map_or(workspace, PathBuf::from);
+    Ok((argv, directory))
+}
+
+/// The real paths of the workspace and of the app's directory, if there is an app.
+fn directories(root: &Path, app: &AppTarget) -> Result<(PathBuf, Option<String>), placeholders::Problem> {
+    let workspace = root
+        .canonicalize()
+        .map_err(|error| (Reason::InvalidConfiguration, format!("the workspace {}: {error}", root.display())))?;
     if app.name.is_empty() {
-        let argv = placeholders::expand(&spec.argv, running.assignment, "")?;
-        return Ok((argv, workspace));
+        return Ok((workspace, None));
     }
-    let path = tokio::fs::canonicalize(workspace.join(&app.path))
-        .await
+    let path = workspace
+        .join(&app.path)
+        .canonicalize()
         .map_err(|error| (Reason::AppMissing, format!("the directory {:?} of app {}: {error}", app.path, app.name)))?;
     if !path.starts_with(&workspace) {
         let text = format!("the directory {:?} of app {} leads out of the workspace", app.path, app.name);
         return Err((Reason::InvalidConfiguration, text));
     }
-    let is_dir = tokio::fs::metadata(&path).await.is_ok_and(|metadata| metadata.is_dir());
-    if !is_dir {
+    if !path.is_dir() {
         return Err((Reason::AppMissing, format!("{:?} of app {} is not a directory", app.path, app.name)));
     }
-    let text = path.to_str().ok_or_else(|| {
+    let path = path.into_os_string().into_string().map_err(|_| {
         (Reason::InvalidConfiguration, format!("the directory of app {} has a name that is not UTF-8", app.name))
     })?;
-    let argv = placeholders::expand(&spec.argv, running.assignment, text)?;
-    Ok((argv, if spec.in_app_directory { path } else { workspace }))
+    Ok((workspace, Some(path)))
 }
 
 /// Stays with the program until it exits, says too much, or must end.
@@ -117,7 +125,7 @@ async fn attend(running: &mut Running<'_>, process: &mut Process, pump: &mut Pum
             }
             chunk = pump.read(), if open => chunk,
         };
-        match pump.keep(chunk, &mut running.log).await {
+        match pump.keep(chunk, &mut running.log) {
             Flow::More => {}
             Flow::Closed => open = false,
             Flow::TooLarge => return End::TooLarge,
@@ -158,6 +166,7 @@ async fn too_large(running: Running<'_>, max: usize) -> Ending {
 /// Judges the run and stores its output: `result.json` when it is what the analyzer declares, `output.txt` when it is not.
 async fn conclude(running: Running<'_>, spec: &CommandSpec, exit: Exit, pump: Pump) -> Ending {
     let (tools, analyzer, spec) = (running.assignment.tools.clone(), running.assignment.analyzer.clone(), spec.clone());
+    let is_large = pump.output.len() > INLINE_BYTES_MAX;
     let judge = move || {
         let (verdict, documents) = judge_command(&tools, &analyzer, &spec, exit, &pump.output, &pump.stderr_end);
         let name = if serde_json::from_slice::<serde::de::IgnoredAny>(&pump.output).is_ok() {
@@ -168,7 +177,9 @@ async fn conclude(running: Running<'_>, spec: &CommandSpec, exit: Exit, pump: Pu
         let payload = (!pump.output.is_empty()).then(|| (name, Bytes::from(pump.output)));
         (verdict, documents, payload)
     };
-    match tokio::task::spawn_blocking(judge).await {
+    // A panic in here is a failure of the attempt, as anywhere in an executor.
+    let judged = if is_large { tokio::task::spawn_blocking(judge).await } else { Ok(judge()) };
+    match judged {
         Ok((verdict, documents, payload)) => running.end(verdict, payload, documents).await,
         Err(panic) => {
             let message = format!("judging the output failed, which is a bug in manifestd: {panic}");

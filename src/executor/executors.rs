@@ -11,12 +11,17 @@ use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 
 use super::hub::Hub;
+use super::leftover::{self, Reaped};
+use super::outside::Outside;
 use super::pace::Pace;
+use super::press::Press;
+use super::room::Room;
 use super::running::Running;
 use super::stop::Stop;
-use super::{command, extended, process, results, websocket};
+use super::{command, extended, probe, process, results, websocket};
 use crate::resource::analyzer::{CommandSpec, Rate};
-use crate::resource::attempt::{Assignment, Ending, Sign, Target};
+use crate::resource::attempt::{Assignment, AttemptId, Ending, Sign, Target};
+use crate::resource::health::Health;
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::reason::Reason;
 use crate::resource::time::Timestamp;
@@ -51,7 +56,7 @@ impl Surroundings {
 
     /// The token by which the processes of an attempt are known.
     #[must_use]
-    pub fn token(&self, id: &crate::resource::attempt::AttemptId) -> String {
+    pub fn token(&self, id: &AttemptId) -> String {
         format!("{}/{}/{}", self.attempt_token_prefix, id.task, id.number)
     }
 
@@ -115,13 +120,30 @@ pub struct Executors {
     surroundings: Arc<Surroundings>,
     pace: Arc<Pace>,
     hub: Arc<Hub>,
+    press: Arc<Press>,
+    room: Arc<Room>,
+    // Who plays the outside world in its place, in a simulation.
+    outside: Option<Arc<dyn Outside>>,
 }
 
 impl Executors {
     /// Executors that work in these surroundings. Nothing is touched until the first run.
     #[must_use]
     pub fn new(surroundings: Surroundings) -> Self {
-        Self { surroundings: Arc::new(surroundings), pace: Arc::default(), hub: Arc::default() }
+        Self {
+            surroundings: Arc::new(surroundings),
+            pace: Arc::default(),
+            hub: Arc::default(),
+            press: Arc::default(),
+            room: Arc::default(),
+            outside: None,
+        }
+    }
+
+    /// Executors that touch nothing: somebody plays all that they would meet.
+    #[must_use]
+    pub fn played(surroundings: Surroundings, outside: Arc<dyn Outside>) -> Self {
+        Self { outside: Some(outside), ..Self::new(surroundings) }
     }
 
     /// Where they work.
@@ -151,9 +173,12 @@ impl Executors {
         signs: mpsc::Sender<Sign>,
         stop: Stop,
     ) -> Option<Ending> {
-        let running = Running::new(&self.surroundings, assignment, now, signs, stop);
+        if let Some(outside) = &self.outside {
+            return outside.run(assignment, now, signs, stop).await;
+        }
+        let running = Running::new((&self.surroundings, &self.press), assignment, now, signs, stop);
         let staging = running.staging.clone();
-        match AssertUnwindSafe(dispatch(running, &self.hub)).catch_unwind().await {
+        match AssertUnwindSafe(self.dispatch(running)).catch_unwind().await {
             Ok(ending) => ending,
             Err(panic) => {
                 results::discard(staging).await;
@@ -167,28 +192,53 @@ impl Executors {
             }
         }
     }
+
+    async fn dispatch(&self, running: Running<'_>) -> Option<Ending> {
+        // Nothing is begun that must already end; what was begun before is ended where it runs.
+        if !running.assignment.resumed
+            && let Some(verdict) = running.fence.reached().now_or_never()
+        {
+            return Some(running.end(verdict, None, Vec::new()).await);
+        }
+        let (state, bytes_min) = (&running.surroundings.state, running.surroundings.limits.room_bytes_min);
+        if !running.assignment.resumed
+            && let Some(problem) = self.room.lacks(state, bytes_min).await
+        {
+            return Some(running.refuse(Outcome::Failed, Reason::DiskFull, problem).await);
+        }
+        match &running.assignment.target {
+            Target::WebSocket { url, request, connect_timeout, extended: true } => {
+                extended::run(running, &self.hub, url, request, connect_timeout.std()).await
+            }
+            Target::WebSocket { url, request, connect_timeout, extended: false } => {
+                Some(websocket::run(running, url, request, connect_timeout.std()).await)
+            }
+            Target::Command(spec) => Some(command::run(running, spec).await),
+        }
+    }
 }
 
-async fn dispatch(running: Running<'_>, hub: &Hub) -> Option<Ending> {
-    // Nothing is begun that must already end; what was begun before is ended where it runs.
-    if !running.assignment.resumed
-        && let Some(verdict) = running.fence.reached().now_or_never()
-    {
-        return Some(running.end(verdict, None, Vec::new()).await);
-    }
-    let (state, room) = (&running.surroundings.state, running.surroundings.limits.room_bytes_min);
-    if !running.assignment.resumed
-        && let Some(problem) = results::lacks_room(state, room).await
-    {
-        return Some(running.refuse(Outcome::Failed, Reason::DiskFull, problem).await);
-    }
-    match &running.assignment.target {
-        Target::WebSocket { url, request, connect_timeout, extended: true } => {
-            extended::run(running, hub, url, request, connect_timeout.std()).await
+impl Executors {
+    /// Asks the replica at `url` how it is, within `connect_timeout` for the connection and `timeout` for the answer.
+    ///
+    /// A service that answers with an `error` frame does not know the question, and lives all the same: it is healthy, and nothing more is
+    /// known of it.
+    ///
+    /// # Errors
+    /// One line that says why it is not healthy: nobody there, silence, an answer that is none, or one that says so.
+    pub async fn probe(&self, url: &str, connect_timeout: Duration, timeout: Duration) -> Result<Health, String> {
+        match &self.outside {
+            Some(outside) => outside.probe(url, connect_timeout.saturating_add(timeout)).await,
+            None => probe::probe(&self.surroundings, url, connect_timeout, timeout).await,
         }
-        Target::WebSocket { url, request, connect_timeout, extended: false } => {
-            Some(websocket::run(running, url, request, connect_timeout.std()).await)
+    }
+
+    /// Ends what a controller that is gone left of an attempt of a command, and waits until it is gone, for at most a few seconds. `process` is
+    /// what `Sign::Spawned` told.
+    pub async fn reap(&self, id: &AttemptId, process: Option<(i32, u64)>) -> Reaped {
+        match &self.outside {
+            Some(outside) => outside.reap(id).await,
+            None => leftover::reap(&self.surroundings.token(id), process).await,
         }
-        Target::Command(spec) => Some(command::run(running, spec).await),
     }
 }

@@ -115,7 +115,7 @@ impl Call<'_> {
                 return Err(if self.reached { given_up(&lost.broken) } else { lost.broken });
             }
             let line = format!("{} asking again: {}\n", running.time(), lost.broken.verdict.message);
-            running.log.append(line.as_bytes()).await;
+            running.log.append(line.as_bytes());
             tokio::time::sleep(self.limits.reconnect_pause.saturating_mul(1 << again)).await;
             again += 1;
         }
@@ -137,7 +137,7 @@ impl Call<'_> {
                 Told::Alive => {}
                 Told::Frame(frame) => {
                     if let Some(sign) = frame::progress(&frame) {
-                        running.progress(sign).await;
+                        running.progress(sign);
                     }
                 }
                 Told::Answer(received) => {

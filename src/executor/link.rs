@@ -257,7 +257,15 @@ impl Link {
                     Message::Ping(Bytes::new())
                 }
             };
-            match tokio::time::timeout(limits.silence_max, sink.send(message)).await {
+            let send = async {
+                sink.feed(message).await?;
+                // What waits already goes out together.
+                while let Ok(text) = queue.try_recv() {
+                    sink.feed(Message::text(text)).await?;
+                }
+                sink.flush().await
+            };
+            match tokio::time::timeout(limits.silence_max, send).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return Lost { broken: error.into(), too_large: false, foreign: false },
                 Err(_) => return Lost::connection("the analyzer does not read what it is sent"),

@@ -149,6 +149,7 @@ mod tests {
             rate: None,
             tools: tools.iter().map(|&tool| tool.to_owned()).collect(),
             config: config.as_object().cloned().unwrap_or_default(),
+            keep_results: crate::resource::analyzer::KeepResults::Always,
             origin: crate::resource::attempt::Origin::default(),
             stamp: None,
             opened_at: Timestamp(0),

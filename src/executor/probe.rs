@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Bytes;
 
 use super::client::{Client, Heard};
-use super::executors::Executors;
+use super::executors::Surroundings;
 use super::socket::Broken;
 use crate::resource::health::Health;
 use crate::resource::outcome::one_line;
@@ -28,24 +28,20 @@ const NAME_BYTES_MAX: usize = 100;
 /// Answers that mean well, in any case of letters.
 const GOOD: [&str; 3] = ["healthy", "ok", "success"];
 
-impl Executors {
-    /// Asks the replica at `url` how it is, within `connect_timeout` for the connection and `timeout` for the answer.
-    ///
-    /// A service that answers with an `error` frame does not know the question, and lives all the same: it is healthy, and nothing more is
-    /// known of it.
-    ///
-    /// # Errors
-    /// One line that says why it is not healthy: nobody there, silence, an answer that is none, or one that says so.
-    pub async fn probe(&self, url: &str, connect_timeout: Duration, timeout: Duration) -> Result<Health, String> {
-        let address = self.surroundings().address(url).map_err(|verdict| verdict.message)?;
-        let mut client = Client::connect(&address, ANSWER_BYTES_MAX, connect_timeout).await.map_err(said)?;
-        let answered = tokio::time::timeout(timeout, ask(&mut client)).await;
-        client.leave().await;
-        let silent = |_| {
-            format!("{url} took the connection, and did not answer a health check within {} ms", timeout.as_millis())
-        };
-        answered.map_err(silent).flatten().map_err(|problem| one_line(&problem))
-    }
+/// What [`Executors::probe`](super::Executors::probe) promises.
+pub(super) async fn probe(
+    surroundings: &Surroundings,
+    url: &str,
+    connect_timeout: Duration,
+    timeout: Duration,
+) -> Result<Health, String> {
+    let address = surroundings.address(url).map_err(|verdict| verdict.message)?;
+    let mut client = Client::connect(&address, ANSWER_BYTES_MAX, connect_timeout).await.map_err(said)?;
+    let answered = tokio::time::timeout(timeout, ask(&mut client)).await;
+    client.leave().await;
+    let silent =
+        |_| format!("{url} took the connection, and did not answer a health check within {} ms", timeout.as_millis());
+    answered.map_err(silent).flatten().map_err(|problem| one_line(&problem))
 }
 
 fn said(broken: Broken) -> String {

@@ -72,11 +72,11 @@ impl Pump {
     }
 
     /// Puts what was read where it belongs.
-    pub(super) async fn keep(&mut self, chunk: Chunk, log: &mut Log) -> Flow {
+    pub(super) fn keep(&mut self, chunk: Chunk, log: &mut Log) -> Flow {
         match chunk {
             Chunk::Out(0) => self.stdout = None,
             Chunk::Err(0) => self.stderr = None,
-            Chunk::Out(count) if self.logs_stdout => log.append(&self.out_buffer[..count]).await,
+            Chunk::Out(count) if self.logs_stdout => log.append(&self.out_buffer[..count]),
             Chunk::Out(count) => {
                 if self.output.len() + count > self.output_max {
                     return Flow::TooLarge;
@@ -88,7 +88,7 @@ impl Pump {
                 self.stderr_end.extend_from_slice(bytes);
                 let over = self.stderr_end.len().saturating_sub(STDERR_BYTES_MAX);
                 self.stderr_end.drain(..over);
-                log.append(bytes).await;
+                log.append(bytes);
             }
             Chunk::Closed => return Flow::Closed,
         }
@@ -99,7 +99,7 @@ impl Pump {
     pub(super) async fn drain(&mut self, log: &mut Log) -> Flow {
         loop {
             let chunk = self.read().await;
-            match self.keep(chunk, log).await {
+            match self.keep(chunk, log) {
                 Flow::More => {}
                 end => return end,
             }

@@ -81,6 +81,7 @@ mod tests {
             rate: None,
             tools: vec!["ruff".into()],
             config: serde_json::Map::new(),
+            keep_results: crate::resource::analyzer::KeepResults::Always,
             origin: crate::resource::attempt::Origin::default(),
             stamp: None,
             opened_at: Timestamp(0),

@@ -5,7 +5,8 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Bytes;
 
 use super::executors::Surroundings;
-use super::log::Log;
+use super::log::{Log, Logged};
+use super::press::Press;
 use super::results::{self, Payload, Staging};
 use super::stop::Stop;
 use crate::resource::attempt::{Assignment, Ending, Sign};
@@ -17,6 +18,7 @@ use crate::resource::time::{Span, Timestamp};
 pub(super) struct Running<'a> {
     pub(super) surroundings: &'a Surroundings,
     pub(super) assignment: &'a Assignment,
+    press: &'a Press,
     pub(super) token: String,
     pub(super) staging: Staging,
     pub(super) log: Log,
@@ -66,7 +68,7 @@ impl Fence {
 
 impl<'a> Running<'a> {
     pub(super) fn new(
-        surroundings: &'a Surroundings,
+        (surroundings, press): (&'a Surroundings, &'a Press),
         assignment: &'a Assignment,
         now: Timestamp,
         signs: mpsc::Sender<Sign>,
@@ -83,6 +85,7 @@ impl<'a> Running<'a> {
         Self {
             surroundings,
             assignment,
+            press,
             token: surroundings.token(&assignment.id),
             log: Log::new(staging.clone(), surroundings.limits.log_bytes_max),
             staging,
@@ -110,10 +113,10 @@ impl<'a> Running<'a> {
     }
 
     /// Tells how far it is, and logs it as `<time> <stage> <message>`.
-    pub(super) async fn progress(&mut self, sign: Sign) {
+    pub(super) fn progress(&mut self, sign: Sign) {
         if let Sign::Progress { stage, message, .. } = &sign {
             let line = format!("{} {stage} {message}", self.time());
-            self.log.append(format!("{}\n", line.trim_end()).as_bytes()).await;
+            self.log.append(format!("{}\n", line.trim_end()).as_bytes());
         }
         self.tell(sign);
     }
@@ -139,15 +142,19 @@ impl<'a> Running<'a> {
     ) -> Ending {
         let ended_at = self.time();
         let log = self.log.close().await;
-        if payload.is_none() && sarif.is_empty() && matches!(log, Ok(None)) {
-            results::discard(self.staging).await;
+        let untouched = log.as_ref().is_ok_and(|log| log.file.is_none());
+        let is_empty = payload.is_none() && sarif.is_empty() && log.as_ref().is_ok_and(Logged::is_empty);
+        if is_empty || !self.assignment.keep_results.keeps(verdict.outcome) {
+            if !untouched {
+                results::discard(self.staging).await;
+            }
             return Ending::bare(verdict);
         }
         let stored = match log {
             Ok(log) => {
                 let payload = Payload { result: payload, sarif, log };
-                let (state, staging) = (&self.surroundings.state, self.staging.clone());
-                results::store(state, staging, self.assignment, (&verdict, ended_at), payload).await
+                let (place, staging) = ((self.surroundings.state.as_path(), self.press), self.staging.clone());
+                results::store(place, staging, self.assignment, (&verdict, ended_at), payload).await
             }
             Err(error) => Err(error),
         };

@@ -41,7 +41,7 @@ impl Stop {
     }
 
     /// Waits until it is told to leave; never, when it was told to cancel first.
-    pub(super) async fn left(&self) {
+    pub async fn left(&self) {
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => std::future::pending().await,

@@ -82,13 +82,13 @@ async fn converse(
             Ok(received) if frame::terminal(&received.frame) => return Ok(received),
             Ok(Received { frame, .. }) => {
                 if let Some(sign) = frame::progress(&frame) {
-                    running.progress(sign).await;
+                    running.progress(sign);
                 }
             }
             Err(problem) => {
                 garbage += 1;
                 let line = format!("{} unreadable message of {} bytes: {problem}\n", running.time(), size);
-                running.log.append(line.as_bytes()).await;
+                running.log.append(line.as_bytes());
                 if garbage > GARBAGE_MAX {
                     return Err(Broken::garbage(&problem));
                 }

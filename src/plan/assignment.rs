@@ -79,6 +79,7 @@ impl Order<'_> {
             rate: self.analyzer_spec.and_then(|spec| spec.rate),
             tools: self.tools,
             config: self.spec.config.clone(),
+            keep_results: self.analyzer_spec.map(|spec| spec.keep_results).unwrap_or_default(),
             origin: self.origin,
             stamp: self.stamp,
             opened_at: self.opened_at,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::outcome::Outcome;
 use super::time::Span;
 
 /// What an analyzer is. Exactly one of `websocket` and `command` must be given.
@@ -32,6 +33,10 @@ pub struct AnalyzerSpec {
     /// Name of the Pool of which each attempt on this analyzer takes a slot, unless its task names another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
+    /// Which attempts leave their result, SARIF and log as files below `results/`. What is known of each tool, how many findings it had, and outputs
+    /// are kept in any case.
+    #[serde(default, skip_serializing_if = "KeepResults::is_always")]
+    pub keep_results: KeepResults,
     /// How the health of a WebSocket replica is asked for. Without tasks that need it, it is asked every 5 minutes only.
     #[serde(default)]
     pub probe: Probe,
@@ -112,6 +117,31 @@ pub struct Rate {
     pub limit: u32,
     /// In how much time.
     pub per: Span,
+}
+
+/// Which attempts leave files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum KeepResults {
+    /// All that have something to leave.
+    #[default]
+    Always,
+    /// All but those that completed. For work whose success says everything, such as a notification, or a check of which only the count matters.
+    OnFailure,
+}
+
+impl KeepResults {
+    /// Whether an attempt that ended so leaves files.
+    #[must_use]
+    pub fn keeps(self, outcome: Outcome) -> bool {
+        match self {
+            Self::Always => true,
+            Self::OnFailure => outcome != Outcome::Completed,
+        }
+    }
+
+    const fn is_always(&self) -> bool {
+        matches!(self, Self::Always)
+    }
 }
 
 /// How the health of a replica is asked for.

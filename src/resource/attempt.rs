@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::analyzer::{CommandSpec, Rate};
+use super::analyzer::{CommandSpec, KeepResults, Rate};
 use super::name::Uid;
 use super::outcome::Verdict;
 use super::time::{Span, Timestamp};
@@ -44,6 +44,8 @@ pub struct Assignment {
     pub tools: Vec<String>,
     /// `spec.config` of the task.
     pub config: Map<String, Value>,
+    /// Whether it leaves files.
+    pub keep_results: KeepResults,
     /// What it belongs to; kept with its result, which can then be understood without the database.
     pub origin: Origin,
     /// What makes its result fit for other attempts; `None` when no other may take it.

@@ -174,11 +174,12 @@ impl Answerer {
                 return Ok(());
             }
             tokio::select! {
-                () = progress => {}
+                biased;
                 () = self.core.fatal.raised.cancelled() => {
                     return Err(self.core.fatal.reason().unwrap_or("the controller has failed").to_owned());
                 }
                 () = self.core.stopping.cancelled() => return Err("the controller is stopping".to_owned()),
+                () = progress => {}
             }
         }
     }

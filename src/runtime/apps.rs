@@ -4,7 +4,6 @@ use std::path::Path;
 
 use super::app_scan::{device_of, find_apps};
 use super::core::Core;
-use super::mirror::run_blocking;
 use crate::plan::action::Permit;
 use crate::plan::apps::ObservedApps;
 use crate::store::StoreError;
@@ -16,21 +15,22 @@ use crate::store::StoreError;
 pub(super) async fn observe_apps(core: &Core) -> Result<ObservedApps, StoreError> {
     let (sets, mut apps) = core.store.observe_apps().await?;
     let workspace = core.workspace.clone();
-    run_blocking(move || {
-        let sets = sets
-            .into_iter()
-            .map(|(mut set, spec)| {
-                set.scan = find_apps(&workspace, &spec).map_err(|error| error.to_string());
-                set.device = device_of(&workspace, &spec);
-                set
-            })
-            .collect();
-        for app in apps.iter_mut().filter(|app| app.set.is_none()) {
-            app.present = presence(&workspace, &app.path);
-        }
-        ObservedApps { sets, apps, permit: Permit::All }
-    })
-    .await
+    core.disk
+        .run(move || {
+            let sets = sets
+                .into_iter()
+                .map(|(mut set, spec)| {
+                    set.scan = find_apps(&workspace, &spec).map_err(|error| error.to_string());
+                    set.device = device_of(&workspace, &spec);
+                    set
+                })
+                .collect();
+            for app in apps.iter_mut().filter(|app| app.set.is_none()) {
+                app.present = presence(&workspace, &app.path);
+            }
+            ObservedApps { sets, apps, permit: Permit::All }
+        })
+        .await
 }
 
 /// Whether an app's directory is there; `None` when that cannot be seen, as when a directory above it may not be read.

@@ -3,7 +3,7 @@
 //! Law 3: an open attempt is carried by this process or by nobody. It is registered before its row is committed, and it leaves the
 //! register only after its outcome was written; then its owner is woken.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,12 +18,13 @@ use super::core::Fatal;
 use super::room::Room;
 use super::trees::Trees;
 use super::wakes::Wakes;
-use crate::executor::{Executors, Stop, Surroundings, leftover};
+use crate::executor::{Executors, Stop, Surroundings};
 use crate::plan::orphan::interrupted;
 use crate::plan::task::Carried;
 use crate::plan::write::CloseAttempt;
 use crate::plan::{Effect, Key};
 use crate::resource::attempt::{Assignment, AttemptId, Ending, Sign, Target};
+use crate::resource::name::Uid;
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::reason::Reason;
 use crate::resource::time::{Span, Timestamp};
@@ -35,6 +36,10 @@ const SIGNS_MAX: usize = 64;
 /// Progress is written at most this often for one attempt.
 const PROGRESS_INTERVAL: Span = Span(250);
 
+/// A process that is over by then is not written down: it costs as much as an ending. Of a controller that is killed before, the process is found
+/// by the token in its environment.
+const SPAWNED_MOMENT: Span = Span(100);
+
 /// Pause before an ending that could not be written is tried again.
 const REPORT_PAUSE: Span = Span::seconds(1);
 
@@ -43,7 +48,7 @@ const READ_AGAIN_MAX: Duration = Duration::from_secs(60);
 
 /// The attempts that this process carries.
 pub struct Attempts {
-    held: Mutex<HashMap<AttemptId, Carrier>>,
+    held: Mutex<BTreeMap<AttemptId, Carrier>>,
     running: TaskTracker,
     store: Store,
     clock: Clock,
@@ -111,6 +116,15 @@ impl Attempts {
     #[must_use]
     pub fn held(&self) -> Held {
         locked(&self.held).iter().map(|(id, carrier)| (id.clone(), carrier.seen())).collect()
+    }
+
+    /// Those of some tasks.
+    #[must_use]
+    pub fn held_of(&self, tasks: &[Uid]) -> Held {
+        let held = locked(&self.held);
+        let of = |task: &Uid, number| AttemptId { task: task.clone(), number };
+        let of_task = |task: &Uid| held.range(of(task, 0)..=of(task, u32::MAX));
+        tasks.iter().flat_map(of_task).map(|(id, carrier)| (id.clone(), carrier.seen())).collect()
     }
 
     /// How one attempt is carried now.
@@ -257,8 +271,9 @@ impl Attempts {
         if let Some(rate) = assignment.rate.filter(|_| !assignment.resumed) {
             // The plan has kept to the rate already; this only smooths what is left of a burst after a restart.
             tokio::select! {
-                () = self.executors.pace(&assignment.analyzer, rate) => {}
+                biased;
                 () = carrier.stop.told() => {}
+                () = self.executors.pace(&assignment.analyzer, rate) => {}
             }
         }
         let run = self.executors.run(&assignment, self.clock.now(), sender, carrier.stop.clone());
@@ -311,11 +326,24 @@ impl Attempts {
     /// Reads signs of life until the executor has no more to give.
     async fn listen(&self, id: &AttemptId, carrier: &Carrier, mut signs: mpsc::Receiver<Sign>) {
         let mut written = Timestamp(0);
-        while let Some(sign) = signs.recv().await {
+        let mut spawned = None;
+        let moment = tokio::time::sleep(SPAWNED_MOMENT.std());
+        tokio::pin!(moment);
+        loop {
+            let sign = tokio::select! {
+                biased;
+                sign = signs.recv() => sign,
+                () = &mut moment, if spawned.is_some() => spawned.take(),
+            };
+            let Some(sign) = sign else { return };
             let now = self.clock.now();
             carrier.alive_ms.store(now.0, Ordering::SeqCst);
-            let worth_writing = match sign {
+            let worth_writing = match &sign {
                 Sign::Alive => false,
+                Sign::Spawned { .. } if !moment.is_elapsed() => {
+                    spawned = Some(sign);
+                    continue;
+                }
                 Sign::Spawned { .. } => true,
                 Sign::Progress { .. } => now.since(written) >= PROGRESS_INTERVAL,
             };
@@ -331,8 +359,7 @@ impl Attempts {
     }
 
     async fn reap(self: Arc<Self>, id: AttemptId, process: Option<(i32, u64)>) {
-        let token = self.executors.surroundings().token(&id);
-        let reaped = leftover::reap(&token, process).await;
+        let reaped = self.executors.reap(&id, process).await;
         if reaped.ended > 0 {
             tracing::info!(attempt = %id, processes = reaped.ended, "killed what a controller that is gone left running");
         }

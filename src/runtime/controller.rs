@@ -92,9 +92,24 @@ impl Controller {
         };
         let core = Core::new(store, Clock::System, settings, workspace, Executors::new(surroundings));
         let git = GitSource::new(&core, &state, &environment).map(Arc::new);
+        Ok(Self { git, embedded, embedded_run, embedded_stop, ..Self::of(core) })
+    }
+
+    /// A controller of what its loops share, without an analyzer of its own, and with manifests in a directory. No loop runs yet.
+    #[must_use]
+    pub fn of(core: Core) -> Self {
         let (handle, inbox) = mirror_loop::handle();
-        let (started_at, loops) = (core.now(), JoinSet::new());
-        Ok(Self { started_at, core, handle, inbox: Some(inbox), loops, git, embedded, embedded_run, embedded_stop })
+        Self {
+            started_at: core.now(),
+            core,
+            handle,
+            inbox: Some(inbox),
+            loops: JoinSet::new(),
+            git: None,
+            embedded: None,
+            embedded_run: JoinSet::new(),
+            embedded_stop: CancellationToken::new(),
+        }
     }
 
     /// What the loops share.
@@ -276,6 +291,8 @@ async fn resync(core: Core) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            biased;
+            () = core.stopping.cancelled() => break,
             _ = tick.tick() => {
                 let pass = core.pulses.begin(Beat::Resync, core.now());
                 wake_unsettled(&core).await;
@@ -283,7 +300,6 @@ async fn resync(core: Core) {
                 core.wakes.turn(Loop::Tasks);
                 core.wakes.turn(Loop::Pipelines);
             }
-            () = core.stopping.cancelled() => break,
         }
     }
 }
@@ -316,8 +332,9 @@ async fn rescan_apps(core: Core) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = tick.tick() => core.wakes.add(Key::Apps),
+            biased;
             () = core.stopping.cancelled() => break,
+            _ = tick.tick() => core.wakes.add(Key::Apps),
         }
     }
 }
@@ -330,8 +347,9 @@ async fn rescan_trees(core: Core) {
     let mut spread = Span(0);
     loop {
         tokio::select! {
-            _ = tick.tick() => wake_trees(&core, spread).await,
+            biased;
             () = core.stopping.cancelled() => break,
+            _ = tick.tick() => wake_trees(&core, spread).await,
         }
         spread = interval;
     }
@@ -357,8 +375,9 @@ async fn maintain(core: Core) {
     tick.reset();
     loop {
         tokio::select! {
-            _ = tick.tick() => core.wakes.add(Key::Maintenance),
+            biased;
             () = core.stopping.cancelled() => break,
+            _ = tick.tick() => core.wakes.add(Key::Maintenance),
         }
     }
 }

@@ -9,10 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempts::Attempts;
 use super::clock::Clock;
+use super::disk::Disk;
 use super::probes::Probes;
 use super::pulse::Pulses;
 use super::room::Room;
 use super::trees::Trees;
+use super::twist::Twist;
 use super::wakes::Wakes;
 use crate::config::Settings;
 use crate::executor::Executors;
@@ -36,6 +38,8 @@ pub struct Core {
     pub attempts: Arc<Attempts>,
     /// The questions that this process has asked of replicas.
     pub probes: Arc<Probes>,
+    /// Where work is done that waits for the disk.
+    pub(super) disk: Disk,
     /// What the files of apps looked like.
     pub(super) trees: Arc<Trees>,
     /// Cancelled when nothing new is to be started.
@@ -50,6 +54,8 @@ pub struct Core {
     pub(super) rehearses: bool,
     /// Up to which directory results/ was searched for what belongs to nobody; `None` to begin again.
     pub(super) stray_cursor: Arc<Mutex<Option<String>>>,
+    /// Who makes mistakes on purpose, in a simulation.
+    pub twist: Option<Arc<dyn Twist>>,
     /// Told after every finished pass of any loop; for those who wait until things are quiet.
     pub progress: Arc<Notify>,
 }
@@ -85,7 +91,8 @@ impl Core {
         let wakes = Arc::new(Wakes::default());
         let progress = Arc::new(Notify::new());
         let fatal = Arc::new(Fatal::default());
-        let trees = Arc::new(Trees::default());
+        let disk = Disk::beside(&store);
+        let trees = Arc::new(Trees::new(disk.clone()));
         let stopping = CancellationToken::new();
         let told = (Arc::clone(&fatal), Arc::clone(&progress));
         let probes =
@@ -108,6 +115,7 @@ impl Core {
             wakes,
             attempts: Arc::new(attempts),
             probes: Arc::new(probes),
+            disk,
             trees,
             stopping,
             fatal,
@@ -115,6 +123,7 @@ impl Core {
             room,
             rehearses: false,
             stray_cursor: Arc::default(),
+            twist: None,
             progress,
         }
     }

@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 
 use super::core::Core;
 use super::git_program::Git;
-use super::mirror::{Mirror, run_blocking};
+use super::mirror::Mirror;
 use super::mirror_loop::MirrorHandle;
 use super::pulse::Beat;
 use super::report::SyncReport;
@@ -65,15 +65,17 @@ pub async fn run(core: Core, source: Arc<GitSource>, mirror: MirrorHandle) {
     tick.reset();
     loop {
         tokio::select! {
-            _ = tick.tick() => {}
+            biased;
             () = core.stopping.cancelled() => break,
+            _ = tick.tick() => {}
         }
         let pass = core.pulses.begin(Beat::Git, core.now());
         tokio::select! {
+            biased;
+            () = core.stopping.cancelled() => break,
             followed = source.pass(Some(&mirror)) => if let Some(Err(error)) = followed {
                 tracing::warn!(%error, "the fetched manifests could not be scanned; they will be at the next look");
             },
-            () = core.stopping.cancelled() => break,
         }
         core.pulses.end(pass, core.now());
     }
@@ -180,7 +182,7 @@ impl GitSource {
     /// Writes the files of a commit into a directory that nobody looks at yet. Half of one that an earlier process left is taken away first.
     async fn check_out(&self, commit: &str, tree: &Path) -> Result<(), String> {
         let half = tree.to_owned();
-        let removed = run_blocking(move || remove(&half)).await.map_err(|error| error.to_string())?;
+        let removed = self.core.disk.run(move || remove(&half)).await.map_err(|error| error.to_string())?;
         removed.map_err(|error| format!("{}: {error}", tree.display()))?;
         self.on_repository(&self.repository(), &["worktree", "prune"]).await?;
         let add: [&OsStr; 8] = [
@@ -197,7 +199,8 @@ impl GitSource {
         self.git.run(&self.repository(), &self.core.workspace, &add).await?;
         // Git does not sync the files that it writes, and half of them must not come to count: a manifest that is empty declares nothing.
         let root = self.root.clone();
-        let synced = run_blocking(move || Ok(syncfs(File::open(root)?)?)).await.map_err(|error| error.to_string())?;
+        let synced =
+            self.core.disk.run(move || Ok(syncfs(File::open(root)?)?)).await.map_err(|error| error.to_string())?;
         synced.map_err(|error: std::io::Error| format!("{}: {error}", tree.display()))
     }
 
@@ -227,7 +230,7 @@ impl GitSource {
     /// Takes away every tree but the one that counts. What cannot be removed now is at the next exchange.
     async fn sweep(&self) {
         let (trees, Some(current)) = (self.root.join("trees"), self.current()) else { return };
-        let swept = run_blocking(move || -> std::io::Result<()> {
+        let swept = self.core.disk.run(move || -> std::io::Result<()> {
             for entry in std::fs::read_dir(trees)? {
                 let path = entry?.path();
                 if path != current {

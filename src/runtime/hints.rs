@@ -96,25 +96,63 @@ fn is_in_hidden_directory(root: &Path, path: &Path) -> bool {
     below.is_some_and(|below| below.iter().any(|part| part.as_encoded_bytes().starts_with(b".")))
 }
 
+/// What file events have told, shared by those who tell and the one who reads.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    hints: Mutex<Hints>,
+    changed: Notify,
+}
+
+impl Told {
+    fn hints(&self) -> MutexGuard<'_, Hints> {
+        self.hints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hears of an event below a directory, or that one was lost.
+    pub(super) fn hear(&self, root: &Path, event: notify::Result<Event>) {
+        let told = match event {
+            Ok(event) => self.hints().fold(root, &event),
+            Err(error) => {
+                tracing::debug!(%error, "a file event was lost; scanning");
+                self.hints().dirty = true;
+                true
+            }
+        };
+        if told {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Waits until an event has told something since the last wait.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Takes the files that can be read at once.
+    #[must_use]
+    pub(super) fn take_complete(&self) -> BTreeSet<PathBuf> {
+        std::mem::take(&mut self.hints().complete)
+    }
+
+    /// Whether a scan is needed once it is quiet.
+    #[must_use]
+    pub(super) fn needs_scan(&self) -> bool {
+        let hints = self.hints();
+        hints.dirty || !hints.writing.is_empty()
+    }
+
+    /// Forgets what was told, since a scan is about to begin.
+    pub(super) fn clear(&self) {
+        *self.hints() = Hints::default();
+    }
+}
+
 /// A watched directory.
 pub(super) struct Watch {
-    shared: Arc<Shared>,
     // Device and inode of what is watched: a watch stays with the directory, not with its name.
     place: Option<(u64, u64)>,
     // Watches as long as it lives.
     _watcher: RecommendedWatcher,
-}
-
-#[derive(Default)]
-struct Shared {
-    hints: Mutex<Hints>,
-    told: Notify,
-}
-
-impl Shared {
-    fn hints(&self) -> MutexGuard<'_, Hints> {
-        self.hints.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Watch {
@@ -122,55 +160,18 @@ impl Watch {
     ///
     /// # Errors
     /// What the operating system says, such as that its limit of watches is reached; the periodic scan still finds everything.
-    pub(super) fn start(directory: &Path) -> notify::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let for_events = Arc::clone(&shared);
+    pub(super) fn start(directory: &Path, told: Arc<Told>) -> notify::Result<Self> {
         let place = place(directory);
         // Events name files by the absolute path of what is watched.
         let root = std::path::absolute(directory)?;
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            let told = match event {
-                Ok(event) => for_events.hints().fold(&root, &event),
-                Err(error) => {
-                    tracing::debug!(%error, "a file event was lost; scanning");
-                    for_events.hints().dirty = true;
-                    true
-                }
-            };
-            if told {
-                for_events.told.notify_one();
-            }
-        })?;
+        let mut watcher = notify::recommended_watcher(move |event| told.hear(&root, event))?;
         watcher.watch(directory, RecursiveMode::Recursive)?;
-        Ok(Self { shared, place, _watcher: watcher })
+        Ok(Self { place, _watcher: watcher })
     }
 
     /// Whether another directory has taken the place of the watched one. While there is none, the watched one may come back.
     pub(super) fn is_left_behind(&self, directory: &Path) -> bool {
         place(directory).is_some_and(|now| Some(now) != self.place)
-    }
-
-    /// Waits until an event has told something since the last wait.
-    pub(super) async fn told(&self) {
-        self.shared.told.notified().await;
-    }
-
-    /// Takes the files that can be read at once.
-    #[must_use]
-    pub(super) fn take_complete(&self) -> BTreeSet<PathBuf> {
-        std::mem::take(&mut self.shared.hints().complete)
-    }
-
-    /// Whether a scan is needed once it is quiet.
-    #[must_use]
-    pub(super) fn needs_scan(&self) -> bool {
-        let hints = self.shared.hints();
-        hints.dirty || !hints.writing.is_empty()
-    }
-
-    /// Forgets what was told, since a scan is about to begin.
-    pub(super) fn clear(&self) {
-        *self.shared.hints() = Hints::default();
     }
 }
 

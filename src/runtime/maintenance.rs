@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use super::apps::{observe_apps, presence};
 use super::core::Core;
-use super::mirror::run_blocking;
 use super::reconcile::{Verdict, carry_out};
 use super::stray_scan::{find_results, look_at, remove_all, task_uid};
 use crate::plan::Reconciler;
@@ -60,13 +59,15 @@ pub(super) async fn observe_maintenance(
     let mut observed = core.store.observe_maintenance(rules, only, held, core.now()).await?;
     observed.permit = permit;
     let workspace = core.workspace.clone();
-    let mut observed = run_blocking(move || {
-        for app in &mut observed.apps {
-            app.present = presence(&workspace, &app.path);
-        }
-        observed
-    })
-    .await?;
+    let mut observed = core
+        .disk
+        .run(move || {
+            for app in &mut observed.apps {
+                app.present = presence(&workspace, &app.path);
+            }
+            observed
+        })
+        .await?;
     // Once more, last of all: an attempt that was opened or taken up in between is carried by now.
     for (id, carried) in observed.tasks.iter_mut().filter_map(|task| task.open.as_mut()) {
         *carried |= core.attempts.carried(id).is_some();
@@ -86,14 +87,14 @@ pub(super) async fn observe_maintenance(
             Search::Only(paths) => {
                 let (results, paths) = (results(core), paths.clone());
                 let found =
-                    run_blocking(move || paths.iter().filter_map(|path| look_at(&results, path)).collect()).await?;
+                    core.disk.run(move || paths.iter().filter_map(|path| look_at(&results, path)).collect()).await?;
                 core.store.strays(found).await?
             }
         };
         if search != Search::None {
             let (listed, results) = (core.store.listed_strays().await?, results(core));
             let is_gone = move |path: &String| !results.join(path).exists();
-            observed.strays_gone = run_blocking(move || listed.into_iter().filter(is_gone).collect()).await?;
+            observed.strays_gone = core.disk.run(move || listed.into_iter().filter(is_gone).collect()).await?;
         }
     }
     Ok(observed)
@@ -109,15 +110,17 @@ async fn strays(
     let (mut strays, mut seen) = (Vec::new(), 0);
     loop {
         let (place, from) = (results.clone(), after.clone());
-        let found = run_blocking(move || {
-            let mut found = find_results(&place, from.as_deref(), ASKED)?;
-            // Only a task with an odd name is not told by its directory.
-            for directory in found.iter_mut().filter(|directory| directory.path.len() > 100) {
-                directory.task_uid = task_uid(&place, &directory.path);
-            }
-            Ok::<_, std::io::Error>(found)
-        })
-        .await?;
+        let found = core
+            .disk
+            .run(move || {
+                let mut found = find_results(&place, from.as_deref(), ASKED)?;
+                // Only a task with an odd name is not told by its directory.
+                for directory in found.iter_mut().filter(|directory| directory.path.len() > 100) {
+                    directory.task_uid = task_uid(&place, &directory.path);
+                }
+                Ok::<_, std::io::Error>(found)
+            })
+            .await?;
         let found = match found {
             Ok(found) => found,
             Err(error) => {
@@ -237,7 +240,7 @@ pub(super) async fn sweep(core: &Core) -> Result<(), StoreError> {
             return Ok(());
         }
         let (results, count) = (results(core), paths.len());
-        let gone = run_blocking(move || remove_all(&results, paths)).await?;
+        let gone = core.disk.run(move || remove_all(&results, paths)).await?;
         let stuck = gone.len() < count;
         core.store.removed(gone).await?;
         if stuck {

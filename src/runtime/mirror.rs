@@ -81,7 +81,9 @@ impl Mirror {
     /// # Errors
     /// What the store says. A directory that cannot be read as a whole is no error: the report says so, and nothing is taken away.
     pub async fn scan(&self) -> Result<SyncReport, StoreError> {
-        self.pinned().scan_pinned().await
+        let report = self.pinned().scan_pinned().await?;
+        tracing::debug!(read = report.files_read, "the manifests directory was scanned");
+        Ok(report)
     }
 
     /// The same directory by its real path: a checkout is exchanged by a link, and a scan reads all of one tree.
@@ -95,7 +97,7 @@ impl Mirror {
         let known = self.core.store.mirrored_files().await?;
         let contested = self.core.store.contested_files().await?;
         let directory = self.directory.clone();
-        let listing = run_blocking(move || list(&directory)).await?;
+        let listing = self.core.disk.run(move || list(&directory)).await?;
         let gone: HashSet<String> = {
             let there: HashSet<&str> = listing.files.iter().map(|(path, _)| path.as_str()).collect();
             let is_gone = |path: &&String| !there.contains(path.as_str()) && !listing.refuses(path);
@@ -121,7 +123,7 @@ impl Mirror {
         self.settle_contested(&mut batches, &gone, &mut report).await?;
         self.prune(batches, gone, &mut report).await?;
         let directory = self.directory.clone();
-        if let Some(commit) = run_blocking(move || head_commit(&directory)).await? {
+        if let Some(commit) = self.core.disk.run(move || head_commit(&directory)).await? {
             self.core.store.follow_checkout(commit).await?;
         }
         report.problems = self.core.store.problem_count().await?;
@@ -173,12 +175,15 @@ impl Mirror {
         report: &mut SyncReport,
     ) -> Result<Batch, StoreError> {
         let (directory, roots, wanted) = (self.directory.clone(), self.roots.clone(), paths.to_vec());
-        let (files, failed, commit) = run_blocking(move || {
-            let mut failed = Vec::new();
-            let files = read_all(&directory, &wanted, &roots, &mut failed);
-            (files, failed, head_commit(&directory))
-        })
-        .await?;
+        let (files, failed, commit) = self
+            .core
+            .disk
+            .run(move || {
+                let mut failed = Vec::new();
+                let files = read_all(&directory, &wanted, &roots, &mut failed);
+                (files, failed, head_commit(&directory))
+            })
+            .await?;
         if let Some(first) = failed.into_iter().next() {
             report.incomplete.get_or_insert(first);
         }
@@ -378,11 +383,4 @@ fn too_many_gone(gone: usize, known: usize) -> String {
 
 fn condition(condition: &'static str, holds: bool, reason: &'static str, message: String) -> ConditionWrite {
     ConditionWrite { uid: Uid::default(), condition, holds, reason, message }
-}
-
-/// Runs something that waits for the disk on a thread that may wait.
-pub(super) async fn run_blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Gone)
 }

@@ -1,14 +1,16 @@
 //! When the mirror reads: at once what an event says is complete, after a quiet moment whatever else an event tells, everything now and
 //! then, and when somebody asks.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use notify::Event;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::core::Core;
-use super::hints::Watch;
+use super::hints::{Told, Watch};
 use super::mirror::Mirror;
 use super::pulse::Beat;
 use super::report::SyncReport;
@@ -26,9 +28,12 @@ const FAILED_PAUSE: Duration = Duration::from_secs(5);
 /// Requests that may wait for a scan.
 const REQUESTS_MAX: usize = 64;
 
-/// Asks the mirror for scans.
+/// Asks the mirror for scans, and tells it of files.
 #[derive(Clone)]
-pub struct MirrorHandle(mpsc::Sender<oneshot::Sender<Result<SyncReport, String>>>);
+pub struct MirrorHandle {
+    requests: mpsc::Sender<oneshot::Sender<Result<SyncReport, String>>>,
+    told: Arc<Told>,
+}
 
 impl MirrorHandle {
     /// Scans now and waits for the report.
@@ -38,50 +43,61 @@ impl MirrorHandle {
     pub async fn sync(&self) -> Result<SyncReport, String> {
         let (answer, report) = oneshot::channel();
         let gone = || "the mirror has stopped".to_owned();
-        self.0.send(answer).await.map_err(|_| gone())?;
+        self.requests.send(answer).await.map_err(|_| gone())?;
         report.await.map_err(|_| gone())?
+    }
+
+    /// Tells of an event below a directory, as the operating system does.
+    pub fn tell(&self, directory: &Path, event: Event) {
+        self.told.hear(directory, Ok(event));
     }
 }
 
 /// The loop's inbox.
-pub struct MirrorInbox(mpsc::Receiver<oneshot::Sender<Result<SyncReport, String>>>);
+pub struct MirrorInbox {
+    requests: mpsc::Receiver<oneshot::Sender<Result<SyncReport, String>>>,
+    told: Arc<Told>,
+}
 
 /// A handle and the inbox that it sends to.
 #[must_use]
 pub fn handle() -> (MirrorHandle, MirrorInbox) {
-    let (sender, receiver) = mpsc::channel(REQUESTS_MAX);
-    (MirrorHandle(sender), MirrorInbox(receiver))
+    let ((sender, receiver), told) = (mpsc::channel(REQUESTS_MAX), Arc::<Told>::default());
+    (MirrorHandle { requests: sender, told: Arc::clone(&told) }, MirrorInbox { requests: receiver, told })
 }
 
 /// Mirrors until the process stops. The first scan has been made by the caller.
-pub async fn run(core: Core, mut inbox: MirrorInbox) {
+pub async fn run(core: Core, inbox: MirrorInbox) {
+    let MirrorInbox { mut requests, told } = inbox;
     let mirror = Mirror::new(&core);
-    let mut watch = watch(&mirror);
+    let mut watch = watch(&core, &mirror, &told);
     // What happened between the first scan and the watch is found by this one.
     let mut periodic_at = Instant::now();
     let mut hints = Quiet::default();
     loop {
         let scan_at = hints.over_at().map_or(periodic_at, |at| at.min(periodic_at));
         tokio::select! {
-            () = told(watch.as_ref()) => {
-                if let Some(watch) = &watch && (read_complete(&core, &mirror, watch).await || watch.needs_scan()) {
-                    hints.hint(Instant::now());
-                }
-            }
+            biased;
+            () = core.stopping.cancelled() => break,
+            // Before the events, of which there may be more and more.
             () = tokio::time::sleep_until(scan_at) => {
                 hints = Quiet::default();
-                let scanned = scan(&core, &mirror, &mut watch).await;
+                let scanned = scan(&core, &mirror, &told, &mut watch).await;
                 let whole = scanned.is_ok_and(|report| report.incomplete.is_none());
                 let pause = if whole { core.settings.rescan_interval.std() } else { FAILED_PAUSE };
                 periodic_at = Instant::now() + pause;
             }
-            request = inbox.0.recv() => {
+            request = requests.recv() => {
                 let Some(answer) = request else { break };
-                let report = scan(&core, &mirror, &mut watch).await.map_err(|error| error.to_string());
+                let report = scan(&core, &mirror, &told, &mut watch).await.map_err(|error| error.to_string());
                 // Whoever asked may have gone.
                 let _ = answer.send(report);
             }
-            () = core.stopping.cancelled() => break,
+            () = told.changed() => {
+                if read_complete(&core, &mirror, &told).await || told.needs_scan() {
+                    hints.hint(Instant::now());
+                }
+            }
         }
     }
 }
@@ -105,8 +121,8 @@ impl Quiet {
 }
 
 /// Reads what can be read at once. Says whether a scan must follow.
-async fn read_complete(core: &Core, mirror: &Mirror, watch: &Watch) -> bool {
-    let complete = watch.take_complete();
+async fn read_complete(core: &Core, mirror: &Mirror, told: &Told) -> bool {
+    let complete = told.take_complete();
     if complete.is_empty() {
         return false;
     }
@@ -116,14 +132,17 @@ async fn read_complete(core: &Core, mirror: &Mirror, watch: &Watch) -> bool {
     })
 }
 
-async fn scan(core: &Core, mirror: &Mirror, watch: &mut Option<Arc<Watch>>) -> Result<SyncReport, StoreError> {
+async fn scan(
+    core: &Core,
+    mirror: &Mirror,
+    told: &Arc<Told>,
+    watch: &mut Option<Watch>,
+) -> Result<SyncReport, StoreError> {
     // Before the directory is listed, so that whatever happens after that is told.
     if watch.as_ref().is_none_or(|watch| watch.is_left_behind(mirror.directory())) {
-        *watch = self::watch(mirror);
+        *watch = self::watch(core, mirror, told);
     }
-    if let Some(watch) = watch {
-        watch.clear();
-    }
+    told.clear();
     let pass = core.pulses.begin(Beat::Manifests, core.now());
     let report = mirror.scan().await;
     core.pulses.end(pass, core.now());
@@ -143,20 +162,15 @@ async fn scan(core: &Core, mirror: &Mirror, watch: &mut Option<Arc<Watch>>) -> R
     report
 }
 
-fn watch(mirror: &Mirror) -> Option<Arc<Watch>> {
-    match Watch::start(mirror.directory()) {
-        Ok(watch) => Some(Arc::new(watch)),
+fn watch(core: &Core, mirror: &Mirror, told: &Arc<Told>) -> Option<Watch> {
+    if !core.disk.is_watched() {
+        return None;
+    }
+    match Watch::start(mirror.directory(), Arc::clone(told)) {
+        Ok(watch) => Some(watch),
         Err(error) => {
             tracing::warn!(%error, directory = %mirror.directory().display(), "cannot watch; only the periodic scan finds changes");
             None
         }
-    }
-}
-
-/// Waits for a hint; for ever when nothing is watched.
-async fn told(watch: Option<&Arc<Watch>>) {
-    match watch {
-        Some(watch) => watch.told().await,
-        None => std::future::pending().await,
     }
 }

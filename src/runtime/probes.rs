@@ -116,8 +116,9 @@ impl Probes {
         self.running.spawn(async move {
             // A probe leaves nothing behind, so it is simply dropped when the controller stops.
             tokio::select! {
-                () = probes.carry(probe) => {}
+                biased;
                 () = probes.stopping.cancelled() => {}
+                () = probes.carry(probe) => {}
             }
             probes.urgent.fetch_sub(urgent, Ordering::SeqCst);
             probes.progress.notify_waiters();

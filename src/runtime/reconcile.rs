@@ -3,6 +3,7 @@
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -27,13 +28,17 @@ use crate::plan::task::{ObservedTask, TaskReconciler};
 use crate::plan::tree::TreeReconciler;
 use crate::plan::{Effect, Key, Plan, Reconciler};
 use crate::resource::analyzer::AnalyzerSpec;
+use crate::resource::name::Uid;
 use crate::resource::time::Timestamp;
 use crate::store::{Committed, StoreError};
 
 /// Keys of one loop that are worked on at once. Enough for group commit to find company.
 const PARALLEL: usize = 64;
 
-/// The same for the files of apps: more would only take the disk from what runs.
+/// Tasks that one look is at, at most: enough for a read to be worth its way, and few enough to be over soon.
+const TOGETHER: usize = 64;
+
+/// Keys of the files of apps that are worked on at once: more would only take the disk from what runs.
 const PARALLEL_TREES: usize = 4;
 
 /// What one pass over one key came to.
@@ -52,7 +57,11 @@ pub enum Verdict {
 pub async fn reconcile(core: &Core, key: &Key) -> Result<Verdict, StoreError> {
     let began = Instant::now();
     let plan = plan(core, key).await?;
-    let looking = began.elapsed();
+    follow(core, key, plan, began.elapsed()).await
+}
+
+/// Carries out what was planned for a key, and notes what that cost.
+async fn follow(core: &Core, key: &Key, plan: Plan, looking: Duration) -> Result<Verdict, StoreError> {
     if !plan.is_empty() {
         tracing::debug!(%key, ?looking, "planned\n{plan}");
     }
@@ -146,7 +155,7 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
                 replica.asked = asked.iter().any(|(url, asked)| *url == replica.health.url && asked.answered.is_some());
             }
             observe_reuse(core, &mut lane).await?;
-            Ok(timed::<LaneReconciler>(core, key, &lane))
+            Ok(timed::<LaneReconciler>(core, key, lane))
         }
         Key::Analyzer(name) => {
             // Before the store is read: an answer that comes in between has been written.
@@ -156,45 +165,56 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
             analyzer.asked = asked;
             let urls = analyzer.spec.as_ref().map(AnalyzerSpec::replicas).unwrap_or_default();
             core.probes.keep(name, &urls);
-            Ok(timed::<AnalyzerReconciler>(core, key, &analyzer))
+            Ok(timed::<AnalyzerReconciler>(core, key, analyzer))
         }
-        Key::Task(uid) => {
-            // Before the store is read: an attempt that ends in between has written its outcome.
-            let held = core.attempts.held();
-            let Some(mut task) = core.store.observe_task(uid.clone(), held, budgets).await? else {
-                return Ok(Plan::default());
-            };
-            recheck(core, &mut task);
-            task.analyzer.iter_mut().for_each(|spec| replace_replicas(core, spec));
-            Ok(timed::<TaskReconciler>(core, key, &task))
-        }
-        Key::Apps => Ok(timed::<AppsReconciler>(core, key, &observe_apps(core).await?)),
+        Key::Task(uid) => plan_tasks(core, vec![uid.clone()]).await?.pop().unwrap_or_else(|| Ok(Plan::default())),
+        Key::Apps => Ok(timed::<AppsReconciler>(core, key, observe_apps(core).await?)),
         Key::Tree(app) => {
             let (tree, now) = (observe_tree(core, app).await?, core.now());
-            let plan = tree.map_or_else(Plan::default, |tree| timed::<TreeReconciler>(core, key, &tree));
+            let plan = tree.map_or_else(Plan::default, |tree| timed::<TreeReconciler>(core, key, tree));
             core.trees.note(app, &plan, now);
             Ok(plan)
         }
         Key::Pipeline(uid) => {
             let pipeline = core.store.observe_pipeline(uid.clone()).await?;
-            Ok(pipeline.map_or_else(Plan::default, |pipeline| timed::<PipelineReconciler>(core, key, &pipeline)))
+            Ok(pipeline.map_or_else(Plan::default, |pipeline| timed::<PipelineReconciler>(core, key, pipeline)))
         }
         Key::Run(uid) => {
             let run = observe_run(core, uid).await?;
-            Ok(run.map_or_else(Plan::default, |run| timed::<RunReconciler>(core, key, &run)))
+            Ok(run.map_or_else(Plan::default, |run| timed::<RunReconciler>(core, key, run)))
         }
         Key::Maintenance => {
             let observed = observe_maintenance(core, core.settings.rules(), Permit::All, Search::Slice).await?;
-            Ok(timed::<MaintenanceReconciler>(core, key, &observed))
+            Ok(timed::<MaintenanceReconciler>(core, key, observed))
         }
     }
 }
 
+/// Observes tasks in one read, and plans for each of them.
+async fn plan_tasks(core: &Core, tasks: Vec<Uid>) -> Result<Vec<Result<Plan, StoreError>>, StoreError> {
+    // Before the store is read: an attempt that ends in between has written its outcome.
+    let held = core.attempts.held_of(&tasks);
+    let observed = core.store.observe_tasks(tasks.clone(), held, core.settings.budgets()).await?;
+    let plan = |(uid, observed): (Uid, Result<Option<ObservedTask>, StoreError>)| {
+        let Some(mut task) = observed? else { return Ok(Plan::default()) };
+        recheck(core, &mut task);
+        task.analyzer.iter_mut().for_each(|spec| replace_replicas(core, spec));
+        Ok(timed::<TaskReconciler>(core, &Key::Task(uid), task))
+    };
+    Ok(tasks.into_iter().zip(observed).map(plan).collect())
+}
+
 /// Plans, and notes what that cost: the time of this thread's processor, so that a busy machine is not taken for a slow plan.
-fn timed<R: Reconciler>(core: &Core, key: &Key, observed: &R::Observed) -> Plan {
+fn timed<R: Reconciler<Observed: 'static>>(core: &Core, key: &Key, mut observed: R::Observed) -> Plan {
+    if let Some(twist) = &core.twist {
+        twist.observed(key, &mut observed);
+    }
     let began = processor_time();
-    let plan = R::plan(observed, core.now());
+    let mut plan = R::plan(&observed, core.now());
     core.pulses.planned(beat(key), processor_time().saturating_sub(began));
+    if let Some(twist) = &core.twist {
+        twist.planned(key, &mut plan);
+    }
     plan
 }
 
@@ -236,8 +256,11 @@ pub async fn run_loop(core: Core, of: Loop) {
     let mut running = JoinSet::new();
     loop {
         while running.len() < parallel && !core.stopping.is_cancelled() {
-            let Some(key) = core.wakes.pop(of, core.now()) else { break };
-            running.spawn(work(core.clone(), key));
+            let keys = core.wakes.pop_together(of, core.now(), TOGETHER);
+            if keys.is_empty() {
+                break;
+            }
+            running.spawn(work(core.clone(), keys));
         }
         match of {
             Loop::Tasks => core.pulses.turned(Beat::Tasks, core.now()),
@@ -246,10 +269,11 @@ pub async fn run_loop(core: Core, of: Loop) {
         }
         let due = core.wakes.next_due(of);
         tokio::select! {
-            () = core.wakes.changed(of) => {}
-            Some(_) = running.join_next(), if !running.is_empty() => {}
-            () = sleep_until(&core, due), if due.is_some() => {}
+            biased;
             () = core.stopping.cancelled() => break,
+            Some(_) = running.join_next(), if !running.is_empty() => {}
+            () = core.wakes.changed(of) => {}
+            () = sleep_until(&core, due), if due.is_some() => {}
         }
     }
     // A pass that has begun is finished: it holds no lock and waits for nothing but the store.
@@ -261,11 +285,44 @@ async fn sleep_until(core: &Core, due: Option<Timestamp>) {
     tokio::time::sleep(wait.std()).await;
 }
 
-/// One pass with its consequences for the queue. A panic harms only this key.
-async fn work(core: Core, key: Key) {
-    let pass = core.pulses.begin(beat(&key), core.now());
-    let ended = AssertUnwindSafe(reconcile(&core, &key)).catch_unwind().await;
+/// One pass over each of some keys, with its consequences for the queue.
+async fn work(core: Core, keys: Vec<Key>) {
+    let [first, ..] = keys.as_slice() else { return };
+    let pass = core.pulses.begin(beat(first), core.now());
+    match plan_together(&core, &keys).await {
+        Some((plans, looking)) => {
+            let core = &core;
+            let follow = |(key, plan): (Key, Result<Plan, StoreError>)| async move {
+                let followed = async { follow(core, &key, plan?, looking).await };
+                let ended = AssertUnwindSafe(followed).catch_unwind().await;
+                settle(core, key, ended);
+            };
+            // So that their commits find each other in one group.
+            join_all(keys.into_iter().zip(plans).map(follow)).await;
+        }
+        None => {
+            for key in keys {
+                let ended = AssertUnwindSafe(reconcile(&core, &key)).catch_unwind().await;
+                settle(&core, key, ended);
+            }
+        }
+    }
     core.pulses.end(pass, core.now());
+    core.progress.notify_waiters();
+}
+
+/// Plans for tasks in one look, and says how long it took. `None` for other keys, and when it failed: whose fault that was is then found out one by
+/// one.
+async fn plan_together(core: &Core, keys: &[Key]) -> Option<(Vec<Result<Plan, StoreError>>, Duration)> {
+    let task = |key: &Key| if let Key::Task(uid) = key { Some(uid.clone()) } else { None };
+    let tasks = keys.iter().map(task).collect::<Option<Vec<Uid>>>()?;
+    let began = Instant::now();
+    let plans = AssertUnwindSafe(plan_tasks(core, tasks)).catch_unwind().await.ok()?.ok()?;
+    Some((plans, began.elapsed()))
+}
+
+/// What the end of a pass means for the queue. A panic harms only this key.
+fn settle(core: &Core, key: Key, ended: std::thread::Result<Result<Verdict, StoreError>>) {
     match ended {
         Ok(Ok(Verdict::Settled(next))) => {
             core.wakes.done(&key);
@@ -286,5 +343,4 @@ async fn work(core: Core, key: Key) {
             core.wakes.failed(&key, core.now());
         }
     }
-    core.progress.notify_waiters();
 }

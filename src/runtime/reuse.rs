@@ -43,7 +43,7 @@ pub(super) async fn observe_reuse(core: &Core, lane: &mut ObservedLane) -> Resul
     }
     let found = core.store.reusable(keys).await?;
     let results = core.workspace.join(&core.settings.state).join("results");
-    let there = look(move || {
+    let there = look(core, move || {
         let is_whole = |it: &Reusable| it.result.as_ref().is_none_or(|result| is_there(&results, &result.directory));
         found.into_iter().filter(|(_, it)| is_whole(it)).collect()
     });
@@ -60,14 +60,14 @@ fn is_there(results: &Path, directory: &str) -> bool {
 }
 
 /// Runs a quick look at the disk; `None` when it takes too long.
-async fn look<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    tokio::time::timeout(LOOK_MAX, tokio::task::spawn_blocking(work)).await.ok()?.ok()
+async fn look<T: Send + 'static>(core: &Core, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::time::timeout(LOOK_MAX, core.disk.run(work)).await.ok()?.ok()
 }
 
 async fn program_files(core: &Core, analyzer: &AnalyzerSpec) -> Vec<ProgramFile> {
     let Some(command) = analyzer.command.clone() else { return Vec::new() };
     let (workspace, path) = (core.workspace.clone(), core.attempts.surroundings().search_path(&command));
-    look(move || files(&workspace, &command, &path)).await.unwrap_or_default()
+    look(core, move || files(&workspace, &command, &path)).await.unwrap_or_default()
 }
 
 /// The program, and every file that an argument names, such as a script. What lies in the app is part of the app already. Empty when the

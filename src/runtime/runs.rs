@@ -4,7 +4,6 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::core::Core;
-use super::mirror::run_blocking;
 use crate::plan::pipeline::child::made_by;
 use crate::plan::pipeline::observed::{ObservedRun, OpenChild};
 use crate::resource::name::Uid;
@@ -23,11 +22,13 @@ pub(super) async fn observe_run(core: &Core, uid: &Uid) -> Result<Option<Observe
         return Ok(Some(run));
     }
     let (workspace, roots) = (core.workspace.clone(), run.roots.clone());
-    let seen = run_blocking(move || {
-        let look = |(step, child, path): (usize, usize, String)| (step, child, is_made(&workspace, &roots, &path));
-        wanted.into_iter().map(look).collect::<Vec<_>>()
-    })
-    .await?;
+    let seen = core
+        .disk
+        .run(move || {
+            let look = |(step, child, path): (usize, usize, String)| (step, child, is_made(&workspace, &roots, &path));
+            wanted.into_iter().map(look).collect::<Vec<_>>()
+        })
+        .await?;
     for (step, child, produced) in seen {
         run.steps[step].open[child].produced = produced;
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::core::Core;
+use super::disk::Disk;
 use super::tree_scan::{Scanned, Unread, scan};
 use crate::plan::Plan;
 use crate::plan::tree::{ObservedTree, Reading, SETTLE, SETTLE_MAX, is_moving};
@@ -18,8 +19,9 @@ use crate::store::StoreError;
 const READ_MAX: Duration = Duration::from_secs(300);
 
 /// What was read of apps before, by path. In memory only: after a restart every tree that is needed is read once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Trees {
+    disk: Disk,
     known: Mutex<HashMap<String, Known>>,
     // Readings that took too long, by path, and whether they have ended since: while one hangs in the kernel, another would hang beside it.
     hanging: Mutex<HashMap<String, Arc<AtomicBool>>>,
@@ -40,6 +42,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Trees {
+    /// Nothing was read yet.
+    pub(super) fn new(disk: Disk) -> Self {
+        Self { disk, known: Mutex::default(), hanging: Mutex::default(), settling: Mutex::default() }
+    }
+
     /// Reads the files of the app in `path`; `now` is the time at the call.
     pub(super) async fn read(&self, workspace: &Path, path: &str, now: Timestamp) -> Reading {
         let before = locked(&self.known).get(path).cloned();
@@ -80,7 +87,7 @@ impl Trees {
         let (stop, ended) = (Flag::default(), Arc::<AtomicBool>::default());
         let (asked, over) = (Arc::clone(&stop.0), Flag(Arc::clone(&ended)));
         let (workspace, owned) = (workspace.to_owned(), path.to_owned());
-        let work = tokio::task::spawn_blocking(move || {
+        let work = self.disk.run(move || {
             let _over = over;
             scan(&workspace, &owned, known.as_ref(), now, &|| asked.load(Ordering::SeqCst))
         });

@@ -71,6 +71,12 @@ impl Wakes {
         self.lines(of).lock().pop(now)
     }
 
+    /// Takes the next key of a loop; with a task those behind it, at most `max`: they are looked at in one read.
+    pub fn pop_together(&self, of: Loop, now: Timestamp, max: usize) -> Vec<Key> {
+        let are_tasks = |one: &Key, other: &Key| matches!((one, other), (Key::Task(_), Key::Task(_)));
+        self.lines(of).lock().pop_together(now, max, are_tasks)
+    }
+
     /// Says that a key has been worked on.
     pub fn done(&self, key: &Key) {
         let lines = self.lines(loop_of(key));

@@ -18,7 +18,7 @@ impl Store {
         self.write(move |connection| {
             let update = "UPDATE object SET git_commit = ?1
                  WHERE removed_at IS NULL AND line > 0 AND git_commit IS NOT ?1";
-            Ok(connection.execute(update, [commit])?)
+            Ok(connection.execute(update, [&commit])?)
         })
         .await
     }

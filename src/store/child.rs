@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Map, Value};
 
 use super::StoreError;
-use super::commit::new_uid;
 use super::rows::json;
+use super::uid::new_uid;
 use crate::plan::pipeline::expand::indexed_name;
 use crate::plan::pipeline::render::resolve_params;
 use crate::plan::pipeline::write::AskChild;

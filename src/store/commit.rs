@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::replica::forget;
+use super::uid::new_uid;
 use super::{Store, StoreError, aside, history, maintenance, pins, pipeline, pool, purge, stray};
 use crate::import::FROM_THE_OLD_SYSTEM;
 use crate::plan::Key;
@@ -356,27 +357,4 @@ pub(super) fn record(connection: &Connection, event: &EventWrite, now: Timestamp
             ])?;
     }
     Ok(())
-}
-
-thread_local! {
-    static UIDS: uuid::ContextV7 = const { uuid::ContextV7::new() };
-}
-
-/// A new uid. They sort by time and, within a millisecond, in the order in which the writer made them: tasks of equal priority and age
-/// run in the order of their manifest.
-pub(super) fn new_uid(now: Timestamp) -> Uid {
-    let ms = now.0.max(0).unsigned_abs();
-    let nanos = u32::try_from(ms % 1000 * 1_000_000).unwrap_or(0);
-    UIDS.with(|uids| Uid(uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uids, ms / 1000, nanos)).to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn uids_of_one_millisecond_sort_in_the_order_of_their_making() {
-        let uids: Vec<Uid> = (0..1000).map(|_| new_uid(Timestamp(1_767_600_000_123))).collect();
-        assert!(uids.is_sorted(), "{uids:?}");
-    }
 }

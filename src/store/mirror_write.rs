@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, params};
 
-use super::commit::{new_uid, record, wake_waiting_for_app};
+use super::commit::{record, wake_waiting_for_app};
+use super::uid::new_uid;
 use super::{MirrorCommit, MirrorOutcome, OwnedProblem, StoreError, history, pool};
 use crate::plan::Key;
 use crate::plan::mirror::{Change, Declared, Identity};

@@ -1,6 +1,7 @@
 //! Floor 2: the store. All SQL of the project is in this folder.
 //!
-//! One thread owns the one write connection and commits groups; reads use their own read-only connections. A [`Store`] is a cheap handle.
+//! One thread owns the one write connection and commits groups; reads use their own read-only connections. A [`Store`] is a cheap handle. A
+//! simulation has one without threads (`inline.rs`).
 
 pub mod aside;
 mod backfill;
@@ -16,6 +17,7 @@ pub mod glance;
 mod graphs;
 pub mod history;
 pub mod import;
+pub mod inline;
 pub mod lock;
 pub mod made_by;
 mod maintenance;
@@ -50,6 +52,7 @@ mod run_view_tests;
 pub mod standing;
 pub mod stray;
 mod tree;
+pub mod uid;
 pub mod view;
 mod wakes;
 mod writer;
@@ -76,10 +79,17 @@ pub struct Store {
 struct Inner {
     path: PathBuf,
     id: String,
-    writer: writer::Writer,
-    readers: readers::Readers,
-    // Held as long as the store is open: exactly one process owns a state directory.
-    _lock: StateLock,
+    backend: Backend,
+}
+
+enum Backend {
+    Threads {
+        writer: writer::Writer,
+        readers: readers::Readers,
+        // Held as long as the store is open: exactly one process owns a state directory.
+        _lock: StateLock,
+    },
+    Inline(inline::Inline),
 }
 
 impl Store {
@@ -99,7 +109,7 @@ impl Store {
         let (connection, id) = open::open(&path)?;
         let writer = writer::Writer::start(connection)?;
         let readers = readers::Readers::start(&path)?;
-        Ok(Self { inner: Arc::new(Inner { path, id, writer, readers, _lock: lock }) })
+        Ok(Self { inner: Arc::new(Inner { path, id, backend: Backend::Threads { writer, readers, _lock: lock } }) })
     }
 
     /// A short random word that names this state directory, so that processes started from it can be told from others.
@@ -129,9 +139,12 @@ impl Store {
     /// What the job says, after which nothing of it is kept; or why the commit failed.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        job: impl FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.inner.writer.run(job).await
+        match &self.inner.backend {
+            Backend::Threads { writer, .. } => writer.run(job).await,
+            Backend::Inline(inline) => inline.write(job).await,
+        }
     }
 
     /// Runs `query` on a read-only connection, on a thread of its own that may wait for the disk.
@@ -142,7 +155,10 @@ impl Store {
         &self,
         query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.inner.readers.run(query).await
+        match &self.inner.backend {
+            Backend::Threads { readers, .. } => readers.run(query).await,
+            Backend::Inline(inline) => inline.read(query).await,
+        }
     }
 }
 

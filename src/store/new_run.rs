@@ -7,9 +7,10 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::commit::{new_uid, record};
+use super::commit::record;
 use super::pins;
 use super::rows::json;
+use super::uid::new_uid;
 use super::{StoreError, graphs};
 use crate::plan::Key;
 use crate::plan::pipeline::DEPTH_MAX;

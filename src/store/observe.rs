@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::replica::{replicas, waiting_count};
-use super::rows::{app_facts, findings, json_column, json_column_or_empty, task_status, time, word, word_or_none};
+use super::rows::{
+    Columns, Names, app_facts, findings, json_column, json_column_or_empty, task_status, time, word, word_or_none,
+};
 use super::{Store, StoreError};
 use crate::import::FROM_THE_OLD_SYSTEM;
 use crate::plan::apps::{GONE_ACCEPTED, KnownApp, NAME_TAKEN, ObservedSet, SOURCE_SUSPECT};
@@ -27,15 +29,27 @@ pub type Held = HashMap<AttemptId, Carried>;
 /// Occupied slots by replica, and when the first abandoned one becomes free.
 type Occupied = (Vec<(String, u32)>, Option<Timestamp>);
 
-/// Pending tasks that one pass looks at, beyond the free slots: so many may be held back without another pass.
-const CANDIDATES_EXTRA: usize = 64;
+/// Pending tasks that one pass looks at, beyond the free slots: so many may be held back without another pass. A lane with few slots looks often,
+/// and reading them is most of what that costs.
+const CANDIDATES_EXTRA: usize = 16;
 
 /// Attempts that one pass opens at most; an analyzer with more free slots gets another pass at once.
 const OPENINGS_MAX: usize = 1024;
 
+/// What is read of a task, without its spec: its name, what people ask, its status. In the order in which it is read.
+macro_rules! task_columns {
+    () => {
+        "t.phase, t.reason, t.message, t.observed_generation, t.round, t.attempt, t.next_at, t.started_at, t.finished_at, t.high, t.medium, t.low,
+         t.unrated, t.waits, t.recoveries, t.app_digest, t.uid, t.name, t.generation, t.removed, t.cancel_round, t.cancel_generation,
+         t.retry_round, t.hurry_version, t.no_cache_round, t.version, t.pool, t.since"
+    };
+}
+
 /// One task with its references.
-pub(super) const TASK: &str =
-    "SELECT t.*, o.spec AS spec, a.uid AS app_uid, a.spec AS app_spec, p.missing_since, p.tree_digest, p.tree_seen_at,
+pub(super) const TASK: &str = concat!(
+    "SELECT ",
+    task_columns!(),
+    ", o.spec AS spec, a.uid AS app_uid, a.spec AS app_spec, p.missing_since, p.tree_digest, p.tree_seen_at,
          z.spec AS analyzer_spec,
          EXISTS (SELECT 1 FROM object d JOIN app q ON q.uid = d.uid
                  WHERE d.kind = 'App' AND d.name = t.app AND q.deleted_at IS NOT NULL) AS app_deleted,
@@ -45,7 +59,8 @@ pub(super) const TASK: &str =
      LEFT JOIN object a ON a.kind = 'App' AND a.name = t.app AND a.removed_at IS NULL
      LEFT JOIN app p ON p.uid = a.uid
      LEFT JOIN object z ON z.kind = 'Analyzer' AND z.name = t.analyzer AND z.removed_at IS NULL
-     WHERE t.uid = ?1";
+     WHERE t.uid = ?1"
+);
 
 /// The attempts of one round of a task.
 pub(super) const ATTEMPTS: &str = "SELECT * FROM attempt WHERE task_uid = ?1 AND round = ?2 ORDER BY number";
@@ -54,16 +69,18 @@ pub(super) const ATTEMPTS: &str = "SELECT * FROM attempt WHERE task_uid = ?1 AND
 pub(super) const TOLD: &str = "SELECT number, generation, asked, outcome, coalesce(message, '') AS message, tools FROM attempt
      WHERE task_uid = ?1 AND round = ?2 AND outcome IS NOT NULL AND tools IS NOT NULL AND tools <> '[]' ORDER BY number";
 
-/// Slots of an analyzer that open attempts occupy. Without the hint SQLite reads every attempt that the analyzer ever had.
-pub(super) const OPEN: &str =
-    "SELECT replica FROM attempt INDEXED BY attempt_slot WHERE analyzer = ?1 AND outcome IS NULL";
+/// Slots of an analyzer that open attempts occupy, for each replica. Without the hint SQLite reads every attempt that the analyzer ever had.
+pub(super) const OPEN: &str = "SELECT replica, count(*) FROM attempt INDEXED BY attempt_slot WHERE analyzer = ?1 AND outcome IS NULL GROUP BY replica";
 
 /// Slots that attempts occupy which have ended, while the other side may still be working.
 pub(super) const DRAINING: &str =
     "SELECT replica, slot_until FROM attempt INDEXED BY attempt_draining WHERE analyzer = ?1 AND slot_until > ?2";
 
 /// The head of an analyzer's queue, without the tasks of pools that have nothing left. The queue's index alone decides who that is.
-pub(super) const CANDIDATES: &str = "SELECT t.*, o.spec AS spec, a.uid AS app_uid, a.spec AS app_spec, p.missing_since,
+pub(super) const CANDIDATES: &str = concat!(
+    "SELECT ",
+    task_columns!(),
+    ", o.spec AS spec, a.uid AS app_uid, a.spec AS app_spec, p.missing_since,
          p.tree_digest, p.tree_seen_at
      FROM (SELECT uid FROM task INDEXED BY task_queue WHERE analyzer = ?1 AND phase = 'Pending' AND reason = 'Queued'
                AND (pool IS NULL OR pool NOT IN (SELECT value FROM json_each(?3)))
@@ -72,7 +89,8 @@ pub(super) const CANDIDATES: &str = "SELECT t.*, o.spec AS spec, a.uid AS app_ui
      JOIN object o ON o.uid = t.uid
      LEFT JOIN object a ON a.kind = 'App' AND a.name = t.app AND a.removed_at IS NULL
      LEFT JOIN app p ON p.uid = a.uid
-     ORDER BY t.priority DESC, t.turn, t.created_at, t.uid";
+     ORDER BY t.priority DESC, t.turn, t.created_at, t.uid"
+);
 
 /// The latest openings of an analyzer, for its rate. Where a result was reused, nothing was started.
 pub(super) const OPENED: &str = "SELECT opened_at FROM attempt WHERE analyzer = ?1 AND opened_at > ?2 AND reason IS NOT 'Reused' ORDER BY opened_at DESC LIMIT ?3";
@@ -88,37 +106,22 @@ impl Store {
         held: Held,
         budgets: Budgets,
     ) -> Result<Option<ObservedTask>, StoreError> {
+        self.observe_tasks(vec![uid], held, budgets).await?.pop().unwrap_or(Ok(None))
+    }
+
+    /// The same of many tasks at one moment, in their order. A row that cannot be read is an error of its own task only.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn observe_tasks(
+        &self,
+        uids: Vec<Uid>,
+        held: Held,
+        budgets: Budgets,
+    ) -> Result<Vec<Result<Option<ObservedTask>, StoreError>>, StoreError> {
         self.read(move |connection| {
-            let mut statement = connection.prepare_cached(TASK)?;
-            let mut rows = statement.query([&uid.0])?;
-            let Some(row) = rows.next()? else { return Ok(None) };
-            let status = task_status(row)?;
-            let analyzer: Option<String> = row.get("analyzer_spec")?;
-            let spec: TaskSpec = json_column(row, "spec")?;
-            let attempts = attempts(connection, &uid, status.round, &held)?;
-            let known = if unreached(&attempts) { replicas(connection, &spec.analyzer)? } else { Vec::new() };
-            Ok(Some(ObservedTask {
-                name: row.get("name")?,
-                generation: row.get("generation")?,
-                removed: row.get("removed")?,
-                spec,
-                version: row.get("version")?,
-                cancel_round: row.get("cancel_round")?,
-                cancel_generation: row.get("cancel_generation")?,
-                retry_round: row.get("retry_round")?,
-                hurry_version: row.get("hurry_version")?,
-                replicas: known,
-                attempts,
-                app: app_facts(row)?,
-                app_deleted: row.get("app_deleted")?,
-                analyzer: analyzer.map(|spec| super::rows::json(&spec)).transpose()?,
-                pool: row.get("pool")?,
-                pool_known: row.get("pool_known")?,
-                since: time(row, "since")?,
-                status,
-                uid,
-                budgets,
-            }))
+            let observe = |uid| observed_task(connection, uid, &held, budgets);
+            Ok(uids.into_iter().map(observe).collect())
         })
         .await
     }
@@ -182,6 +185,46 @@ impl Store {
     }
 }
 
+fn observed_task(
+    connection: &Connection,
+    uid: Uid,
+    held: &Held,
+    budgets: Budgets,
+) -> Result<Option<ObservedTask>, StoreError> {
+    let mut statement = connection.prepare_cached(TASK)?;
+    let names = Names::of(&statement);
+    let mut rows = statement.query([&uid.0])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let row = &names.row(row);
+    let status = task_status(row)?;
+    let analyzer: Option<String> = row.column("analyzer_spec")?;
+    let spec: TaskSpec = json_column(row, "spec")?;
+    let attempts = attempts(connection, &uid, status.round, held)?;
+    let known = if unreached(&attempts) { replicas(connection, &spec.analyzer)? } else { Vec::new() };
+    Ok(Some(ObservedTask {
+        name: row.column("name")?,
+        generation: row.column("generation")?,
+        removed: row.column("removed")?,
+        spec,
+        version: row.column("version")?,
+        cancel_round: row.column("cancel_round")?,
+        cancel_generation: row.column("cancel_generation")?,
+        retry_round: row.column("retry_round")?,
+        hurry_version: row.column("hurry_version")?,
+        replicas: known,
+        attempts,
+        app: app_facts(row)?,
+        app_deleted: row.column("app_deleted")?,
+        analyzer: analyzer.map(|spec| super::rows::json(&spec)).transpose()?,
+        pool: row.column("pool")?,
+        pool_known: row.column("pool_known")?,
+        since: time(row, "since")?,
+        status,
+        uid,
+        budgets,
+    }))
+}
+
 /// Whether the latest attempt reached nobody, so that it matters where else the task can go.
 fn unreached(attempts: &[AttemptFacts]) -> bool {
     let last = attempts.last().and_then(|attempt| attempt.ended.as_ref());
@@ -190,37 +233,38 @@ fn unreached(attempts: &[AttemptFacts]) -> bool {
 
 fn attempts(connection: &Connection, uid: &Uid, round: i64, held: &Held) -> Result<Vec<AttemptFacts>, StoreError> {
     let mut statement = connection.prepare_cached(ATTEMPTS)?;
+    let names = Names::of(&statement);
     let mut rows = statement.query(params![uid.0, round])?;
     let mut attempts = Vec::new();
     while let Some(row) = rows.next()? {
-        attempts.push(attempt(row, uid, held)?);
+        attempts.push(attempt(&names.row(row), uid, held)?);
     }
     Ok(attempts)
 }
 
-fn attempt(row: &Row<'_>, uid: &Uid, held: &Held) -> Result<AttemptFacts, StoreError> {
-    let id = AttemptId { task: uid.clone(), number: row.get("number")? };
-    let pid: Option<i32> = row.get("pid")?;
-    let pid_start: Option<i64> = row.get("pid_start")?;
+fn attempt(row: &impl Columns, uid: &Uid, held: &Held) -> Result<AttemptFacts, StoreError> {
+    let id = AttemptId { task: uid.clone(), number: row.column("number")? };
+    let pid: Option<i32> = row.column("pid")?;
+    let pid_start: Option<i64> = row.column("pid_start")?;
     let ended = match word_or_none(row, "outcome")? {
         None => None,
         Some(outcome) => Some(EndedAttempt {
             outcome,
             reason: word(row, "reason")?,
-            message: row.get("message")?,
+            message: row.column("message")?,
             at: time(row, "ended_at")?,
             findings: findings(row)?,
             tools: json_column_or_empty(row, "tools")?,
         }),
     };
     Ok(AttemptFacts {
-        generation: row.get("generation")?,
-        analyzer: row.get("analyzer")?,
+        generation: row.column("generation")?,
+        analyzer: row.column("analyzer")?,
         asked: json_column(row, "asked")?,
-        replica: row.get("replica")?,
+        replica: row.column("replica")?,
         opened_at: time(row, "opened_at")?,
         deadline_at: time(row, "deadline_at")?,
-        resumable: row.get("resumable")?,
+        resumable: row.column("resumable")?,
         process: pid.zip(pid_start.map(i64::unsigned_abs)),
         carried: held.get(&id).copied(),
         ended,
@@ -231,8 +275,9 @@ fn attempt(row: &Row<'_>, uid: &Uid, held: &Held) -> Result<AttemptFacts, StoreE
 fn occupied(connection: &Connection, analyzer: &str, now: Timestamp) -> Result<Occupied, StoreError> {
     let mut used: HashMap<String, u32> = HashMap::new();
     let mut open = connection.prepare_cached(OPEN)?;
-    for replica in open.query_map([analyzer], |row| row.get::<_, String>(0))? {
-        *used.entry(replica?).or_default() += 1;
+    for row in open.query_map([analyzer], |row| Ok((row.get(0)?, row.get::<_, u32>(1)?)))? {
+        let (replica, count) = row?;
+        used.insert(replica, count);
     }
     let mut free_at: Option<Timestamp> = None;
     let mut draining = connection.prepare_cached(DRAINING)?;
@@ -254,26 +299,28 @@ fn candidates(
 ) -> Result<Vec<Candidate>, StoreError> {
     let mut statement = connection.prepare_cached(CANDIDATES)?;
     let closed = serde_json::Value::from(closed_pools).to_string();
+    let names = Names::of(&statement);
     let mut rows = statement.query(params![analyzer, i64::try_from(limit).unwrap_or(i64::MAX), closed])?;
     let mut candidates = Vec::new();
     while let Some(row) = rows.next()? {
+        let row = &names.row(row);
         let status = task_status(row)?;
-        let cancel_round: i64 = row.get("cancel_round")?;
-        let uid: String = row.get("uid")?;
+        let cancel_round: i64 = row.column("cancel_round")?;
+        let uid: String = row.column("uid")?;
         // Fresh tasks, which are most of a queue, cost no query of their own.
         let told = if status.started_at.is_some() { told(connection, &uid, status.round)? } else { Vec::new() };
         candidates.push(Candidate {
             uid: Uid(uid),
             told,
-            name: row.get("name")?,
-            generation: row.get("generation")?,
-            unwanted: row.get::<_, bool>("removed")? || cancel_round >= status.round,
+            name: row.column("name")?,
+            generation: row.column("generation")?,
+            unwanted: row.column::<bool>("removed")? || cancel_round >= status.round,
             spec: json_column(row, "spec")?,
-            pool: row.get("pool")?,
-            version: row.get("version")?,
+            pool: row.column("pool")?,
+            version: row.column("version")?,
             app: app_facts(row)?,
             since: time(row, "since")?,
-            no_cache: row.get::<_, i64>("no_cache_round")? >= status.round,
+            no_cache: row.column::<i64>("no_cache_round")? >= status.round,
             stamp: None,
             reusable: None,
             status,

@@ -63,13 +63,29 @@ fn open_at(path: &Path, migrations: &Migrations<'_>, known: usize) -> Result<(Co
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     // The log is folded in by the writer between groups; see writer.rs.
-    connection.pragma_update(None, "foreign_keys", false)?;
     tracing::debug!("bringing the schema up to date");
-    migrations.to_latest(&mut connection)?;
+    migrate(&mut connection, migrations)?;
     tracing::debug!("the schema is up to date");
-    connection.pragma_update(None, "foreign_keys", true)?;
     let id = state_id(&connection)?;
     Ok((connection, id))
+}
+
+/// Makes a database of what a connection leads to, if it is none of this version yet. Gives its id.
+pub(super) fn bring_up(connection: &mut Connection) -> Result<String, StoreError> {
+    let found: usize = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    // Each pragma throws away what was compiled, which a connection that goes from store to store need not lose.
+    if found != SCHEMA_VERSION {
+        configure(connection)?;
+        migrate(connection, &MIGRATIONS)?;
+    }
+    state_id(connection)
+}
+
+fn migrate(connection: &mut Connection, migrations: &Migrations<'_>) -> Result<(), StoreError> {
+    connection.pragma_update(None, "foreign_keys", false)?;
+    migrations.to_latest(connection)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    Ok(())
 }
 
 /// A step of an upgrade.

@@ -4,8 +4,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Map, Value};
 
 use super::child::{again, broken, insert_child, insert_task, run_again};
-use super::commit::{new_uid, record, wake_waiting_for_app};
+use super::commit::{record, wake_waiting_for_app};
 use super::new_run::{Definition, NewRun, insert_run};
+use super::uid::new_uid;
 use super::{StoreError, history, maintenance};
 use crate::plan::Key;
 use crate::plan::pipeline::expand::indexed_name;

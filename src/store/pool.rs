@@ -155,7 +155,10 @@ fn can_open(connection: &Connection, analyzer: &str, now: Timestamp) -> Result<b
             return Ok(false);
         }
     }
-    let open = connection.prepare_cached(OPEN)?.query_map([analyzer], |_| Ok(()))?.count();
+    let mut open = 0;
+    for count in connection.prepare_cached(OPEN)?.query_map([analyzer], |row| row.get::<_, usize>(1))? {
+        open += count?;
+    }
     let draining = connection.prepare_cached(DRAINING)?.query_map(params![analyzer, now.0], |_| Ok(()))?.count();
     let mut can = open + draining < spec.replicas().len() * spec.capacity as usize;
     if let Some(rate) = spec.rate.filter(|_| can) {

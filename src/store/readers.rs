@@ -72,7 +72,8 @@ fn serve(connection: &Connection, queue: &Mutex<Receiver<Query>>) {
     }
 }
 
-fn at_one_moment<T>(
+/// Runs a query in one read transaction.
+pub(super) fn at_one_moment<T>(
     connection: &Connection,
     query: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {

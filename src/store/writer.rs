@@ -1,7 +1,11 @@
 //! The writer: one thread, one connection, group commit.
 //!
-//! It drains every waiting job, runs each in its own savepoint inside one IMMEDIATE transaction, commits once, and then answers all of
-//! them. A job alone in the queue is committed at once, so grouping never costs latency.
+//! It drains every waiting job, runs all of them inside one IMMEDIATE transaction, commits once, and then answers all of them. A job alone in
+//! the queue is committed at once, so grouping never costs latency.
+//!
+//! A job that fails must leave nothing behind. As a rule it has written nothing yet, since guards come first, and then there is nothing to take
+//! back. Else the whole group is rolled back and run again, each job in a savepoint of its own: savepoints copy every page that a job
+//! touches, which is too dear for what hardly ever happens.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -17,13 +21,8 @@ const GROUP_MAX: usize = 1024;
 /// The log is folded into the database when it has grown to this many pages (4 KiB each), between groups.
 const WAL_PAGES_MAX: i64 = 4_000;
 
-/// Sends a job's answer once it is known whether the group was committed.
-type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-/// Runs in the transaction that was begun, or learns why none could be. Gives its answer, and whether it met a full disk.
-type Job = Box<dyn FnOnce(Result<&Connection, StoreError>) -> (Answer, bool) + Send>;
-
 pub(super) struct Writer {
-    jobs: Option<Sender<Job>>,
+    jobs: Option<Sender<Box<dyn Job>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -40,22 +39,11 @@ impl Writer {
 
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (sender, receiver) = oneshot::channel();
-        let job: Job = Box::new(move |begun| {
-            let result = begun.and_then(|connection| in_savepoint(connection, job));
-            let full = result.as_ref().is_err_and(StoreError::is_full);
-            let answer: Answer = Box::new(move |committed| {
-                // What a job says of itself tells more than that its group was lost.
-                let answer = if result.is_err() { result } else { committed.and(result) };
-                // Nobody waits any more when the caller was dropped; the commit stands all the same.
-                let _ = sender.send(answer);
-            });
-            (answer, full)
-        });
+        let (job, answer) = job(work);
         self.jobs.as_ref().ok_or(StoreError::Gone)?.send(job).map_err(|_| StoreError::Gone)?;
-        receiver.await.map_err(|_| StoreError::Gone)?
+        answer.await.map_err(|_| StoreError::Gone)?
     }
 }
 
@@ -69,7 +57,58 @@ impl Drop for Writer {
     }
 }
 
-fn serve(connection: &Connection, queue: &Receiver<Job>) {
+/// A part of a group.
+pub(super) trait Job: Send {
+    /// Runs in a transaction; an earlier run was rolled back.
+    fn run(&mut self, connection: &Connection) -> Result<(), ()>;
+
+    /// Learns why it cannot run.
+    fn refuse(&mut self, error: StoreError);
+
+    /// Whether it failed since the disk is full.
+    fn is_full(&self) -> bool;
+
+    /// Tells whoever asked for it what came of it, now that it is known whether the group was committed.
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+struct Work<T, F> {
+    work: F,
+    result: Result<T, StoreError>,
+    asked: oneshot::Sender<Result<T, StoreError>>,
+}
+
+/// Work as a job of a group, and where its answer comes.
+pub(super) fn job<T: Send + 'static>(
+    work: impl FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
+) -> (Box<dyn Job>, oneshot::Receiver<Result<T, StoreError>>) {
+    let (asked, answer) = oneshot::channel();
+    (Box::new(Work { work, result: Err(StoreError::Gone), asked }), answer)
+}
+
+impl<T: Send, F: FnMut(&Connection) -> Result<T, StoreError> + Send> Job for Work<T, F> {
+    fn run(&mut self, connection: &Connection) -> Result<(), ()> {
+        self.result = (self.work)(connection);
+        self.result.as_ref().map(drop).map_err(drop)
+    }
+
+    fn refuse(&mut self, error: StoreError) {
+        self.result = Err(error);
+    }
+
+    fn is_full(&self) -> bool {
+        self.result.as_ref().is_err_and(StoreError::is_full)
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        // What a job says of itself tells more than that its group was lost.
+        let answer = if self.result.is_err() { self.result } else { committed.and(self.result) };
+        // Nobody waits any more when the caller was dropped; the commit stands all the same.
+        let _ = self.asked.send(answer);
+    }
+}
+
+fn serve(connection: &Connection, queue: &Receiver<Box<dyn Job>>) {
     while let Ok(first) = queue.recv() {
         let mut group = vec![first];
         group.extend(queue.try_iter().take(GROUP_MAX - 1));
@@ -79,34 +118,30 @@ fn serve(connection: &Connection, queue: &Receiver<Job>) {
     let _ = connection.pragma_update(None, "wal_checkpoint", "TRUNCATE");
 }
 
-fn commit(connection: &Connection, group: Vec<Job>) {
-    if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
-        tracing::error!(%error, "a transaction could not be started");
-        for job in group {
-            let (answer, _) = job(Err(copy_of(&error)));
-            answer(Ok(()));
-        }
-        return;
+/// Runs a group in one transaction and answers all of it.
+pub(super) fn commit(connection: &Connection, mut group: Vec<Box<dyn Job>>) {
+    let committed = transact(connection, &mut group);
+    for job in group {
+        job.answer(committed.as_ref().copied().map_err(copy_of));
     }
-    let mut full = false;
-    let answers: Vec<Answer> = group
-        .into_iter()
-        .map(|job| {
-            // A full disk or a broken one makes SQLite roll back by itself. What came later would then be committed on its own.
-            let begun = match connection.is_autocommit() {
-                false => Ok(connection),
-                true if full => Err(no_room().into()),
-                true => Err(lost()),
-            };
-            let (answer, met_full) = job(begun);
-            full |= met_full;
-            answer
-        })
-        .collect();
-    let committed = match connection.execute_batch("COMMIT") {
+}
+
+fn transact(connection: &Connection, group: &mut [Box<dyn Job>]) -> Result<(), rusqlite::Error> {
+    begin(connection, group)?;
+    if let Some(failed) = run_bare(connection, group) {
+        connection.prepare_cached("ROLLBACK")?.execute([])?;
+        if group.len() == 1 {
+            return Ok(());
+        }
+        tracing::debug!(job = failed, of = group.len(), "a job failed after it had written; its group is run again");
+        begin(connection, group)?;
+        run_apart(connection, group);
+    }
+    let full = group.iter().any(|job| job.is_full());
+    let committed = match connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])) {
         // There was nothing left to commit, which is only what followed.
         Err(_) if full => Err(no_room()),
-        committed => committed,
+        committed => committed.map(drop),
     };
     if let Err(error) = &committed {
         match full {
@@ -117,11 +152,61 @@ fn commit(connection: &Connection, group: Vec<Job>) {
         // Fails when SQLite has rolled back by itself, which is as good.
         let _ = connection.execute_batch("ROLLBACK");
     }
-    for answer in answers {
-        answer(match &committed {
-            Ok(()) => Ok(()),
-            Err(error) => Err(copy_of(error)),
-        });
+    committed
+}
+
+fn begin(connection: &Connection, group: &mut [Box<dyn Job>]) -> Result<(), rusqlite::Error> {
+    let begun = connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]));
+    if let Err(error) = &begun {
+        tracing::error!(%error, "a transaction could not be started");
+        group.iter_mut().for_each(|job| job.refuse(copy_of(error)));
+    }
+    begun.map(drop)
+}
+
+/// Runs all jobs as if each would succeed. Gives the first that failed and leaves something that must be taken back, if there is one.
+fn run_bare(connection: &Connection, group: &mut [Box<dyn Job>]) -> Option<usize> {
+    let mut ended = Ended::default();
+    for (number, job) in group.iter_mut().enumerate() {
+        if ended.refuses(connection, job) {
+            continue;
+        }
+        // What triggers and foreign keys wrote counts, even where the statement was taken back: at worst a group runs twice for nothing.
+        let before = connection.total_changes();
+        let failed = job.run(connection).is_err();
+        ended.full |= job.is_full();
+        if failed && !connection.is_autocommit() && connection.total_changes() != before {
+            return Some(number);
+        }
+    }
+    None
+}
+
+/// Runs each job in a savepoint.
+fn run_apart(connection: &Connection, group: &mut [Box<dyn Job>]) {
+    let mut ended = Ended::default();
+    for job in group {
+        if !ended.refuses(connection, job) {
+            in_savepoint(connection, job);
+            ended.full |= job.is_full();
+        }
+    }
+}
+
+/// Whether the transaction of a group is over before its time: a full disk or a broken one makes SQLite roll back by itself.
+#[derive(Default)]
+struct Ended {
+    full: bool,
+}
+
+impl Ended {
+    /// Whether a job can no longer run: it would be committed on its own.
+    fn refuses(&self, connection: &Connection, job: &mut Box<dyn Job>) -> bool {
+        let is_over = connection.is_autocommit();
+        if is_over {
+            job.refuse(if self.full { no_room().into() } else { lost() });
+        }
+        is_over
     }
 }
 
@@ -148,94 +233,106 @@ fn copy_of(error: &rusqlite::Error) -> StoreError {
     }
 }
 
-fn in_savepoint<T>(
-    connection: &Connection,
-    job: impl FnOnce(&Connection) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    connection.prepare_cached("SAVEPOINT job")?.execute([])?;
-    let result = job(connection);
-    if result.is_err() && connection.is_autocommit() {
+fn in_savepoint(connection: &Connection, job: &mut Box<dyn Job>) {
+    let step = |sql: &str| connection.prepare_cached(sql)?.execute([]);
+    if let Err(error) = step("SAVEPOINT job") {
+        return job.refuse(error.into());
+    }
+    let failed = job.run(connection).is_err();
+    if failed && connection.is_autocommit() {
         // SQLite has rolled back the whole transaction by itself, and the savepoint with it.
-        return result;
+        return;
     }
-    if result.is_err() {
-        connection.prepare_cached("ROLLBACK TO job")?.execute([])?;
+    let ended = if failed { step("ROLLBACK TO job") } else { Ok(0) }.and_then(|_| step("RELEASE job"));
+    if let Err(error) = ended {
+        job.refuse(error.into());
     }
-    connection.prepare_cached("RELEASE job")?.execute([])?;
-    result
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
 
-    type Seen = Arc<Mutex<Vec<Result<(), String>>>>;
+    type Answer = oneshot::Receiver<Result<(), StoreError>>;
 
-    fn job(statement: &'static str, seen: &Seen) -> Job {
-        let seen = Arc::clone(seen);
-        Box::new(move |begun| {
-            let run = |connection: &Connection| connection.execute_batch(statement).map_err(StoreError::from);
-            let result = begun.and_then(|connection| in_savepoint(connection, run));
-            let full = result.as_ref().is_err_and(StoreError::is_full);
-            let answer: Answer = Box::new(move |committed| {
-                let answer = if result.is_err() { result } else { committed.and(result) };
-                seen.lock().unwrap().push(answer.map_err(|error| error.to_string()));
-            });
-            (answer, full)
-        })
+    /// Commits these statements as the jobs of one group. Gives what each was answered, and how often jobs ran.
+    fn together(connection: &Connection, statements: &[&'static str]) -> (Vec<Result<(), String>>, usize) {
+        let runs = Arc::new(AtomicUsize::new(0));
+        let one = |statement: &'static str| {
+            let runs = Arc::clone(&runs);
+            job(move |connection| {
+                runs.fetch_add(1, Ordering::SeqCst);
+                connection.execute_batch(statement).map_err(StoreError::from)
+            })
+        };
+        let (group, answers): (Vec<_>, Vec<Answer>) = statements.iter().map(|statement| one(statement)).unzip();
+        commit(connection, group);
+        assert!(connection.is_autocommit());
+        let told = |mut answer: Answer| answer.try_recv().expect("an answer").map_err(|error| error.to_string());
+        (answers.into_iter().map(told).collect(), runs.load(Ordering::SeqCst))
+    }
+
+    fn table(definition: &str) -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(definition).unwrap();
+        connection
     }
 
     fn rows(connection: &Connection) -> i64 {
         connection.query_row("SELECT total(x) FROM t", [], |row| row.get::<_, f64>(0)).unwrap() as i64
     }
 
+    fn succeeded(answers: &[Result<(), String>]) -> Vec<bool> {
+        answers.iter().map(Result::is_ok).collect()
+    }
+
     #[test]
     fn a_job_that_fails_takes_back_only_what_it_wrote() {
-        let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch("CREATE TABLE t (x INTEGER CHECK (x < 100))").unwrap();
-        let seen = Seen::default();
+        let connection = table("CREATE TABLE t (x INTEGER CHECK (x < 100))");
         let jobs = [
             "INSERT INTO t VALUES (1)",
             "INSERT INTO t VALUES (2); INSERT INTO t VALUES (100)",
             "INSERT INTO t VALUES (4)",
         ];
-        commit(&connection, jobs.into_iter().map(|statement| job(statement, &seen)).collect());
-        let answers: Vec<bool> = seen.lock().unwrap().iter().map(Result::is_ok).collect();
-        assert_eq!((answers, rows(&connection)), (vec![true, false, true], 5));
-        assert!(connection.is_autocommit());
+        let (answers, runs) = together(&connection, &jobs);
+        assert_eq!((succeeded(&answers), rows(&connection)), (vec![true, false, true], 5));
+        assert_eq!(runs, 5, "two until one failed, then all");
+        // Alone it costs no second run.
+        let (answers, runs) = together(&connection, &jobs[1..2]);
+        assert_eq!((succeeded(&answers), rows(&connection), runs), (vec![false], 5, 1));
+    }
+
+    #[test]
+    fn a_job_that_fails_before_it_wrote_costs_the_others_nothing() {
+        let connection = table("CREATE TABLE t (x INTEGER CHECK (x < 100))");
+        let jobs = ["INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (100)", "INSERT INTO t VALUES (4)"];
+        let (answers, runs) = together(&connection, &jobs);
+        assert_eq!((succeeded(&answers), rows(&connection), runs), (vec![true, false, true], 5, 3));
     }
 
     #[test]
     fn when_the_transaction_is_lost_nobody_of_the_group_is_told_that_it_was_committed() {
-        let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch("CREATE TABLE t (x INTEGER)").unwrap();
-        let seen = Seen::default();
+        let connection = table("CREATE TABLE t (x INTEGER)");
         // As SQLite does by itself when the disk is full.
-        let jobs = ["INSERT INTO t VALUES (1)", "ROLLBACK", "INSERT INTO t VALUES (2)"];
-        commit(&connection, jobs.into_iter().map(|statement| job(statement, &seen)).collect());
-        assert!(seen.lock().unwrap().iter().all(Result::is_err), "{seen:?}");
+        let (answers, _) = together(&connection, &["INSERT INTO t VALUES (1)", "ROLLBACK", "INSERT INTO t VALUES (2)"]);
+        assert!(answers.iter().all(Result::is_err), "{answers:?}");
         assert_eq!(rows(&connection), 0);
-        assert!(connection.is_autocommit());
         // And the next group is as good as ever.
-        seen.lock().unwrap().clear();
-        commit(&connection, vec![job("INSERT INTO t VALUES (3)", &seen)]);
-        assert_eq!((seen.lock().unwrap().as_slice(), rows(&connection)), (&[Ok(())][..], 3));
+        let (answers, _) = together(&connection, &["INSERT INTO t VALUES (3)"]);
+        assert_eq!((answers, rows(&connection)), (vec![Ok(())], 3));
     }
 
     #[test]
     fn when_the_disk_is_full_everybody_of_the_group_is_told_just_that() {
-        let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch("CREATE TABLE t (x); PRAGMA max_page_count = 4").unwrap();
-        let seen = Seen::default();
+        let connection = table("CREATE TABLE t (x); PRAGMA max_page_count = 4");
         let jobs = ["INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (zeroblob(100000))", "INSERT INTO t VALUES (2)"];
-        commit(&connection, jobs.into_iter().map(|statement| job(statement, &seen)).collect());
         // SQLite may keep the transaction; then only the one that was too large has failed.
-        let answers = seen.lock().unwrap().clone();
+        let (answers, _) = together(&connection, &jobs);
         assert!(answers[1].as_ref().is_err_and(|error| error.contains("full")), "{answers:?}");
         let told = |answer: &Result<(), String>| answer.as_ref().err().is_none_or(|error| error.contains("full"));
         assert!(answers.iter().all(told), "{answers:?}");
-        assert!(connection.is_autocommit());
     }
 }

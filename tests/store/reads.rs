@@ -27,7 +27,7 @@ async fn a_queue_is_read_by_priority_then_age_then_place_in_the_manifest() {
     wanted.extend(many.iter().map(String::as_str));
     wanted.truncate(names.len());
     assert_eq!(names, wanted);
-    assert_eq!((names.len(), lane.more), (65, true), "a page, and word of the rest");
+    assert_eq!((names.len(), lane.more), (17, true), "a page, and word of the rest");
     let ahead = view::ahead_in_queue(&fixture.sql(), &fixture.uid(Kind::Task, "w").0).unwrap();
     assert_eq!(ahead, 4);
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use manifestd::executor::{Executors, Limits, Stop, Surroundings, leftover};
-use manifestd::resource::analyzer::{CommandSpec, Output};
+use manifestd::resource::analyzer::{CommandSpec, KeepResults, Output};
 use manifestd::resource::attempt::{AppTarget, Assignment, AttemptId, Ending, Sign, Target};
 use manifestd::resource::name::Uid;
 use manifestd::resource::outcome::Outcome;
@@ -194,6 +194,7 @@ pub(crate) fn assignment(target: Target, deadline: Span) -> Assignment {
         rate: None,
         tools: vec!["ruff".into()],
         config: serde_json::Map::new(),
+        keep_results: KeepResults::Always,
         origin: manifestd::resource::attempt::Origin::default(),
         stamp: None,
         opened_at: NOW,

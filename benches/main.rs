@@ -1,0 +1,84 @@
+//! `make bench`: measures the real binary, in the release profile, as a process of its own in a temporary workspace, beside the limits of the
+//! machine, which are measured in the same run. One table, and at its end one line for each goal.
+//!
+//!     cargo bench --bench bench                         everything
+//!     cargo bench --bench bench -- dispatch idle        only these questions
+//!     cargo bench --bench bench -- --quick              small sizes: does it work?
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a benchmark prints and measures, and ends at once when something is not as it should be"
+)]
+
+mod analyzer;
+mod ceiling;
+mod figure;
+mod goals;
+mod machine;
+mod questions;
+mod report;
+mod rounds;
+mod workspace;
+
+use ceiling::Ceiling;
+use questions::{commands, dispatch, history, idle, ingest, latency, maintenance, pipeline, restart};
+use report::Report;
+use rounds::Run;
+
+/// A question: its name on the command line, its title in the table, and what measures it.
+type Question = (&'static str, &'static str, fn(&mut Run));
+
+/// Every question, in the order of the table.
+const QUESTIONS: [Question; 9] = [
+    ("ingest", "(a) ingest: from manifests on disk to tasks that are visible and Pending", ingest::measure),
+    ("dispatch", "(b) dispatch: durable no-op tasks from Pending to Completed over WebSocket", dispatch::measure),
+    ("latency", "(c) latency: from the rename of a manifest to its task Running", latency::measure),
+    ("commands", "(d) commands: from the drop of manifests to Completed", commands::measure),
+    (
+        "history",
+        "(e) history: dispatch and passes with what has ended, and with what waits elsewhere",
+        history::measure,
+    ),
+    ("idle", "(f) idle: nothing to do, with 1,000,000 finished tasks", idle::measure),
+    ("restart", "(g) restart: with 1,000,000 finished tasks and 10,000 Pending", restart::measure),
+    ("pipeline", "pipelines: runs of 20,000 tasks", pipeline::measure),
+    ("maintenance", "maintenance: 100,000 directories and 1,000,000 finished tasks", maintenance::measure),
+];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(ceiling) = Ceiling::read(&arguments) {
+        println!("{}", ceiling.run());
+        return;
+    }
+    let mut run = Run::default();
+    let mut only: Vec<&str> = Vec::new();
+    for argument in &arguments {
+        match argument.as_str() {
+            // Cargo's own word.
+            "--bench" => {}
+            "--quick" => run.quick = true,
+            name if QUESTIONS.iter().any(|(known, ..)| *known == name) => only.push(name),
+            unknown => {
+                let names: Vec<&str> = QUESTIONS.iter().map(|(name, ..)| *name).collect();
+                eprintln!("{unknown:?} is no question; there are: {}; and --quick", names.join(", "));
+                std::process::exit(2);
+            }
+        }
+    }
+    machine::tell();
+    if run.quick {
+        println!("quick     small sizes, one round: these figures only show that the bench works");
+    }
+    Report::head();
+    for (name, title, measure) in QUESTIONS {
+        if only.is_empty() || only.contains(&name) {
+            Report::section(title);
+            measure(&mut run);
+        }
+    }
+    run.report.tell_goals();
+}

@@ -1,0 +1,52 @@
+//! Where work is done that waits for the disk: on threads that may wait; or, in a simulation, on the only one that there is.
+
+use std::sync::Arc;
+
+use crate::store::inline::{Gate, Step};
+use crate::store::{Store, StoreError};
+
+/// Where work is done that waits for the disk. A cheap handle.
+#[derive(Clone)]
+pub(super) enum Disk {
+    /// On threads that may wait.
+    Threads,
+    /// On the calling task, when the gate lets it.
+    Inline(Arc<dyn Gate>),
+}
+
+impl Disk {
+    /// The disk beside a store: one that has no threads stands for a process that has none.
+    pub(super) fn beside(store: &Store) -> Self {
+        store.gate().map_or(Self::Threads, |gate| Self::Inline(Arc::clone(gate)))
+    }
+
+    /// Whether another thread tells what happens in a directory.
+    pub(super) const fn is_watched(&self) -> bool {
+        matches!(self, Self::Threads)
+    }
+
+    /// Does something that waits for the disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`] when it panicked, or the process ends.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match self {
+            Self::Threads => tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Gone),
+            Self::Inline(gate) => {
+                gate.before(Step::Disk).await?;
+                let done = work();
+                gate.after(Step::Disk).await;
+                Ok(done)
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.is_watched() { "Threads" } else { "Inline" })
+    }
+}
