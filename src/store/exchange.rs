@@ -10,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::durable::sync;
 use super::{StateLock, StoreError, database_path};
 
 /// The marker, below the state directory.
@@ -218,11 +219,6 @@ fn remove(directory: &Path) -> io::Result<()> {
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(bytes).and_then(|()| file.sync_all())
-}
-
-/// Makes the names in a directory durable.
-pub(super) fn sync(directory: &Path) -> io::Result<()> {
-    File::open(directory).and_then(|directory| directory.sync_all())
 }
 
 /// Syncs everything below a directory; what is about to be trusted must be on the disk.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 use super::StoreError;
-use super::exchange::sync;
+use super::durable::make;
 
 /// How long a lock whose owner is dead is waited for.
 const LET_GO_MAX: Duration = Duration::from_secs(5);
@@ -32,8 +32,9 @@ impl StateLock {
     pub fn acquire(directory: &Path) -> Result<Self, StoreError> {
         let io = |source| StoreError::Io { path: directory.to_owned(), source };
         let path = directory.join("lock");
+        // Before anything lies in it: what is synced in a directory whose own name is lost is lost with it.
         if !path.exists() {
-            make(directory).map_err(io)?;
+            make(directory, 0o700).map_err(io)?;
         }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -81,16 +82,6 @@ impl Drop for StateLock {
         // Closing alone would not do it while a program that is being started has the open file; see `is_let_go`.
         let _ = flock(&self.file, FlockOperation::Unlock);
     }
-}
-
-/// Makes a state directory, and its name durable before there is anything in it: what is synced in a directory whose own name is lost is lost
-/// with it.
-fn make(directory: &Path) -> std::io::Result<()> {
-    let missing: Vec<&Path> = directory.ancestors().take_while(|path| !path.exists()).collect();
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    // The directory itself may have been made by one that was killed before it came to this.
-    let named = missing.into_iter().chain([directory]).filter_map(Path::parent);
-    named.map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent }).try_for_each(sync)
 }
 
 fn is_alive(pid: Pid) -> bool {

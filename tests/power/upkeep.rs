@@ -72,3 +72,15 @@ fn a_manifest_that_was_written_is_whole_and_stays() {
         assert!(new.is_none() || !cut.was_told("task/new deleted"), "it is there again");
     });
 }
+
+#[test]
+fn a_manifests_directory_that_was_made_for_a_manifest_stays_with_it() {
+    let Some(home) = stage("") else { return };
+    fs::remove_dir(home.path("manifests")).unwrap();
+    fs::write(home.path("new.yaml"), quick()).unwrap();
+    let recording = Recording::of(home, "manifestd apply -f new.yaml\n");
+    recording.cut("directory", &["manifests"], |cut| {
+        let is_there = cut.home.path("manifests/analyzer-quick.yaml").exists();
+        assert!(is_there || !cut.was_told("analyzer/quick created"), "it is gone");
+    });
+}
