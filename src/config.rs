@@ -108,6 +108,8 @@ settings! {
     workspace: String, "workspace", None, ".", "The directory that app paths are relative to.";
     manifests: String, "manifests", None, "manifests", "The directory of manifests that is mirrored, relative to the workspace.";
     state: String, "state", None, ".manifestd", "The directory of the database and the results, relative to the workspace.";
+    command_directory: String, "commandDirectory", None, "", "The one directory that programs of commands may come from, links resolved; relative to the workspace. Empty for anywhere.";
+    secrets_directory: String, "secretsDirectory", None, "secrets", "Where the files lie that analyzers name as secrets, relative to the state directory. Only its owner may write there.";
     roots: Vec<String>, "roots", None, ".", "Directories that apps may lie in, relative to the workspace; several with commas.";
     task_poll_interval: Span, "taskPollInterval", Some("TASK_POLL_INTERVAL"), "10s", "Time between two resyncs of the task loop; events make it immediate.";
     task_timeout: Span, "taskTimeout", Some("TASK_TIMEOUT"), "30m", "Deadline of an attempt whose task gives no activeDeadlineSeconds.";
@@ -302,6 +304,15 @@ impl Settings {
         }
         let current = format!("{}/{GIT_DIRECTORY}/{GIT_CURRENT}", self.state.trim_end_matches('/'));
         if self.git_path == "." { current } else { format!("{current}/{}", self.git_path) }
+    }
+
+    /// The directory of secrets, relative to the workspace.
+    #[must_use]
+    pub fn secrets(&self) -> String {
+        if self.secrets_directory.starts_with('/') {
+            return self.secrets_directory.clone();
+        }
+        format!("{}/{}", self.state.trim_end_matches('/'), self.secrets_directory)
     }
 
     /// The limits that plans keep to.

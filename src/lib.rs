@@ -3,6 +3,7 @@
 pub mod analyzer;
 pub mod cli;
 pub mod config;
+pub mod disk;
 pub mod executor;
 pub mod import;
 pub mod manifest;

@@ -13,7 +13,7 @@ mod real;
 use std::time::Duration;
 
 use manifestd::executor::{leftover, results};
-use manifestd::resource::analyzer::{Output, Rate};
+use manifestd::resource::analyzer::{Credentials, Output, Rate};
 use manifestd::resource::attempt::{AttemptId, Ending, Sign, Target};
 use manifestd::resource::name::Uid;
 use manifestd::resource::outcome::Outcome;
@@ -168,7 +168,7 @@ async fn a_peer_that_does_not_shake_hands_or_read_cannot_hold_an_attempt() {
 async fn an_address_that_can_never_work_is_said_to_be_wrong() {
     let stage = Stage::new();
     for (url, reason) in [
-        ("wss://127.0.0.1:1", Reason::InvalidConfiguration),
+        ("https://127.0.0.1:1", Reason::InvalidConfiguration),
         ("not an address", Reason::InvalidConfiguration),
         ("embedded:", Reason::AnalyzerUnavailable),
     ] {
@@ -337,7 +337,7 @@ async fn a_probe_tells_the_healthy_from_the_rest() {
         // Who shakes hands is waited for as long as it takes.
         let connecting =
             if wanted.as_ref().is_err_and(|words| words.starts_with("no answer")) { SOON } else { FAR }.std();
-        let answer = stage.executors.probe(&analyzer.url(), connecting, patience).await;
+        let answer = stage.executors.probe(&analyzer.url(), &Credentials::default(), connecting, patience).await;
         match (&answer, &wanted) {
             (Ok(health), Ok(known)) => {
                 assert_eq!(health, known);
@@ -347,7 +347,7 @@ async fn a_probe_tells_the_healthy_from_the_rest() {
             _ => panic!("{answer:?} instead of {wanted:?}"),
         }
     }
-    let nobody = stage.executors.probe("embedded:", SOON.std(), SOON.std()).await;
+    let nobody = stage.executors.probe("embedded:", &Credentials::default(), SOON.std(), SOON.std()).await;
     assert_eq!(nobody, Err("the analyzer inside the daemon does not run".into()));
 }
 

@@ -213,6 +213,11 @@ fn what_can_no_longer_happen_has_thirty_six_rows_and_every_test_they_name_is_the
 }
 
 #[test]
+fn every_claim_about_security_names_tests_that_are_there() {
+    assert_none(promises::unproven_claims(&file("SECURITY.md"), "What holds", &sources(&OURS)));
+}
+
+#[test]
 fn every_setting_is_read_where_it_acts() {
     assert_none(promises::unread_settings(&file("src/config.rs"), &sources(&["src/"])));
 }
@@ -232,7 +237,7 @@ fn every_path_and_make_target_in_the_documents_is_there() {
     assert!(targets.len() > 8, "{targets:?}");
     let silent = targets.iter().filter(|(_, explained)| !explained);
     assert_none(silent.map(|(target, _)| format!("Makefile: make help says nothing about {target}")));
-    for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"] {
+    for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md"] {
         let document = file(name);
         assert_none(documents::dead_paths(&document, |path| root().join(path).exists()));
         assert_none(documents::unknown_targets(&document, &targets));

@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use super::served::{Served, Service};
+use super::served::{Served, Running};
 use crate::analyzer::{Analyzer, Protocol};
 use crate::ceiling::{Ceiling, Work};
 use crate::figure::{Figure, Unit};
@@ -115,7 +115,7 @@ pub(crate) fn released(workspace: &Workspace, analyzer: &Analyzer, name: &str, s
 
 fn rate_dropped(way: Way) -> f64 {
     let workspace = Workspace::new();
-    let service = Service::start(way.by, &workspace);
+    let service = Running::start(way.by, &workspace);
     workspace.declare_service(NAME, service.url(), way.slots, keeping(way.files));
     let _controller = workspace.serve(service.arguments());
     let prepared = workspace.prepare("task", 0..way.tasks, NAME);

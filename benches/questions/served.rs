@@ -18,7 +18,7 @@ pub(crate) enum Served {
 }
 
 /// It, running.
-pub(crate) struct Service {
+pub(crate) struct Running {
     url: String,
     arguments: &'static [&'static str],
     _analyzer: Option<Analyzer>,
@@ -37,7 +37,7 @@ impl Served {
     }
 }
 
-impl Service {
+impl Running {
     /// Starts it for the apps of a workspace.
     pub(crate) fn start(by: Served, workspace: &Workspace) -> Self {
         match by {
@@ -67,7 +67,7 @@ impl Service {
     }
 }
 
-impl Drop for Service {
+impl Drop for Running {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
             // The process is ours and is waited for.

@@ -1,6 +1,5 @@
 //! One analysis: finds the app, chooses the tools, runs them side by side, and gives the result frame.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use super::serve::Shared;
 use super::sources::{self, NoSources};
 use super::tool_run::{self, Scene, ToolRun};
 use super::tree::Tree;
+use crate::disk::Directory;
 
 /// How long a stopped analysis may take to end its programs; after that they are killed by dropping it.
 pub(super) const STOPPING: Duration = Duration::from_secs(5);
@@ -32,8 +32,8 @@ pub(super) async fn analyse(
 ) -> String {
     let _running = shared.tally.enter();
     let now = shared.options.clock;
-    let path = match find_app(shared, request).await {
-        Ok(path) => path,
+    let app = match find_app(shared, request).await {
+        Ok(app) => Arc::new(app),
         Err(missing) => {
             let message = missing.message(&request.slug, request.number);
             return frames::result(json!({ "status": "error", "error": message }), now()).to_string();
@@ -43,11 +43,11 @@ pub(super) async fn analyse(
     let analysis_time = now();
     let (chosen, mut runs) = choose(catalog, request);
     let tree = match chosen.iter().any(|(_, tool)| tool.declaration.builtin != Some(Builtin::Noop)) {
-        true => walk(path.clone(), cancel.clone()).await,
+        true => walk(Arc::clone(&app), cancel.clone()).await,
         false => None,
     };
     let options = &shared.options;
-    let scene = Scene { path: &path, request, tree: tree.as_ref(), options, permits: &shared.permits, cancel };
+    let scene = Scene { app: &app, request, tree: tree.as_ref(), options, permits: &shared.permits, cancel };
     let all = chosen.len() + runs.len();
     let mut running: FuturesUnordered<_> =
         chosen.iter().map(|(place, tool)| async move { (*place, tool_run::run(tool, scene).await) }).collect();
@@ -81,15 +81,15 @@ pub(super) async fn analyse(
     })
 }
 
-async fn find_app(shared: &Shared, request: &Analyze) -> Result<PathBuf, NoSources> {
+async fn find_app(shared: &Shared, request: &Analyze) -> Result<Directory, NoSources> {
     let (root, slug, number) = (shared.options.sources.clone(), request.slug.clone(), request.number);
     tokio::task::spawn_blocking(move || sources::find_app(&root, &slug, number))
         .await
         .unwrap_or_else(|error| Err(NoSources::Refused(format!("the search broke off: {error}"))))
 }
 
-async fn walk(path: PathBuf, cancel: CancellationToken) -> Option<Tree> {
-    let walked = tokio::task::spawn_blocking(move || Tree::walk(&path, || cancel.is_cancelled())).await;
+async fn walk(app: Arc<Directory>, cancel: CancellationToken) -> Option<Tree> {
+    let walked = tokio::task::spawn_blocking(move || Tree::walk(&app, || cancel.is_cancelled())).await;
     Some(walked.unwrap_or_else(|error| Tree {
         incomplete: Some(format!("the files could not be listed: {error}")),
         ..Tree::default()

@@ -1,20 +1,23 @@
 //! One connection, from handshake to close: one side reads and decides, the other writes what is queued, and neither waits for the
 //! other. What is said in between is in `session`.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
-use tokio_tungstenite::accept_async_with_config;
+use tokio::time::{Sleep, sleep, timeout};
+use tokio_tungstenite::accept_hdr_async_with_config;
+use tokio_tungstenite::tungstenite::handshake::server::Request;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
 
+use super::door;
 use super::frames;
 use super::serve::Shared;
 use super::session::{Farewell, Session};
@@ -22,10 +25,11 @@ use super::session::{Farewell, Session};
 /// Bytes that are read, and written, at once. The default of 128 KiB would be most of the memory of a service with many connections.
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// The largest incoming message, as in the existing services.
-const INCOMING_BYTES_MAX: usize = 100 * 1024 * 1024;
+/// The largest incoming message. A request is a name, a number, some tools and their settings; all connections together must not fill
+/// the memory.
+const INCOMING_BYTES_MAX: usize = 1024 * 1024;
 
-/// How long a client may take for its handshake.
+/// How long a client may take for its handshakes.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// How long a client may take to read one frame.
@@ -66,16 +70,48 @@ impl Outgoing {
 pub(super) async fn converse(stream: TcpStream, shared: &Shared, shutdown: &CancellationToken) {
     // Frames are small and each is waited for.
     let _ = stream.set_nodelay(true);
+    let patience = sleep(HANDSHAKE);
+    tokio::pin!(patience);
+    match &shared.door.tls {
+        None => talk(stream, shared, shutdown, patience).await,
+        Some(tls) => {
+            let stream = tokio::select! {
+                stream = tls.accept(stream) => stream,
+                () = &mut patience => return,
+                () = shutdown.cancelled() => return,
+            };
+            match stream {
+                Ok(stream) => talk(stream, shared, shutdown, patience).await,
+                Err(error) => tracing::debug!(%error, "a client did not come through TLS"),
+            }
+        }
+    }
+}
+
+/// Talks over whatever there is to talk over. `patience` is over when the handshakes must be.
+async fn talk(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    shared: &Shared,
+    shutdown: &CancellationToken,
+    patience: Pin<&mut Sleep>,
+) {
     let limits = WebSocketConfig::default()
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(BUFFER_BYTES)
         .max_message_size(Some(INCOMING_BYTES_MAX))
         .max_frame_size(Some(INCOMING_BYTES_MAX));
+    let accepted = async {
+        let wanted = shared.door.wanted().await;
+        #[expect(clippy::result_large_err, reason = "tungstenite asks for this type")]
+        let admit = |request: &Request, response| door::admit(request, response, &wanted);
+        accept_hdr_async_with_config(stream, admit, Some(limits)).await
+    };
     let accepted = tokio::select! {
-        accepted = timeout(HANDSHAKE, accept_async_with_config(stream, Some(limits))) => accepted,
+        accepted = accepted => accepted,
+        () = patience => return,
         () = shutdown.cancelled() => return,
     };
-    let Ok(Ok(socket)) = accepted else { return };
+    let Ok(socket) = accepted else { return };
     let (mut sink, mut stream) = socket.split();
     let (out, queue) = mpsc::channel(QUEUE_MAX);
     let mut session = Session::new(shared, shutdown, out);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::declaration::ToolDeclaration;
+use super::door::Door;
 use crate::resource::time::Timestamp;
 
 /// How long a tool may run when its declaration does not say. An attempt with a shorter deadline is no contradiction: its client leaves at the
@@ -27,12 +28,15 @@ pub struct Options {
     pub clock: fn() -> Timestamp,
     /// The environment tools are started with. Only PATH, HOME, LANG, LC_ALL, TZ and TMPDIR are taken from it.
     pub environment: BTreeMap<String, String>,
+    /// How clients come in.
+    pub door: Door,
 }
 
 impl Options {
-    /// Options with the usual limits: two tools at once, ten minutes for each.
+    /// Options with the usual limits: two tools at once, ten minutes for each, and everybody is let in.
     #[must_use]
     pub fn new(sources: PathBuf, tools: Vec<ToolDeclaration>, clock: fn() -> Timestamp) -> Self {
-        Self { sources, tools, parallel: 2, tool_timeout: TOOL_TIMEOUT, clock, environment: BTreeMap::new() }
+        let (environment, door) = (BTreeMap::new(), Door::default());
+        Self { sources, tools, parallel: 2, tool_timeout: TOOL_TIMEOUT, clock, environment, door }
     }
 }

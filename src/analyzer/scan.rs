@@ -1,6 +1,5 @@
 //! The built-in tools `patterns` and `secrets`: rules over the text of an app's files.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -10,6 +9,7 @@ use super::compiled_rules::{CompiledRules, Find};
 use super::declaration::Builtin;
 use super::sarif;
 use super::tree::SourceFile;
+use crate::disk::Directory;
 
 /// Files above this size are data, not source.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -28,7 +28,7 @@ pub(super) fn scan(
     tool: &str,
     builtin: Builtin,
     rules: &CompiledRules,
-    root: &Path,
+    app: &Directory,
     files: &[SourceFile],
     stop: impl Fn() -> bool,
 ) -> Value {
@@ -46,7 +46,7 @@ pub(super) fn scan(
         if file.bytes > FILE_BYTES_MAX || !rules.has_rules_for(file.language) {
             continue;
         }
-        let text = match read_text(&root.join(&file.path)) {
+        let text = match read_text(app, &file.path) {
             Ok(Some(text)) => text,
             Ok(None) => continue,
             Err(error) => {
@@ -66,10 +66,10 @@ pub(super) fn scan(
 }
 
 /// The text of a file, or nothing when it is not text. Odd bytes in a text become replacement characters.
-fn read_text(path: &Path) -> io::Result<Option<String>> {
+fn read_text(app: &Directory, path: &Path) -> io::Result<Option<String>> {
     let mut bytes = Vec::new();
-    // The file may have grown since the walk, so the limit is kept here too.
-    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    // The file may have grown since the walk, so the limit is kept here too; and what has become a link is not followed.
+    app.open_file(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     let peek = &bytes[..bytes.len().min(PEEK_BYTES)];
     if bytes.len() as u64 > FILE_BYTES_MAX || peek.contains(&0) {
         return Ok(None);
@@ -126,7 +126,7 @@ mod tests {
             listed.push(SourceFile { path: path.into(), language, bytes: bytes.len() as u64 });
         }
         let rules = CompiledRules::compile(&rules_of(Some(builtin)).unwrap()).unwrap();
-        scan("it", builtin, &rules, directory.path(), &listed, || false)
+        scan("it", builtin, &rules, &Directory::open(directory.path()).unwrap(), &listed, || false)
     }
 
     fn results(document: &Value) -> &Vec<Value> {
@@ -154,6 +154,28 @@ mod tests {
         let written = document.to_string();
         assert!(!written.contains(&secret) && !written.contains("battery"), "{written}");
         assert!(written.contains("AKIA*** (20 characters)"), "{written}");
+    }
+
+    #[test]
+    fn a_file_that_has_become_a_link_since_the_walk_is_not_read() {
+        let (app, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir(app.path().join("s")).unwrap();
+        std::fs::write(outside.path().join("a.py"), "eval(x)\n").unwrap();
+        let held = Directory::open(app.path()).unwrap();
+        for path in ["a.py", "s/a.py"] {
+            std::fs::write(app.path().join(path), "eval(x)\n").unwrap();
+        }
+        let files: Vec<SourceFile> = crate::analyzer::tree::Tree::walk(&held, || false).files;
+        let rules = CompiledRules::compile(&rules_of(Some(Builtin::Patterns)).unwrap()).unwrap();
+        let look = || scan("it", Builtin::Patterns, &rules, &held, &files, || false);
+        assert_eq!(results(&look()).len(), 2);
+        std::fs::remove_file(app.path().join("a.py")).unwrap();
+        std::os::unix::fs::symlink(outside.path().join("a.py"), app.path().join("a.py")).unwrap();
+        std::fs::remove_dir_all(app.path().join("s")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), app.path().join("s")).unwrap();
+        let document = look();
+        assert!(results(&document).is_empty(), "{document:#}");
+        assert!(document.to_string().contains("s/a.py"), "what could not be read is said: {document:#}");
     }
 
     #[test]

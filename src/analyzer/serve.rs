@@ -15,6 +15,7 @@ use super::attempts::{self, Attempts};
 use super::connection;
 use super::declaration::check_tools;
 use super::detect::Catalog;
+use super::door::OpenDoor;
 use super::options::Options;
 
 /// The most connections at once; further ones wait in the listener's queue.
@@ -31,6 +32,8 @@ const FAREWELL: Duration = Duration::from_secs(12);
 pub(super) struct Shared {
     /// The settings.
     pub options: Options,
+    /// Lets clients in.
+    pub door: OpenDoor,
     /// Tool runs at once.
     pub permits: Semaphore,
     /// Analyses that outlive the connection they were asked on.
@@ -87,23 +90,23 @@ impl Drop for Entered<'_> {
 }
 
 /// Serves the analyzer protocol on `listener` until `shutdown`; then running analyses are stopped, their programs with them, and
-/// every connection is closed. The listener should be on the loopback address: the protocol knows no passwords.
+/// every connection is closed. Unless the door is guarded, the listener should be on the loopback address.
 ///
 /// # Errors
 /// When the options are not usable. A connection that fails ends nothing but itself.
 pub async fn serve(listener: TcpListener, options: Options, shutdown: CancellationToken) -> io::Result<()> {
     let bad = |problem: String| io::Error::new(io::ErrorKind::InvalidInput, problem);
     // It compiles every rule, and a daemon's loops run on the same threads as this.
-    let tools = options.tools.clone();
-    let checked = tokio::task::spawn_blocking(move || check_tools(&tools)).await.map_err(io::Error::other)?;
-    checked.map_err(|problem| bad(problem.to_string()))?;
+    let (tools, door) = (options.tools.clone(), options.door.clone());
+    let checked = move || check_tools(&tools).map_err(|problem| problem.to_string()).and_then(|()| door.open());
+    let door = tokio::task::spawn_blocking(checked).await.map_err(io::Error::other)?.map_err(bad)?;
     if options.parallel == 0 || options.parallel > Semaphore::MAX_PERMITS {
         return Err(bad("parallel: at least 1 is needed".into()));
     }
     let permits = Semaphore::new(options.parallel);
     let (attempts, waiting) = Attempts::new(shutdown.clone());
     let (tally, started) = (Tally::default(), Instant::now());
-    let shared = Arc::new(Shared { options, permits, attempts, tally, started, catalog: OnceCell::new() });
+    let shared = Arc::new(Shared { options, door, permits, attempts, tally, started, catalog: OnceCell::new() });
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     // Looked for at once, so that the first request does not wait for it.

@@ -1,8 +1,11 @@
 //! Finds an app's directory under the root of all sources, and nothing outside that root.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::disk::{Directory, leads_out};
 
 /// The most templates that are looked through.
 const TEMPLATES_MAX: usize = 10_000;
@@ -28,44 +31,41 @@ impl NoSources {
     }
 }
 
-/// The app's directory, with links resolved: `<root>/{slug}/app{N}`, else the first `<root>/{slug}/*/app{N}` by name.
+/// The app's directory, held open: `<root>/{slug}/app{N}`, else the first `<root>/{slug}/*/app{N}` by name.
 /// Blocking. `slug` must have been checked.
 ///
 /// # Errors
 /// [`NoSources`] when there is none, or when a link leads out of the root.
-pub(super) fn find_app(root: &Path, slug: &str, number: u64) -> Result<PathBuf, NoSources> {
+pub(super) fn find_app(root: &Path, slug: &str, number: u64) -> Result<Directory, NoSources> {
     let refused = |path: &Path, error: io::Error| NoSources::Refused(format!("{}: {error}", path.display()));
-    let root = fs::canonicalize(root).map_err(|error| refused(root, error))?;
+    Directory::open(root).map_err(|error| refused(root, error))?;
     let model = root.join(slug);
     let name = format!("app{number}");
-    if let Some(found) = inside(&root, &model.join(&name))? {
+    if let Some(found) = inside(root, &model.join(&name))? {
         return Ok(found);
     }
-    let Some(model) = inside(&root, &model)? else { return Err(NoSources::Missing) };
-    let entries = fs::read_dir(&model).map_err(|error| refused(&model, error))?;
-    let mut templates: Vec<PathBuf> = entries.take(TEMPLATES_MAX).flatten().map(|entry| entry.path()).collect();
+    let Some(model) = inside(root, &model)? else { return Err(NoSources::Missing) };
+    let entries = fs::read_dir(model.held()).map_err(|error| refused(model.path(), error))?;
+    let mut templates: Vec<OsString> = entries.take(TEMPLATES_MAX).flatten().map(|entry| entry.file_name()).collect();
     templates.sort();
     for template in templates {
-        if let Some(found) = inside(&root, &template.join(&name))? {
+        if let Some(found) = inside(root, &model.path().join(template).join(&name))? {
             return Ok(found);
         }
     }
     Err(NoSources::Missing)
 }
 
-/// The directory at `path` with links resolved, if there is one, and only if it is inside the root.
-fn inside(root: &Path, path: &Path) -> Result<Option<PathBuf>, NoSources> {
-    let real = match fs::canonicalize(path) {
-        Ok(real) => real,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(None);
+/// The directory at `path`, if there is one, held open, and only if it lies inside the root, wherever links lead.
+fn inside(root: &Path, path: &Path) -> Result<Option<Directory>, NoSources> {
+    match Directory::inside(root, path) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) if leads_out(&error) => {
+            Err(NoSources::Refused("a symbolic link leads out of the sources directory".into()))
         }
-        Err(error) => return Err(NoSources::Refused(format!("{}: {error}", path.display()))),
-    };
-    if !real.starts_with(root) {
-        return Err(NoSources::Refused("a symbolic link leads out of the sources directory".into()));
+        Err(error) => Err(NoSources::Refused(format!("{}: {error}", path.display()))),
     }
-    Ok(real.is_dir().then_some(real))
 }
 
 #[cfg(test)]
@@ -83,7 +83,7 @@ mod tests {
 
     fn find(root: &Path, slug: &str, number: u64) -> Result<String, NoSources> {
         let real = fs::canonicalize(root).unwrap();
-        find_app(root, slug, number).map(|path| path.strip_prefix(real).unwrap().display().to_string())
+        find_app(root, slug, number).map(|found| found.path().strip_prefix(real).unwrap().display().to_string())
     }
 
     #[test]

@@ -17,8 +17,10 @@ use super::process::{self, Ending, Job};
 use super::request::Analyze;
 use super::tree::{SourceFile, Tree};
 use super::{mapping, sarif, scan};
+use crate::disk::Directory;
 use crate::resource::findings::Findings;
 use crate::resource::outcome::one_line;
+use crate::verdict::weight::too_heavy;
 
 /// The longest delay a request may ask of `noop`, as long as a tool may run by default.
 const DELAY_MS_MAX: u64 = 600_000;
@@ -111,8 +113,8 @@ impl ToolRun {
 /// What a tool runs over and with.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scene<'a> {
-    /// The app's directory, with links resolved.
-    pub path: &'a Path,
+    /// The app's directory.
+    pub app: &'a Arc<Directory>,
     /// The request.
     pub request: &'a Analyze,
     /// The app's files; absent when no tool needs them.
@@ -179,11 +181,11 @@ async fn noop(declaration: &ToolDeclaration, scene: Scene<'_>) -> ToolRun {
 }
 
 async fn built_in(tool: &Arc<Tool>, builtin: Builtin, files: Vec<SourceFile>, scene: Scene<'_>) -> ToolRun {
-    let (tool_here, root, cancel) = (Arc::clone(tool), scene.path.to_owned(), scene.cancel.clone());
+    let (tool_here, app, cancel) = (Arc::clone(tool), Arc::clone(scene.app), scene.cancel.clone());
     let scanned = tokio::task::spawn_blocking(move || {
         let rules = tool_here.rules.as_ref().ok_or("the tool has no rules")?;
         let name = &tool_here.declaration.name;
-        let document = scan::scan(name, builtin, rules, &root, &files, || cancel.is_cancelled());
+        let document = scan::scan(name, builtin, rules, &app, &files, || cancel.is_cancelled());
         Ok(Produced { findings: sarif::count(&document), sarif: Some(document), output: None })
     });
     let produced = scanned.await.unwrap_or_else(|error| Err(format!("the scan broke off: {error}")));
@@ -195,16 +197,17 @@ async fn outside(tool: &Arc<Tool>, files: &[SourceFile], scene: Scene<'_>) -> To
     let config: Map<String, Value> = scene.request.config_of(&declaration.name);
     let files: Vec<PathBuf> = files.iter().map(|file| file.path.clone()).collect();
     let (model, number) = (scene.request.slug.as_str(), scene.request.number);
-    let values = Values { path: scene.path, model, number, config: &config, files: &files };
+    let values = Values { path: scene.app.path(), model, number, config: &config, files: &files };
     let argv = match argv::expand(&declaration.argv, values) {
         Ok(argv) => argv,
         Err(problem) => {
             return ToolRun::not_started(&declaration.name, declaration.section(), Status::Error, Some(problem));
         }
     };
+    let held = scene.app.held();
     let job = Job {
         argv: &argv,
-        directory: scene.path,
+        directory: &held,
         environment: &scene.options.environment,
         env: &declaration.env,
         limit: declaration.timeout.map_or(scene.options.tool_timeout, |span| span.std()),
@@ -214,7 +217,7 @@ async fn outside(tool: &Arc<Tool>, files: &[SourceFile], scene: Scene<'_>) -> To
     let stderr = one_line(&run.stderr);
     let produced = match status.code() {
         Some(code) if declaration.success_exit_codes.contains(&code) => {
-            let (tool_here, root) = (Arc::clone(tool), scene.path.to_owned());
+            let (tool_here, root) = (Arc::clone(tool), scene.app.path().to_owned());
             let read = tokio::task::spawn_blocking(move || read_output(&tool_here, &run.stdout, &root));
             read.await.unwrap_or_else(|error| Err(format!("reading the output broke off: {error}")))
         }
@@ -255,6 +258,9 @@ fn read_output(tool: &Tool, stdout: &[u8], root: &Path) -> Result<Produced, Stri
     let declaration = &tool.declaration;
     if declaration.output == Output::ExitCode {
         return Ok(Produced::default());
+    }
+    if let Some(why) = too_heavy(stdout) {
+        return Err(format!("the output of {} is too large: {why}", declaration.name));
     }
     let start = || one_line(&String::from_utf8_lossy(&stdout[..stdout.len().min(120)]));
     let mut value: Value = serde_json::from_slice(stdout)

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use ignore::overrides::OverrideBuilder;
 use ignore::{DirEntry, WalkBuilder};
 
+use crate::disk::Directory;
+
 /// The languages a file is told apart by, as clients of the existing analyzers know them, and a few more.
 pub(super) const LANGUAGES: [&str; 11] = [
     "python",
@@ -65,9 +67,11 @@ pub(super) struct Tree {
 impl Tree {
     /// Walks an app's directory. Blocking. Links are not followed, `.gitignore` files inside the app count (those above it do
     /// not: a generated app is often ignored as a whole). Stops early when `stop` says so.
-    pub(super) fn walk(root: &Path, stop: impl Fn() -> bool) -> Self {
+    pub(super) fn walk(app: &Directory, stop: impl Fn() -> bool) -> Self {
         let mut tree = Self::default();
-        let entries = WalkBuilder::new(root)
+        // With a dot, since the name of an open directory is itself a link.
+        let root = app.held().join(".");
+        let entries = WalkBuilder::new(&root)
             .hidden(false)
             .parents(false)
             .git_global(false)
@@ -81,9 +85,12 @@ impl Tree {
                 break;
             }
             match entry {
-                Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => tree.take(root, &entry),
+                Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => tree.take(&root, &entry),
                 Ok(_) => {}
-                Err(error) => tree.incomplete = Some(format!("a part of the tree could not be read: {error}")),
+                Err(error) => {
+                    let error = error.to_string().replace(&format!("{}/", root.display()), "");
+                    tree.incomplete = Some(format!("a part of the tree could not be read: {error}"));
+                }
             }
             if tree.files.len() == FILES_MAX {
                 tree.incomplete = Some(format!("only the first {FILES_MAX} files were looked at"));
@@ -171,6 +178,10 @@ mod tests {
         directory
     }
 
+    fn walk(app: &Path) -> Tree {
+        Tree::walk(&Directory::open(app).unwrap(), || false)
+    }
+
     fn paths(tree: &Tree) -> Vec<String> {
         tree.files.iter().map(|file| file.path.display().to_string()).collect()
     }
@@ -187,7 +198,7 @@ mod tests {
             ("sub/e.js", ""),
             ("x.log", ""),
         ]);
-        let tree = Tree::walk(directory.path(), || false);
+        let tree = walk(directory.path());
         assert_eq!(paths(&tree), [".env", ".gitignore", "a.py", "sub/e.js"]);
         assert_eq!(tree.counts()["python"], 1);
         assert_eq!(tree.incomplete, None);
@@ -196,7 +207,7 @@ mod tests {
     #[test]
     fn a_gitignore_above_the_app_does_not_hide_the_app() {
         let directory = app(&[(".gitignore", "*"), ("app1/a.py", "")]);
-        assert_eq!(paths(&Tree::walk(&directory.path().join("app1"), || false)), ["a.py"]);
+        assert_eq!(paths(&walk(&directory.path().join("app1"))), ["a.py"]);
     }
 
     #[test]
@@ -204,13 +215,22 @@ mod tests {
         let directory = app(&[("app/a.py", ""), ("outside/b.py", "")]);
         std::os::unix::fs::symlink("../outside", directory.path().join("app/link")).unwrap();
         std::os::unix::fs::symlink("../outside/b.py", directory.path().join("app/b.py")).unwrap();
-        assert_eq!(paths(&Tree::walk(&directory.path().join("app"), || false)), ["a.py"]);
+        assert_eq!(paths(&walk(&directory.path().join("app"))), ["a.py"]);
+    }
+
+    #[test]
+    fn the_app_that_was_found_is_walked_whatever_has_its_path_by_then() {
+        let directory = app(&[("app/a.py", ""), ("outside/b.py", "")]);
+        let held = Directory::open(&directory.path().join("app")).unwrap();
+        std::fs::rename(directory.path().join("app"), directory.path().join("moved")).unwrap();
+        std::os::unix::fs::symlink("outside", directory.path().join("app")).unwrap();
+        assert_eq!(paths(&Tree::walk(&held, || false)), ["a.py"]);
     }
 
     #[test]
     fn globs_choose_files_at_any_depth() {
         let directory = app(&[("a.py", ""), ("s/b.py", ""), ("s/c.js", "")]);
-        let tree = Tree::walk(directory.path(), || false);
+        let tree = walk(directory.path());
         let chosen = |globs: &[&str]| {
             let globs: Vec<String> = globs.iter().map(ToString::to_string).collect();
             tree.matching(&globs).unwrap().len()

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::environment;
 use super::exit::Exit;
-use crate::analyzer::{Options, load_tools, serve, shipped_tools};
+use crate::analyzer::{Door, Options, Proof, load_tools, serve, shipped_tools};
 use crate::runtime::clock::system_time;
 
 /// Arguments of `analyzer`.
@@ -29,6 +29,15 @@ pub(super) struct Args {
     /// Tools that run at once
     #[arg(long, value_name = "N", default_value_t = 2)]
     parallel: usize,
+    /// The certificate to show, in PEM, with those that lead up to its authority behind it; clients then write wss://
+    #[arg(long, value_name = "FILE", requires = "tls_key", value_hint = clap::ValueHint::FilePath)]
+    tls_cert: Option<PathBuf>,
+    /// Its private key, in PEM, of mode 600
+    #[arg(long, value_name = "FILE", requires = "tls_cert", value_hint = clap::ValueHint::FilePath)]
+    tls_key: Option<PathBuf>,
+    /// A file of mode 600 with the token that clients must show; read for each client, so that it can be changed at any time
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    token_file: Option<PathBuf>,
 }
 
 /// Serves until a signal.
@@ -47,15 +56,18 @@ pub(super) async fn run(args: Args) -> anyhow::Result<Exit> {
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("listening to signals")?;
     let listener = tokio::net::TcpListener::bind(args.listen).await.with_context(|| args.listen.to_string())?;
     tracing::info!(address = %listener.local_addr()?, sources = %args.sources.display(), "analyzer is listening");
-    if !args.listen.ip().is_loopback() {
+    let proof = args.token_file.map_or(Proof::Nothing, Proof::File);
+    let door = Door { tls: args.tls_cert.zip(args.tls_key), proof };
+    if !args.listen.ip().is_loopback() && !door.is_guarded() {
         tracing::warn!(
-            "whoever reaches this address can read the sources: the protocol knows no passwords and no encryption"
+            "whoever reaches this address, or listens on the way, can read the sources; use --tls-cert, --tls-key and --token-file"
         );
     }
     let stop = CancellationToken::new();
     let options = Options {
         parallel: args.parallel.max(1),
         environment: environment().into_iter().collect(),
+        door,
         ..Options::new(args.sources, tools, system_time)
     };
     let serving = serve(listener, options, stop.clone());

@@ -41,12 +41,12 @@ struct FileEdit {
 
 /// Runs `apply`.
 pub(crate) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
-    let roots = &context.settings.roots;
+    let bounds = context.bounds();
     if !args.dry_run {
         context.check_writable()?;
     }
-    let given = files::read_all(&args.files, roots)?;
-    let directory = Directory::read(&context.manifests, roots, !args.dry_run)?;
+    let given = files::read_all(&args.files, bounds)?;
+    let directory = Directory::read(&context.manifests, bounds, !args.dry_run)?;
     let problems = problems(context, &given, &directory)?;
     validate::show(&problems, context.colour_stderr);
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
@@ -56,7 +56,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
     let (edits, said) = plan(&given, &directory)?;
     for edit in edits.values() {
         let objects: Vec<&Object> = edit.objects.iter().collect();
-        edit::verify(&edit.label, &edit.after, &objects, roots)?;
+        edit::verify(&edit.label, &edit.after, &objects, bounds)?;
     }
     if !args.dry_run {
         for edit in edits.values() {

@@ -8,8 +8,11 @@ use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
 use super::exit::refused;
+use super::plain::PlainLog;
 use crate::config::{self, Effective, Layer, LogFormat, Origin, Settings};
+use crate::disk::TrustedPrograms;
 use crate::manifest::typed::typed;
+use crate::manifest::{Bounds, Programs};
 use crate::store::{database_path, open_read_only};
 
 /// The library that upgrades the database tells each step as news; the store says what a person needs to know of it.
@@ -70,6 +73,8 @@ pub struct Context {
     pub state: PathBuf,
     /// The manifests directory.
     pub manifests: PathBuf,
+    /// The programs that commands may run; `None` for any.
+    pub programs: Option<TrustedPrograms>,
     /// Whether standard output has colours.
     pub colour: bool,
     /// Whether standard error has colours.
@@ -100,6 +105,7 @@ impl Context {
         Ok(Self {
             state: below(&workspace, &settings.state),
             manifests: below(&workspace, &settings.manifests_directory()),
+            programs: TrustedPrograms::of(&workspace, &settings.command_directory),
             workspace,
             colour: colour(std::io::stdout().is_terminal()),
             colour_stderr: colour(std::io::stderr().is_terminal()),
@@ -119,7 +125,7 @@ impl Context {
         // A plain level is about this program; a filter says itself what it is about.
         let plain = !self.settings.log.contains(['=', ',']);
         let filter = if plain { filter.add_directive(MIGRATIONS_LOG.parse()?) } else { filter };
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| PlainLog(std::io::stderr()));
         let started = match self.settings.log_format {
             LogFormat::Text => log.with_ansi(self.colour_stderr).try_init(),
             LogFormat::Json => log.json().try_init(),
@@ -143,6 +149,13 @@ impl Context {
              change them there, on branch {:?} below {:?}",
             self.settings.git_branch, self.settings.git_path
         )))
+    }
+
+    /// What manifests may name.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds<'_> {
+        let programs = self.programs.as_ref().map(|programs| programs as &dyn Programs);
+        Bounds { roots: &self.settings.roots, programs }
     }
 
     /// Opens the database for reading, with or without a running controller.

@@ -13,7 +13,7 @@ use super::files::{self, ManifestFile};
 use super::out::Out;
 use super::{apply, names};
 use crate::import::FROM_THE_OLD_SYSTEM;
-use crate::manifest::Document;
+use crate::manifest::{Bounds, Document};
 use crate::plan::mirror::FOUND_ON_DISK;
 use crate::resource::kind::Kind;
 use crate::resource::object::Object;
@@ -36,12 +36,12 @@ pub(crate) struct Args {
 
 /// Runs `delete`.
 pub(crate) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
-    let roots = &context.settings.roots;
+    let bounds = context.bounds();
     if !args.dry_run {
         context.check_writable()?;
     }
-    let wanted = wanted(args, roots)?;
-    let directory = Directory::read(&context.manifests, roots, false)?;
+    let wanted = wanted(args, bounds)?;
+    let directory = Directory::read(&context.manifests, bounds, false)?;
     let mut cuts: BTreeMap<PathBuf, (&ManifestFile, BTreeMap<usize, &Document>)> = BTreeMap::new();
     for (kind, name) in &wanted {
         let Some((file, document)) = directory.find(*kind, name)? else {
@@ -51,7 +51,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
     }
     let mut edits: Vec<(&ManifestFile, Option<String>)> = Vec::new();
     for (file, of_file) in cuts.values() {
-        edits.push((file, without(file, of_file, roots)?));
+        edits.push((file, without(file, of_file, bounds)?));
     }
     if !args.dry_run {
         for (file, after) in &edits {
@@ -72,9 +72,9 @@ pub(crate) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
     Ok(Exit::Ok)
 }
 
-fn wanted(args: &Args, roots: &[String]) -> anyhow::Result<Vec<(Kind, String)>> {
+fn wanted(args: &Args, bounds: Bounds<'_>) -> anyhow::Result<Vec<(Kind, String)>> {
     let mut wanted = if args.files.is_empty() { names::objects(&args.what)? } else { Vec::new() };
-    for file in files::read_all(&args.files, roots)? {
+    for file in files::read_all(&args.files, bounds)? {
         // What is broken can be deleted too, as long as its kind and name can be read.
         let broken = file.parsed.broken.iter().filter_map(|broken| Some((broken.kind?, broken.name.clone()?)));
         let valid = file.parsed.documents.iter().map(|doc| (doc.object.kind(), doc.object.metadata.name.clone()));
@@ -92,7 +92,11 @@ fn wanted(args: &Args, roots: &[String]) -> anyhow::Result<Vec<(Kind, String)>> 
 }
 
 /// The file's text without these documents; `None` when nothing else is in it.
-fn without(file: &ManifestFile, cuts: &BTreeMap<usize, &Document>, roots: &[String]) -> anyhow::Result<Option<String>> {
+fn without(
+    file: &ManifestFile,
+    cuts: &BTreeMap<usize, &Document>,
+    bounds: Bounds<'_>,
+) -> anyhow::Result<Option<String>> {
     let parsed = &file.parsed;
     if cuts.len() == parsed.documents.len() && parsed.broken.is_empty() && !parsed.unreadable {
         return Ok(None);
@@ -103,7 +107,7 @@ fn without(file: &ManifestFile, cuts: &BTreeMap<usize, &Document>, roots: &[Stri
     }
     let rest = parsed.documents.iter().filter(|document| !cuts.contains_key(&document.whole.start));
     let objects: Vec<&Object> = rest.map(|document| &document.object).collect();
-    edit::verify(&file.label, &after, &objects, roots)?;
+    edit::verify(&file.label, &after, &objects, bounds)?;
     Ok(Some(after))
 }
 

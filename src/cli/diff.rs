@@ -63,7 +63,7 @@ pub(super) fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
     let directory = args.path.clone().unwrap_or_else(|| context.manifests.clone());
     anyhow::ensure!(directory.is_dir(), "{} is not a directory", directory.display());
     let store = if database_path(&context.state).exists() { Some(context.open()?) } else { None };
-    let preview = preview(&directory, &context.settings.roots, store.as_ref())?;
+    let preview = preview(&directory, context.bounds(), store.as_ref())?;
     for problem in &preview.problems {
         note(problem.render(context.colour_stderr));
     }

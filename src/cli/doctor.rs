@@ -16,6 +16,7 @@ use crate::plan::doctor::{Check, Finding, Fix};
 use crate::resource::attempt::AttemptId;
 use crate::runtime::control::{Request, Response};
 use crate::runtime::doctor::{Diagnosis, Subject, examine};
+use crate::runtime::doctor_analyzers::Outside;
 
 /// Findings that a person is shown; all of them are in the JSON.
 const SHOWN: usize = 100;
@@ -112,7 +113,9 @@ async fn look(context: &Context, quick: bool, shows: bool) -> anyhow::Result<Dia
         Ok(_) | Err(_) => None,
     };
     let rules = context.settings.rules();
-    let subject = Subject { state: context.state.clone(), held, grace: rules.grace, quick, now: now() };
+    let secrets = context.workspace.join(context.settings.secrets());
+    let outside = Outside { programs: context.programs.clone(), secrets };
+    let subject = Subject { state: context.state.clone(), held, grace: rules.grace, quick, outside, now: now() };
     let mut work = Work::start("results", shows);
     let diagnosed = tokio::task::spawn_blocking(move || {
         let diagnosis = examine(&subject, &mut |done, of| work.tell(done, of));

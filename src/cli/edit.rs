@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use super::exit::refused;
 use super::files::{self, ManifestFile};
 use super::out::clean;
-use crate::manifest::{Document, parse};
+use crate::manifest::{Bounds, Document, parse};
 use crate::resource::kind::Kind;
 use crate::resource::object::Object;
 use crate::store::durable::{make, sync};
@@ -35,7 +35,7 @@ impl Directory {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub(crate) fn read(path: &Path, roots: &[String], create: bool) -> anyhow::Result<Self> {
+    pub(crate) fn read(path: &Path, bounds: Bounds<'_>, create: bool) -> anyhow::Result<Self> {
         if !path.exists() {
             if !create {
                 return Ok(Self { root: path.to_owned(), files: Vec::new() });
@@ -46,7 +46,7 @@ impl Directory {
         let mut found = Vec::new();
         for file in files::list(&root)? {
             let label = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
-            found.push(ManifestFile::read(&file, label, roots)?);
+            found.push(ManifestFile::read(&file, label, bounds)?);
         }
         Ok(Self { root, files: found })
     }
@@ -55,10 +55,10 @@ impl Directory {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub(crate) fn of_file(path: &Path, label: &str, roots: &[String]) -> anyhow::Result<Self> {
+    pub(crate) fn of_file(path: &Path, label: &str, bounds: Bounds<'_>) -> anyhow::Result<Self> {
         let root = fs::canonicalize(path).with_context(|| path.display().to_string())?;
         let file = root.join(label);
-        let files = if file.exists() { vec![ManifestFile::read(&file, label.to_owned(), roots)?] } else { Vec::new() };
+        let files = if file.exists() { vec![ManifestFile::read(&file, label.to_owned(), bounds)?] } else { Vec::new() };
         Ok(Self { root, files })
     }
 
@@ -233,8 +233,8 @@ pub(crate) fn cut(text: &str, document: &Document) -> String {
 ///
 /// # Errors
 /// When it does not: then the file is written in a way that only a person should edit.
-pub(crate) fn verify(label: &str, text: &str, expected: &[&Object], roots: &[String]) -> anyhow::Result<()> {
-    let parsed = parse(label, text.as_bytes(), roots);
+pub(crate) fn verify(label: &str, text: &str, expected: &[&Object], bounds: Bounds<'_>) -> anyhow::Result<()> {
+    let parsed = parse(label, text.as_bytes(), bounds);
     let same = parsed.documents.len() == expected.len()
         && parsed.documents.iter().zip(expected).all(|(document, object)| document.object == **object);
     if !same || parsed.unreadable {
@@ -257,7 +257,7 @@ mod tests {
     }
 
     fn documents(text: &str) -> Vec<Document> {
-        let parsed = parse("f", text.as_bytes(), &[".".into()]);
+        let parsed = parse("f", text.as_bytes(), &[".".to_owned()]);
         assert!(!parsed.has_errors(), "{:?}\n{text}", parsed.problems);
         parsed.documents
     }
@@ -271,7 +271,7 @@ mod tests {
         let edited = replaced(&text, &parsed[1], &lifted(&new, &documents(&new)[0]));
         assert_eq!(edited, text.replace(&b, &new));
         let expected: Vec<Object> = documents(&edited).into_iter().map(|document| document.object).collect();
-        verify("f", &edited, &expected.iter().collect::<Vec<_>>(), &[".".into()]).unwrap();
+        verify("f", &edited, &expected.iter().collect::<Vec<_>>(), (&[".".to_owned()]).into()).unwrap();
     }
 
     #[test]
@@ -298,9 +298,9 @@ mod tests {
     fn an_edit_that_came_out_wrong_is_refused() {
         let (a, b) = (doc("a", "x"), doc("b", "y"));
         let object = &documents(&b)[0].object;
-        assert!(verify("f", &a, &[object], &[".".into()]).is_err());
-        assert!(verify("f", &b, &[object], &[".".into()]).is_ok());
-        assert!(verify("f", &format!("{b}---\n{{"), &[object], &[".".into()]).is_err());
+        assert!(verify("f", &a, &[object], (&[".".to_owned()]).into()).is_err());
+        assert!(verify("f", &b, &[object], (&[".".to_owned()]).into()).is_ok());
+        assert!(verify("f", &format!("{b}---\n{{"), &[object], (&[".".to_owned()]).into()).is_err());
     }
 
     #[test]
@@ -310,7 +310,7 @@ mod tests {
         fs::write(&secret, doc("a", "x")).unwrap();
         std::os::unix::fs::symlink(&secret, inside.path().join("a.yaml")).unwrap();
         std::os::unix::fs::symlink(outside.path(), inside.path().join("dir")).unwrap();
-        let directory = Directory::read(inside.path(), &[".".into()], false).unwrap();
+        let directory = Directory::read(inside.path(), (&[".".to_owned()]).into(), false).unwrap();
         let (file, _) = directory.find(Kind::App, "a").unwrap().unwrap();
         assert!(directory.write(&file.path, "new", Some(&file.bytes)).is_err());
         assert!(directory.remove(&file.path, &file.bytes).is_err());
@@ -324,7 +324,7 @@ mod tests {
         let path = inside.path().join("a.yaml");
         fs::write(&path, "one").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        let directory = Directory::read(inside.path(), &[".".into()], false).unwrap();
+        let directory = Directory::read(inside.path(), (&[".".to_owned()]).into(), false).unwrap();
         let path = directory.path_of("a.yaml");
         assert!(directory.write(&path, "three", Some(b"two")).is_err());
         assert!(directory.write(&path, "three", None).is_err());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use crate::manifest::{FILE_BYTES_MAX, Parsed, parse};
+use crate::manifest::{Bounds, FILE_BYTES_MAX, Parsed, parse};
 
 /// Directories nested deeper are not read.
 const DEPTH_MAX: usize = 32;
@@ -32,24 +32,24 @@ impl ManifestFile {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub(crate) fn read(path: &Path, label: String, roots: &[String]) -> anyhow::Result<Self> {
+    pub(crate) fn read(path: &Path, label: String, bounds: Bounds<'_>) -> anyhow::Result<Self> {
         let file = File::open(path).with_context(|| path.display().to_string())?;
-        Self::of(path.to_owned(), label, file, roots)
+        Self::of(path.to_owned(), label, file, bounds)
     }
 
     /// Reads standard input.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub(crate) fn stdin(roots: &[String]) -> anyhow::Result<Self> {
-        Self::of("-".into(), "standard input".into(), std::io::stdin().lock(), roots)
+    pub(crate) fn stdin(bounds: Bounds<'_>) -> anyhow::Result<Self> {
+        Self::of("-".into(), "standard input".into(), std::io::stdin().lock(), bounds)
     }
 
-    fn of(path: PathBuf, label: String, source: impl Read, roots: &[String]) -> anyhow::Result<Self> {
+    fn of(path: PathBuf, label: String, source: impl Read, bounds: Bounds<'_>) -> anyhow::Result<Self> {
         let mut bytes = Vec::new();
         let limit = FILE_BYTES_MAX as u64 + 1;
         source.take(limit).read_to_end(&mut bytes).with_context(|| path.display().to_string())?;
-        let parsed = parse(&label, &bytes, roots);
+        let parsed = parse(&label, &bytes, bounds);
         Ok(Self { path, label, bytes, parsed })
     }
 
@@ -63,15 +63,15 @@ impl ManifestFile {
 ///
 /// # Errors
 /// When a path is not there or cannot be read.
-pub(crate) fn read_all(paths: &[PathBuf], roots: &[String]) -> anyhow::Result<Vec<ManifestFile>> {
+pub(crate) fn read_all(paths: &[PathBuf], bounds: Bounds<'_>) -> anyhow::Result<Vec<ManifestFile>> {
     let mut files = Vec::new();
     for path in paths {
         if path == Path::new("-") {
-            files.push(ManifestFile::stdin(roots)?);
+            files.push(ManifestFile::stdin(bounds)?);
             continue;
         }
         for file in list(path)? {
-            files.push(ManifestFile::read(&file, file.display().to_string(), roots)?);
+            files.push(ManifestFile::read(&file, file.display().to_string(), bounds)?);
         }
     }
     Ok(files)

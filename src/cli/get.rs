@@ -125,7 +125,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> anyhow::Result<Exit> {
             let whole = if alone { items.pop().unwrap_or_default() } else { item::list(items) };
             match args.output {
                 Format::Json => out.json(&whole)?,
-                _ => out.write_all(to_yaml(&whole).as_bytes())?,
+                _ => out.raw(to_yaml(&whole).as_bytes())?,
             }
         }
     }
@@ -156,7 +156,7 @@ async fn stuck(
     match args.output {
         Format::Json | Format::Yaml => {
             let whole = item::list(found.iter().map(|(task, of)| stuck::item(task, of, beside)).collect());
-            if args.output == Format::Json { out.json(&whole)? } else { out.write_all(to_yaml(&whole).as_bytes())? }
+            if args.output == Format::Json { out.json(&whole)? } else { out.raw(to_yaml(&whole).as_bytes())? }
         }
         Format::Name => found.iter().try_for_each(|(task, _)| writeln!(out, "task/{}", task.name))?,
         Format::Table | Format::Wide if found.is_empty() => {}
@@ -327,9 +327,9 @@ fn print_changed(
     let wide = args.output == Format::Wide;
     match args.output {
         Format::Json => objects.iter().try_for_each(|object| out.json_line(&item::item(object, beside))),
-        Format::Yaml => {
-            Ok(objects.iter().try_for_each(|object| write!(out, "---\n{}", to_yaml(&item::item(object, beside))))?)
-        }
+        Format::Yaml => Ok(objects
+            .iter()
+            .try_for_each(|object| out.raw(format!("---\n{}", to_yaml(&item::item(object, beside))).as_bytes()))?),
         Format::Name => Ok(names_of(objects, out)?),
         Format::Table | Format::Wide => {
             for kind in &wanted.kinds {

@@ -1,7 +1,7 @@
 //! `manifestd logs`: the log of an attempt, while it runs or afterwards.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -19,9 +19,6 @@ use crate::store::view::{self, AttemptView, ObjectView};
 
 /// Name of the log in a result, and in the directory that a result is gathered in.
 const LOG: &str = "log.txt";
-
-/// So much of a log is read at once, in bytes.
-const CHUNK: usize = 64 * 1024;
 
 /// Arguments of `logs`.
 #[derive(Debug, clap::Args)]
@@ -50,7 +47,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
     let Some(mut log) = open(context, &task, &attempt)? else {
         return Err(refused(without_log(&task.name, &attempt)));
     };
-    copy(&mut log, &mut out)?;
+    out.copy(&mut log)?;
     out.flush()?;
     Ok(Exit::Ok)
 }
@@ -108,32 +105,6 @@ fn open(context: &Context, task: &ObjectView, attempt: &AttemptView) -> anyhow::
     Ok(None)
 }
 
-/// Copies what has been written since the last call.
-fn copy(log: &mut File, out: &mut Out) -> anyhow::Result<()> {
-    let mut buffer = vec![0; CHUNK];
-    // A character may lie across two chunks; only a terminal cares.
-    let mut kept = 0;
-    loop {
-        let read = log.read(&mut buffer[kept..])?;
-        let have = kept + read;
-        let whole = if read == 0 { have } else { whole_characters(&buffer[..have]) };
-        out.raw(&buffer[..whole])?;
-        buffer.copy_within(whole..have, 0);
-        kept = have - whole;
-        if read == 0 {
-            return Ok(());
-        }
-    }
-}
-
-/// How many of these bytes do not end in the middle of a character.
-fn whole_characters(bytes: &[u8]) -> usize {
-    match std::str::from_utf8(bytes) {
-        Err(error) if error.error_len().is_none() => error.valid_up_to(),
-        _ => bytes.len(),
-    }
-}
-
 /// Prints the log as it grows, until the attempt has ended and everything was printed.
 async fn follow(
     context: &Context,
@@ -161,7 +132,7 @@ async fn follow(
             }
             if let Some(log) = &mut log {
                 // The open file stays the same one when its directory becomes the result.
-                copy(log, out)?;
+                out.copy(log)?;
                 out.flush()?;
             }
             if attempt.ended_at.is_some() {
@@ -174,17 +145,5 @@ async fn follow(
             }
         }
         changes.next().await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_character_is_never_cut_in_two() {
-        assert_eq!(whole_characters("aö".as_bytes()), 3);
-        assert_eq!(whole_characters(&"aö".as_bytes()[..2]), 1);
-        assert_eq!(whole_characters(b"a\xff"), 2);
     }
 }

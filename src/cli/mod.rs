@@ -40,6 +40,7 @@ mod names;
 mod orphans;
 mod out;
 mod picture;
+mod plain;
 mod problems;
 mod progress;
 mod rebuild;
@@ -260,7 +261,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 #[must_use]
 pub fn report(error: &anyhow::Error) -> ExitCode {
     if !exit::is_broken_pipe(error) {
-        note(format_args!("error: {}", chain_of(error)));
+        note(format_args!("error: {}", out::clean_lines(&chain_of(error))));
     }
     exit::of_error(error).into()
 }

@@ -26,7 +26,7 @@ pub(super) fn problems(context: &Context, args: &Args, out: &mut Out) -> anyhow:
         Format::Json | Format::Yaml => {
             let items = problems.iter().map(|problem| serde_json::to_value(problem).unwrap_or_default()).collect();
             let whole = item::list(items);
-            if args.output == Format::Json { out.json(&whole)? } else { out.write_all(to_yaml(&whole).as_bytes())? }
+            if args.output == Format::Json { out.json(&whole)? } else { out.raw(to_yaml(&whole).as_bytes())? }
         }
         Format::Name => {
             problems.iter().try_for_each(|problem| writeln!(out, "{}", super::out::clean(&problem.file)))?

@@ -14,7 +14,9 @@ use super::exit::{Exit, refused};
 use super::merged::{self, RoundResult};
 use super::names;
 use super::out::{Out, note};
+use super::plain::PlainJson;
 use super::table::Columns;
+use crate::disk::Directory;
 use crate::executor::results::file_name;
 use crate::resource::kind::Kind;
 use crate::store::view::{self, AttemptView, Filter, ObjectView};
@@ -79,7 +81,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
                         path.display()
                     )));
                 };
-                std::io::copy(&mut file, &mut out)?;
+                out.copy(&mut file)?;
             }
         }
     }
@@ -135,7 +137,16 @@ pub(crate) fn result_directory(context: &Context, stored: &str) -> anyhow::Resul
     if stored.is_empty() || !Path::new(stored).components().all(|part| matches!(part, Component::Normal(_))) {
         bail!("the database names the result directory {stored:?}, which is none");
     }
-    Ok(context.state.join("results").join(stored))
+    let results = context.state.join("results");
+    let place = results.join(stored);
+    // A link below results/ is nothing that manifestd made; what it leads to is no result.
+    let reached = Directory::open(&results).and_then(|results| results.directory(Path::new(stored)));
+    match reached {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(anyhow::Error::new(error).context(place.display().to_string()))
+        }
+        _ => Ok(place),
+    }
 }
 
 fn table(chosen: &[(ObjectView, RoundResult)], out: &mut Out) -> std::io::Result<()> {
@@ -168,7 +179,7 @@ fn sarif(context: &Context, chosen: &[(ObjectView, RoundResult)], out: &mut Out)
                     run.entry("automationDetails").or_insert_with(|| json!({ "id": id }));
                 }
                 write!(out, "{}\n    ", if std::mem::take(&mut first) { "" } else { "," })?;
-                serde_json::to_writer(&mut *out, &run).map_err(super::out::json_error)?;
+                serde_json::to_writer(PlainJson(&mut *out), &run).map_err(super::out::json_error)?;
             }
         }
     }
@@ -252,7 +263,7 @@ fn list(context: &Context, chosen: &[(ObjectView, RoundResult)], out: &mut Out) 
         write!(out, "{}\n    ", if std::mem::take(&mut first) { "" } else { "," })?;
         let item =
             json!({ "task": task.name, "attempt": attempt.number, "directory": attempt.result_dir, "result": result });
-        serde_json::to_writer(&mut *out, &item).map_err(super::out::json_error)?;
+        serde_json::to_writer(PlainJson(&mut *out), &item).map_err(super::out::json_error)?;
     }
     write!(out, "\n  ]\n}}\n")?;
     Ok(())

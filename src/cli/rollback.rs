@@ -12,9 +12,10 @@ use super::files::ManifestFile;
 use super::history::{History, named, place};
 use super::out::{Out, clean, note};
 use super::unified::unified;
-use crate::manifest::{Document, parse};
+use crate::manifest::{Bounds, Document, parse};
+use crate::resource::digest::sha256;
 use crate::resource::object::Object;
-use crate::store::history::{Revision, digest, file_digest};
+use crate::store::history::{Revision, file_digest};
 
 /// Arguments of `rollback`.
 #[derive(Debug, clap::Args)]
@@ -59,17 +60,19 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
         return Err(refused(format!("{name} is declared in no file now, it comes from {}", clean(&file))));
     }
     not_managed(context, &name)?;
-    let roots = &context.settings.roots;
-    let directory = Directory::of_file(&context.manifests, &file, roots)?;
+    let bounds = context.bounds();
+    let directory = Directory::of_file(&context.manifests, &file, bounds)?;
     let held = directory.files.first();
     let mirrored = file_digest(&connection, &file)?;
-    if held.map(|held| sha256(&held.bytes)) != mirrored {
+    // What is no text was not mirrored either.
+    let digest = |held: &ManifestFile| std::str::from_utf8(&held.bytes).map(sha256).unwrap_or_default();
+    if held.map(digest) != mirrored {
         return Err(refused(format!(
             "{} is not as it was mirrored last; nothing was written. Let the controller read it first (manifestd reconcile --once), then look again",
             clean(&file)
         )));
     }
-    let edit = edit(held, &directory, &history, target, roots)?;
+    let edit = edit(held, &directory, &history, target, bounds)?;
     if edit.old == target.manifest {
         note(format_args!("nothing to do: {name} is as in revision {} already", target.number));
         return Ok(Exit::Ok);
@@ -91,11 +94,6 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
     Ok(Exit::Ok)
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    // What is no text was not mirrored either.
-    std::str::from_utf8(bytes).map(digest).unwrap_or_default()
-}
-
 /// Refuses a directory that the controller keeps itself: what is written there is lost with the next fetch.
 fn not_managed(context: &Context, name: &str) -> anyhow::Result<()> {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -113,10 +111,10 @@ fn edit(
     directory: &Directory,
     history: &History,
     target: &Revision,
-    roots: &[String],
+    bounds: Bounds<'_>,
 ) -> anyhow::Result<Edit> {
     let object = &history.object;
-    let parsed = parse(&target.file, target.manifest.as_bytes(), roots);
+    let parsed = parse(&target.file, target.manifest.as_bytes(), bounds);
     let Some(new) = parsed.documents.first().filter(|_| parsed.documents.len() == 1 && !parsed.has_errors()) else {
         let why = parsed.problems.first().map(|problem| problem.message.clone()).unwrap_or_default();
         return Err(refused(clean(&format!("revision {} is no valid manifest any more: {why}", target.number))));
@@ -126,8 +124,8 @@ fn edit(
         (Some(held), None) => append(held, &target.manifest, &new.object),
         (None, _) => Edit { old: String::new(), after: target.manifest.clone(), objects: vec![new.object.clone()] },
     };
-    verify(&object.provenance.file, &edit.after, &edit.objects.iter().collect::<Vec<_>>(), roots)?;
-    let again = parse(&object.provenance.file, edit.after.as_bytes(), roots);
+    verify(&object.provenance.file, &edit.after, &edit.objects.iter().collect::<Vec<_>>(), bounds)?;
+    let again = parse(&object.provenance.file, edit.after.as_bytes(), bounds);
     let found = again.documents.iter().find(|document| document.object == new.object);
     if found.and_then(|document| edit.after.get(document.body.clone())) != Some(&target.manifest) {
         return Err(refused(format!(

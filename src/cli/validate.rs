@@ -43,7 +43,7 @@ enum Format {
 
 /// Runs `validate`.
 pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
-    let files = files::read_all(&args.paths, &context.settings.roots)?;
+    let files = files::read_all(&args.paths, context.bounds())?;
     let mut problems: Vec<Problem> = files.iter().flat_map(|file| file.parsed.problems.iter().cloned()).collect();
     if !args.no_references {
         problems.extend(known::problems(&files, Known::default(), &context.workspace));

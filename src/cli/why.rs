@@ -101,11 +101,15 @@ fn facts(
     let now = super::now();
     let app = one(Kind::App, &spec.app)?;
     let analyzer = one(Kind::Analyzer, &spec.analyzer)?;
+    let problems = view::problems(connection)?;
+    let refused = problems.iter().find(|problem| problem.is_error());
     let hint = |kind, name: &str| {
         let known = glance::names(connection, kind)?;
         let near = did_you_mean(name, known.iter().map(String::as_str));
         let several = || format!("there are {} {}: manifestd get {}", known.len(), kind.plural(), kind.plural());
-        Ok::<_, StoreError>(near.unwrap_or_else(several))
+        let refused =
+            refused.map_or_else(String::new, |problem| format!("; perhaps it was refused: {}", problem.line()));
+        Ok::<_, StoreError>(near.unwrap_or_else(several) + &refused)
     };
     let pool = match task.task.as_ref().and_then(|task| task.pool.clone()) {
         None => None,
@@ -117,7 +121,6 @@ fn facts(
         }
     };
     let slots = view::slots_in_use(connection, now)?.get(&spec.analyzer).copied().unwrap_or_default();
-    let problems = view::problems(connection)?;
     let in_file = problems.iter().filter(|problem| problem.file == task.provenance.file && problem.is_error());
     Ok(Facts {
         now,

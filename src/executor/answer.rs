@@ -9,13 +9,22 @@ use crate::resource::attempt::Ending;
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::reason::Reason;
 use crate::verdict::judge::judge_frame;
+use crate::verdict::weight::{is_heavier, too_heavy};
 use crate::verdict::{lenient, sarif};
 
 /// How many messages that are not JSON objects are overlooked.
 pub(super) const GARBAGE_MAX: u32 = 100;
 
 /// Messages above this are parsed and judged where it may block: a result can be tens of MiB.
-pub(super) const INLINE_BYTES_MAX: usize = 128 << 10;
+const INLINE_BYTES_MAX: usize = 1 << 20;
+
+/// So are those that take more memory than this, however short they are.
+const INLINE_WEIGHT_MAX: usize = 16 << 20;
+
+/// Whether a message, or what a program wrote, is one of those that are read one after another.
+pub(super) fn is_large(bytes: &[u8]) -> bool {
+    bytes.len() > INLINE_BYTES_MAX || is_heavier(bytes, INLINE_WEIGHT_MAX)
+}
 
 /// Large messages are read, judged and stored one after another: many small values take ten times as much memory as their text, and
 /// dozens of analyzers may answer at once.
@@ -33,24 +42,41 @@ pub(super) struct Received {
     turn: Option<SemaphorePermit<'static>>,
 }
 
+/// Waits until no other large message or output is read, judged and stored.
+pub(super) async fn large_turn() -> Option<SemaphorePermit<'static>> {
+    // It is never closed.
+    LARGE.acquire().await.ok()
+}
+
+/// Why a message is not read.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// It is no JSON object.
+    Garbage(String),
+    /// Reading it would take too much memory.
+    TooHeavy(String),
+}
+
 /// Reads one message. A large one waits for its turn, and keeps it until it is dropped.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) async fn parse(bytes: Bytes) -> Result<Received, String> {
+pub(super) async fn parse(bytes: Bytes) -> Result<Received, Unread> {
     let parse = |bytes: &[u8]| match lenient::parse(bytes) {
         Ok((frame, exact)) if frame.is_object() => Ok((frame, exact)),
-        Ok(_) => Err("it is JSON, but not an object".to_owned()),
-        Err(error) => Err(error.to_string()),
+        Ok(_) => Err(Unread::Garbage("it is JSON, but not an object".to_owned())),
+        Err(error) => Err(Unread::Garbage(error.to_string())),
     };
-    if bytes.len() <= INLINE_BYTES_MAX {
+    if !is_large(&bytes) {
         let (frame, exact) = parse(&bytes)?;
         return Ok(Received { frame, bytes, exact, turn: None });
     }
-    // It is never closed.
-    let turn = LARGE.acquire().await.ok();
-    let read = move || parse(&bytes).map(|(frame, exact)| Received { frame, bytes, exact, turn });
-    tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?
+    let turn = large_turn().await;
+    let read = move || match too_heavy(&bytes) {
+        Some(why) => Err(Unread::TooHeavy(why)),
+        None => parse(&bytes).map(|(frame, exact)| Received { frame, bytes, exact, turn }),
+    };
+    tokio::task::spawn_blocking(read).await.map_err(|error| Unread::Garbage(error.to_string()))?
 }
 
 /// Judges the frame and stores it. Of a frame that is not valid JSON as received, what was read is stored, so that others can read it too.
@@ -95,5 +121,9 @@ mod tests {
         // What cannot be read keeps nobody waiting.
         assert!(parse(Bytes::from(vec![b'['; INLINE_BYTES_MAX + 1])).await.is_err());
         assert!(parse(large()).await.is_ok());
+        assert!(is_large(&vec![b'{'; 100_000]) && !is_large(&vec![b'x'; 1 << 20]));
+        let heavy = Bytes::from(format!("{{\"a\": [{}0]}}", "0,".repeat(8 << 20)));
+        assert!(matches!(parse(heavy).await, Err(Unread::TooHeavy(_))));
+        assert_eq!(LARGE.available_permits(), 1);
     }
 }

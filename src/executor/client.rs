@@ -5,7 +5,8 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
-use super::socket::{Broken, Socket, connect};
+use super::dialer::{Dialer, Endpoint};
+use super::socket::{Broken, Socket};
 
 /// How long leaving may take. The peer owes nothing any more.
 const LEAVE_MAX: Duration = Duration::from_millis(500);
@@ -27,9 +28,14 @@ impl Client {
     /// Opens a connection within `timeout`. Messages larger than `bytes_max` break it.
     ///
     /// # Errors
-    /// See [`connect`].
-    pub(super) async fn connect(url: &str, bytes_max: usize, timeout: Duration) -> Result<Self, Broken> {
-        Ok(Self { socket: connect(url, bytes_max, timeout).await? })
+    /// See [`Dialer::connect`].
+    pub(super) async fn connect(
+        dialer: &Dialer,
+        endpoint: &Endpoint,
+        bytes_max: usize,
+        timeout: Duration,
+    ) -> Result<Self, Broken> {
+        Ok(Self { socket: dialer.connect(endpoint, bytes_max, timeout).await? })
     }
 
     /// Sends one JSON text. It may wait as long as the peer does not read.

@@ -1,21 +1,24 @@
 //! Runs an attempt as a program on this machine: argv without a shell, a process group of its own, bounded output, and nothing left behind.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::Bytes;
 
-use super::answer::INLINE_BYTES_MAX;
+use super::answer::{is_large, large_turn};
 use super::process::{self, Process};
 use super::pump::{Flow, Pump};
 use super::running::Running;
 use super::{leftover, placeholders};
+use crate::disk::{Directory, leads_out};
 use crate::resource::analyzer::{CommandSpec, Output};
 use crate::resource::attempt::{AppTarget, Ending, Sign};
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::reason::Reason;
 use crate::verdict::command::{Exit, judge_command};
+use crate::verdict::weight::too_heavy;
 
 /// How long the pipes may stay open after the program has exited and its group is dead: only what left the group can hold them.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -29,11 +32,15 @@ enum End {
 
 pub(super) async fn run(mut running: Running<'_>, spec: &CommandSpec) -> Ending {
     let (argv, directory) = match prepare(&running, spec).await {
-        Ok(prepared) => prepared,
+        Ok(Prepared { argv, directory }) => (argv, directory),
         Err((reason, message)) => return running.refuse(Outcome::Failed, reason, message).await,
     };
+    let program = match find_program(&running, spec, &argv).await {
+        Ok(program) => program,
+        Err(message) => return running.refuse(Outcome::Failed, Reason::InvalidConfiguration, message).await,
+    };
     let environment = process::environment(&running.surroundings.environment, spec, &running.token);
-    let mut process = match Process::spawn(&argv, &directory, &environment) {
+    let mut process = match Process::spawn(program.as_deref(), &argv, &directory.held(), &environment) {
         Ok(process) => process,
         Err(message) => return running.refuse(Outcome::Failed, Reason::SpawnFailed, message).await,
     };
@@ -61,40 +68,58 @@ pub(super) async fn run(mut running: Running<'_>, spec: &CommandSpec) -> Ending 
     }
 }
 
-/// Finds the app's directory, which must lie in the workspace whatever links there are, and fills the argv.
-async fn prepare(running: &Running<'_>, spec: &CommandSpec) -> Result<(Vec<String>, PathBuf), placeholders::Problem> {
-    let (root, app) = (running.surroundings.workspace.clone(), running.assignment.app.clone());
-    // All that may wait for the disk at once.
-    let found = tokio::task::spawn_blocking(move || directories(&root, &app)).await;
-    let (workspace, app) = found.map_err(|panic| (Reason::InvalidConfiguration, panic.to_string())).flatten()?;
-    let argv = placeholders::expand(&spec.argv, running.assignment, app.as_deref().unwrap_or_default())?;
-    let directory = app.filter(|_| spec.in_app_directory).map_or(workspace, PathBuf::from);
-    Ok((argv, directory))
+/// What a program is started with.
+struct Prepared {
+    argv: Vec<String>,
+    /// Where it starts. It is held open, so that it starts in the directory that was looked at, whatever has that path by then.
+    directory: Directory,
 }
 
-/// The real paths of the workspace and of the app's directory, if there is an app.
-fn directories(root: &Path, app: &AppTarget) -> Result<(PathBuf, Option<String>), placeholders::Problem> {
-    let workspace = root
-        .canonicalize()
-        .map_err(|error| (Reason::InvalidConfiguration, format!("the workspace {}: {error}", root.display())))?;
-    if app.name.is_empty() {
-        return Ok((workspace, None));
-    }
-    let path = workspace
-        .join(&app.path)
-        .canonicalize()
-        .map_err(|error| (Reason::AppMissing, format!("the directory {:?} of app {}: {error}", app.path, app.name)))?;
-    if !path.starts_with(&workspace) {
-        let text = format!("the directory {:?} of app {} leads out of the workspace", app.path, app.name);
-        return Err((Reason::InvalidConfiguration, text));
-    }
-    if !path.is_dir() {
-        return Err((Reason::AppMissing, format!("{:?} of app {} is not a directory", app.path, app.name)));
-    }
-    let path = path.into_os_string().into_string().map_err(|_| {
-        (Reason::InvalidConfiguration, format!("the directory of app {} has a name that is not UTF-8", app.name))
+/// Finds the app's directory, which must lie in the workspace whatever links there are, and fills the argv.
+async fn prepare(running: &Running<'_>, spec: &CommandSpec) -> Result<Prepared, placeholders::Problem> {
+    let (workspace, app) = (running.surroundings.workspace.clone(), running.assignment.app.clone());
+    let opened = tokio::task::spawn_blocking(move || open(&workspace, &app)).await;
+    let (workspace, app) = opened.map_err(|error| (Reason::InvalidConfiguration, error.to_string()))??;
+    let path = app.as_ref().map_or(Ok(""), |app| app.path().to_str().ok_or(&running.assignment.app.name));
+    let path = path.map_err(|name| {
+        (Reason::InvalidConfiguration, format!("the directory of app {name} has a name that is not UTF-8"))
     })?;
-    Ok((workspace, Some(path)))
+    let argv = placeholders::expand(&spec.argv, running.assignment, path)?;
+    Ok(Prepared { argv, directory: app.filter(|_| spec.in_app_directory).unwrap_or(workspace) })
+}
+
+/// Opens the workspace, and the app's directory if there is an app. Blocking.
+fn open(workspace: &Path, app: &AppTarget) -> Result<(Directory, Option<Directory>), placeholders::Problem> {
+    let held = Directory::open(workspace)
+        .map_err(|error| (Reason::InvalidConfiguration, format!("the workspace {}: {error}", workspace.display())))?;
+    if app.name.is_empty() {
+        return Ok((held, None));
+    }
+    let found = Directory::inside(workspace, &workspace.join(&app.path)).map_err(|error| {
+        let (path, name) = (&app.path, &app.name);
+        match error.kind() {
+            _ if leads_out(&error) => {
+                let text = format!("the directory {path:?} of app {name} leads out of the workspace");
+                (Reason::InvalidConfiguration, text)
+            }
+            io::ErrorKind::NotADirectory => (Reason::AppMissing, format!("{path:?} of app {name} is not a directory")),
+            _ => (Reason::AppMissing, format!("the directory {path:?} of app {name}: {error}")),
+        }
+    })?;
+    Ok((held, Some(found)))
+}
+
+/// Where the program lies, when the settings say where programs must lie; looked at again, since it was looked at when the manifest was
+/// checked, and what lay there then may be something else now.
+async fn find_program(running: &Running<'_>, spec: &CommandSpec, argv: &[String]) -> Result<Option<PathBuf>, String> {
+    let Some(programs) = running.surroundings.programs.clone() else { return Ok(None) };
+    if !spec.env.is_empty() {
+        let names = spec.env.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        return Err(format!("it sets {names}, and with the setting commandDirectory no command may set variables"));
+    }
+    let program = argv.first().cloned().unwrap_or_default();
+    let found = tokio::task::spawn_blocking(move || programs.find(&program)).await;
+    found.map_err(|error| error.to_string()).flatten().map(Some)
 }
 
 /// Stays with the program until it exits, says too much, or must end.
@@ -165,8 +190,14 @@ async fn too_large(running: Running<'_>, max: usize) -> Ending {
 
 /// Judges the run and stores its output: `result.json` when it is what the analyzer declares, `output.txt` when it is not.
 async fn conclude(running: Running<'_>, spec: &CommandSpec, exit: Exit, pump: Pump) -> Ending {
+    // Many small values take dozens of times as much memory as their text, and many programs may end at once.
+    let is_large = is_large(&pump.output);
+    let _turn = if is_large { large_turn().await } else { None };
+    if let Some(why) = too_heavy(&pump.output).filter(|_| spec.output != Output::ExitCode) {
+        let message = format!("the program's output is too large: {why}");
+        return running.refuse(Outcome::Failed, Reason::ResultTooLarge, message).await;
+    }
     let (tools, analyzer, spec) = (running.assignment.tools.clone(), running.assignment.analyzer.clone(), spec.clone());
-    let is_large = pump.output.len() > INLINE_BYTES_MAX;
     let judge = move || {
         let (verdict, documents) = judge_command(&tools, &analyzer, &spec, exit, &pump.output, &pump.stderr_end);
         let name = if serde_json::from_slice::<serde::de::IgnoredAny>(&pump.output).is_ok() {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 
+use super::dialer::{Dialer, Endpoint, Proof};
 use super::hub::Hub;
 use super::leftover::{self, Reaped};
 use super::outside::Outside;
@@ -19,7 +20,9 @@ use super::room::Room;
 use super::running::Running;
 use super::stop::Stop;
 use super::{command, extended, probe, process, results, websocket};
-use crate::resource::analyzer::{CommandSpec, Rate};
+use crate::disk::TrustedPrograms;
+use crate::disk::secret::Token;
+use crate::resource::analyzer::{CommandSpec, Credentials, Rate};
 use crate::resource::attempt::{Assignment, AttemptId, Ending, Sign, Target};
 use crate::resource::health::Health;
 use crate::resource::outcome::{Outcome, Verdict};
@@ -36,8 +39,12 @@ pub struct Surroundings {
     pub workspace: PathBuf,
     /// The state directory; `results/` and `staging/` lie in it.
     pub state: PathBuf,
-    /// What `embedded:` means: where the daemon's own analyzer listens.
-    pub embedded: Option<SocketAddr>,
+    /// The directory of the secrets that analyzers name.
+    pub secrets: PathBuf,
+    /// The programs that commands may run; `None` for any.
+    pub programs: Option<TrustedPrograms>,
+    /// What `embedded:` means: the daemon's own analyzer.
+    pub embedded: Option<Embedded>,
     /// Identity of the state directory. Programs carry `MANIFESTD_ATTEMPT=<prefix>/<task uid>/<number>`, so that leftovers of this
     /// state directory, and of no other, can be found.
     pub attempt_token_prefix: String,
@@ -45,6 +52,15 @@ pub struct Surroundings {
     pub environment: BTreeMap<String, String>,
     /// Bounds.
     pub limits: Limits,
+}
+
+/// The analyzer inside the daemon, as this side needs to know it.
+#[derive(Debug, Clone)]
+pub struct Embedded {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it asks for. Nobody but this process knows it: everybody on this machine reaches its address.
+    pub token: Token,
 }
 
 impl Surroundings {
@@ -64,10 +80,15 @@ impl Surroundings {
     ///
     /// # Errors
     /// `Unavailable` when the analyzer inside the daemon is meant and does not run.
-    pub(super) fn address(&self, url: &str) -> Result<String, Verdict> {
-        match (url.starts_with(EMBEDDED), self.embedded) {
-            (false, _) => Ok(url.to_owned()),
-            (true, Some(address)) => Ok(format!("ws://{address}")),
+    pub(super) fn endpoint(&self, url: &str, credentials: &Credentials) -> Result<Endpoint, Verdict> {
+        match (url.starts_with(EMBEDDED), &self.embedded) {
+            (false, _) => {
+                let proof = credentials.token.clone().map_or(Proof::Nothing, Proof::Secret);
+                Ok(Endpoint { address: url.to_owned(), proof, ca: credentials.ca.clone() })
+            }
+            (true, Some(Embedded { address, token })) => {
+                Ok(Endpoint { address: format!("ws://{address}"), proof: Proof::Token(token.clone()), ca: None })
+            }
             (true, None) => {
                 let message = "the analyzer inside the daemon does not run";
                 Err(Verdict::without_tools(Outcome::Unavailable, Reason::AnalyzerUnavailable, message))
@@ -119,6 +140,7 @@ impl Default for Limits {
 pub struct Executors {
     surroundings: Arc<Surroundings>,
     pace: Arc<Pace>,
+    dialer: Arc<Dialer>,
     hub: Arc<Hub>,
     press: Arc<Press>,
     room: Arc<Room>,
@@ -130,10 +152,13 @@ impl Executors {
     /// Executors that work in these surroundings. Nothing is touched until the first run.
     #[must_use]
     pub fn new(surroundings: Surroundings) -> Self {
+        let dialer = Arc::new(Dialer::new(surroundings.secrets.clone()));
+        let hub = Arc::new(Hub::new(Arc::clone(&dialer)));
         Self {
             surroundings: Arc::new(surroundings),
             pace: Arc::default(),
-            hub: Arc::default(),
+            dialer,
+            hub,
             press: Arc::default(),
             room: Arc::default(),
             outside: None,
@@ -207,11 +232,11 @@ impl Executors {
             return Some(running.refuse(Outcome::Failed, Reason::DiskFull, problem).await);
         }
         match &running.assignment.target {
-            Target::WebSocket { url, request, connect_timeout, extended: true } => {
-                extended::run(running, &self.hub, url, request, connect_timeout.std()).await
+            Target::WebSocket { url, request, connect_timeout, credentials, extended: true } => {
+                extended::run(running, &self.hub, (url, credentials), request, connect_timeout.std()).await
             }
-            Target::WebSocket { url, request, connect_timeout, extended: false } => {
-                Some(websocket::run(running, url, request, connect_timeout.std()).await)
+            Target::WebSocket { url, request, connect_timeout, credentials, extended: false } => {
+                Some(websocket::run(running, &self.dialer, (url, credentials), request, connect_timeout.std()).await)
             }
             Target::Command(spec) => Some(command::run(running, spec).await),
         }
@@ -226,11 +251,18 @@ impl Executors {
     ///
     /// # Errors
     /// One line that says why it is not healthy: nobody there, silence, an answer that is none, or one that says so.
-    pub async fn probe(&self, url: &str, connect_timeout: Duration, timeout: Duration) -> Result<Health, String> {
-        match &self.outside {
-            Some(outside) => outside.probe(url, connect_timeout.saturating_add(timeout)).await,
-            None => probe::probe(&self.surroundings, url, connect_timeout, timeout).await,
+    pub async fn probe(
+        &self,
+        url: &str,
+        credentials: &Credentials,
+        connect_timeout: Duration,
+        timeout: Duration,
+    ) -> Result<Health, String> {
+        if let Some(outside) = &self.outside {
+            return outside.probe(url, connect_timeout.saturating_add(timeout)).await;
         }
+        let endpoint = self.surroundings.endpoint(url, credentials).map_err(|verdict| verdict.message)?;
+        probe::probe(&self.dialer, url, &endpoint, (connect_timeout, timeout)).await
     }
 
     /// Ends what a controller that is gone left of an attempt of a command, and waits until it is gone, for at most a few seconds. `process` is

@@ -10,12 +10,14 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::answer::{Received, conclude};
+use super::dialer::Endpoint;
 use super::executors::{EMBEDDED, Limits};
 use super::hub::Hub;
 use super::link::{Lost, Place, Told};
 use super::request;
 use super::running::Running;
 use super::socket::Broken;
+use crate::resource::analyzer::Credentials;
 use crate::resource::attempt::{Ending, Sign};
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::reason::Reason;
@@ -29,7 +31,7 @@ const ASKED_AGAIN_MAX: u32 = 5;
 struct Call<'a> {
     hub: &'a Hub,
     limits: &'a Limits,
-    address: &'a str,
+    endpoint: &'a Endpoint,
     connect_timeout: Duration,
     token: &'a str,
     place: Option<Place>,
@@ -45,13 +47,13 @@ struct Call<'a> {
 pub(super) async fn run(
     mut running: Running<'_>,
     hub: &Hub,
-    url: &str,
+    (url, credentials): (&str, &Credentials),
     kind: &str,
     connect_timeout: Duration,
 ) -> Option<Ending> {
     let surroundings = running.surroundings;
-    let address = match surroundings.address(url) {
-        Ok(address) => address,
+    let endpoint = match surroundings.endpoint(url, credentials) {
+        Ok(endpoint) => endpoint,
         Err(verdict) => return Some(running.end(verdict, None, Vec::new()).await),
     };
     let asked = request::attempt_frame(kind, &running.token, running.assignment, running.time());
@@ -59,7 +61,7 @@ pub(super) async fn run(
     let mut call = Call {
         hub,
         limits: &surroundings.limits,
-        address: &address,
+        endpoint: &endpoint,
         connect_timeout,
         token: &token,
         place: None,
@@ -135,11 +137,7 @@ impl Call<'_> {
             running.tell(Sign::Alive);
             match told {
                 Told::Alive => {}
-                Told::Frame(frame) => {
-                    if let Some(sign) = frame::progress(&frame) {
-                        running.progress(sign);
-                    }
-                }
+                Told::Progress(sign) => running.progress(sign),
                 Told::Answer(received) => {
                     self.place = None;
                     return Ok(*received);
@@ -149,7 +147,7 @@ impl Call<'_> {
     }
 
     async fn enter(&self) -> Result<Place, Broken> {
-        self.hub.enter(self.address, self.token, self.alone, self.connect_timeout, self.limits).await
+        self.hub.enter(self.endpoint, self.token, self.alone, self.connect_timeout, self.limits).await
     }
 
     /// Cancels the attempt at the analyzer, and says whether it is known not to be worked on any more. Bounded by `Limits::cancel_wait`.

@@ -11,16 +11,16 @@ use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
-use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::error::CapacityError;
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::answer::{GARBAGE_MAX, INLINE_BYTES_MAX, Received, parse};
+use super::answer::{GARBAGE_MAX, Received, Unread, is_large, parse};
 use super::executors::Limits;
 use super::socket::{Broken, Socket};
+use crate::resource::attempt::Sign;
 use crate::resource::outcome::one_line;
 use crate::verdict::frame;
 
@@ -63,8 +63,8 @@ impl Lost {
 pub(super) enum Told {
     /// The other side lives.
     Alive,
-    /// A frame that does not end the request.
-    Frame(Value),
+    /// How far it is, without the rest of the frame: what waits here must stay small.
+    Progress(Sign),
     /// The frame that does.
     Answer(Box<Received>),
 }
@@ -185,7 +185,7 @@ impl Link {
                 }
                 None => return Lost::connection("the connection ended"),
             };
-            self.parsing.store(bytes.len() > INLINE_BYTES_MAX, Ordering::Relaxed);
+            self.parsing.store(is_large(&bytes), Ordering::Relaxed);
             let parsed = parse(bytes).await;
             self.parsing.store(false, Ordering::Relaxed);
             match parsed {
@@ -195,7 +195,10 @@ impl Link {
                         return Lost::foreign(broken);
                     }
                 }
-                Err(problem) => {
+                Err(Unread::TooHeavy(why)) => {
+                    return Lost { broken: Broken::too_heavy(&why), too_large: true, foreign: false };
+                }
+                Err(Unread::Garbage(problem)) => {
                     garbage += 1;
                     if garbage > GARBAGE_MAX {
                         return Lost::foreign(Broken::garbage(&problem));
@@ -224,8 +227,10 @@ impl Link {
                 drop(board);
                 let _ = seat.answer.send(received);
             }
-        } else if let Some(seat) = board.seats.get(id) {
-            let _ = seat.told.try_send(Told::Frame(received.frame));
+        } else if let Some(seat) = board.seats.get(id)
+            && let Some(sign) = frame::progress(&received.frame)
+        {
+            let _ = seat.told.try_send(Told::Progress(sign));
         }
         Ok(())
     }

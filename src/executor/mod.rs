@@ -6,6 +6,7 @@
 mod answer;
 mod client;
 mod command;
+mod dialer;
 mod executors;
 mod extended;
 mod hub;
@@ -25,7 +26,8 @@ mod room;
 mod running;
 mod socket;
 mod stop;
+mod trust;
 mod websocket;
 
-pub use executors::{Executors, Limits, Surroundings};
+pub use executors::{Embedded, Executors, Limits, Surroundings};
 pub use stop::Stop;

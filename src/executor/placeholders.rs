@@ -124,6 +124,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::resource::analyzer::Credentials;
     use crate::resource::attempt::{AppTarget, AttemptId, Target};
     use crate::resource::name::Uid;
     use crate::resource::time::{Span, Timestamp};
@@ -144,6 +145,7 @@ mod tests {
                 url: String::new(),
                 request: String::new(),
                 connect_timeout: Span(1),
+                credentials: Credentials::default(),
                 extended: false,
             },
             rate: None,

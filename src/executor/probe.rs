@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Bytes;
 
 use super::client::{Client, Heard};
-use super::executors::Surroundings;
+use super::dialer::{Dialer, Endpoint};
 use super::socket::Broken;
 use crate::resource::health::Health;
 use crate::resource::outcome::one_line;
@@ -30,13 +30,12 @@ const GOOD: [&str; 3] = ["healthy", "ok", "success"];
 
 /// What [`Executors::probe`](super::Executors::probe) promises.
 pub(super) async fn probe(
-    surroundings: &Surroundings,
+    dialer: &Dialer,
     url: &str,
-    connect_timeout: Duration,
-    timeout: Duration,
+    endpoint: &Endpoint,
+    (connect_timeout, timeout): (Duration, Duration),
 ) -> Result<Health, String> {
-    let address = surroundings.address(url).map_err(|verdict| verdict.message)?;
-    let mut client = Client::connect(&address, ANSWER_BYTES_MAX, connect_timeout).await.map_err(said)?;
+    let mut client = Client::connect(dialer, endpoint, ANSWER_BYTES_MAX, connect_timeout).await.map_err(said)?;
     let answered = tokio::time::timeout(timeout, ask(&mut client)).await;
     client.leave().await;
     let silent =

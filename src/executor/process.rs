@@ -50,18 +50,19 @@ pub(super) fn environment(
 }
 
 impl Process {
-    /// Starts a program.
+    /// Starts a program: the one at `place`, under the name that argv gives it, else the one that this name leads to.
     ///
     /// # Errors
     /// A text for a person: what could not be started and where it was looked for.
     pub(super) fn spawn(
+        place: Option<&Path>,
         argv: &[String],
         directory: &Path,
         environment: &BTreeMap<String, String>,
     ) -> Result<Self, String> {
         let [program, arguments @ ..] = argv else { return Err("argv names no program".into()) };
-        let mut command = Command::new(program);
-        command.args(arguments).current_dir(directory).env_clear().envs(environment);
+        let mut command = Command::new(place.unwrap_or(Path::new(program)));
+        command.arg0(program).args(arguments).current_dir(directory).env_clear().envs(environment);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
         let child = command.spawn().map_err(|error| match error.kind() {
@@ -143,5 +144,35 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::disk::Directory;
+
+    #[tokio::test]
+    async fn a_program_starts_in_the_directory_that_was_looked_at_whatever_has_its_path_by_then() {
+        let place = tempfile::tempdir().unwrap();
+        for (path, text) in [("app/x", "of the app"), ("evil/x", "of somebody else")] {
+            let path = place.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let app = place.path().join("app");
+        let held = Directory::inside(place.path(), &app).unwrap();
+        fs::rename(&app, place.path().join("moved")).unwrap();
+        std::os::unix::fs::symlink(place.path().join("evil"), &app).unwrap();
+        let environment = BTreeMap::from([("PATH".to_owned(), DEFAULT_PATH.to_owned())]);
+        let argv = ["cat", "x"].map(str::to_owned);
+        let mut process = Process::spawn(None, &argv, &held.held(), &environment).unwrap();
+        let mut said = String::new();
+        let mut stdout = process.child.stdout.take().unwrap();
+        tokio::io::AsyncReadExt::read_to_string(&mut stdout, &mut said).await.unwrap();
+        assert_eq!(said, "of the app");
+        process.finish().await;
     }
 }

@@ -56,6 +56,7 @@ pub(super) fn attempt_frame(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resource::analyzer::Credentials;
     use crate::resource::attempt::{AppTarget, AttemptId, Target};
     use crate::resource::name::Uid;
     use crate::resource::time::Span;
@@ -76,6 +77,7 @@ mod tests {
                 url: String::new(),
                 request: String::new(),
                 connect_timeout: Span(1),
+                credentials: Credentials::default(),
                 extended: false,
             },
             rate: None,

@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::Bytes;
 use super::log::Logged;
 use super::press::Press;
 use crate::resource::attempt::{Assignment, AttemptId, StoredResult, Target};
+use crate::resource::digest::{hex, sha256};
 use crate::resource::outcome::Verdict;
 use crate::resource::time::Timestamp;
 
@@ -250,7 +251,7 @@ pub fn file_name(text: &str) -> String {
         return text.to_owned();
     }
     let kept: String = text.chars().map(|c| if fits(c) { c } else { '_' }).take(BYTES_MAX).collect();
-    let digest = hex(&Sha256::digest(text.as_bytes()));
+    let digest = sha256(text);
     format!("{}-{}", kept.trim_start_matches(['.', '-']), &digest[..12])
 }
 
@@ -347,7 +348,7 @@ fn write(path: &Path, bytes: &[u8], written: &mut Vec<File>) -> io::Result<Strin
     let mut file = create_file(path)?;
     file.write_all(bytes).map_err(at(path))?;
     written.push(file);
-    Ok(hex(&Sha256::digest(bytes)))
+    Ok(sha256(bytes))
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -368,14 +369,6 @@ fn digest_file(path: &Path) -> io::Result<(u64, String)> {
             }
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Puts the path into a disk error's text.

@@ -1,30 +1,25 @@
-//! Opens WebSocket connections to analyzers, counts the bytes that come, and names what can break.
+//! An open connection to an analyzer: what it runs over, the bytes that come, and what can break.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError, UrlError};
-use tokio_tungstenite::tungstenite::handshake::client::Request;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::answer::GARBAGE_MAX;
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::reason::Reason;
 
-/// Bytes that are read at once. The default of 128 KiB would be most of the memory of a controller with many connections.
-const BUFFER_BYTES: usize = 16 * 1024;
-
 /// An open connection.
-pub(super) type Socket = WebSocketStream<Watched>;
+pub(super) type Socket = WebSocketStream<Wire>;
 
 /// Why a connection, or what was asked on it, came to nothing.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +42,13 @@ impl Broken {
         Self { verdict: Verdict::without_tools(Outcome::ProtocolError, Reason::ProtocolError, text), over: false }
     }
 
+    /// The other side sent more than is read.
+    pub(super) fn too_heavy(why: &str) -> Self {
+        let message = format!("the analyzer's message is too large: {why}");
+        // It came, so the work behind it is done.
+        Self { verdict: Verdict::without_tools(Outcome::Failed, Reason::ResultTooLarge, message), over: true }
+    }
+
     /// Too much of what the other side sends cannot be read.
     pub(super) fn garbage(last: &str) -> Self {
         Self::protocol(&format!(
@@ -64,8 +66,15 @@ impl Broken {
         Self { over: true, ..closed }
     }
 
+    /// The address cannot be one, now or later.
+    pub(super) fn address(url: &str, why: &str) -> Self {
+        let message = format!("analyzer address {url:?}: {why}");
+        let verdict = Verdict::without_tools(Outcome::Failed, Reason::InvalidConfiguration, message);
+        Self { verdict, over: true }
+    }
+
     /// The other side is not there, or not now. Nobody works behind a port at which nobody listens.
-    fn unavailable(url: &str, text: &str, refused: bool) -> Self {
+    pub(super) fn unavailable(url: &str, text: &str, refused: bool) -> Self {
         let message = format!("no connection to {url}: {text}");
         Self {
             verdict: Verdict::without_tools(Outcome::Unavailable, Reason::AnalyzerUnavailable, message),
@@ -96,54 +105,6 @@ impl From<Error> for Broken {
     }
 }
 
-/// Opens a connection within `timeout`. Messages larger than `bytes_max` break it.
-///
-/// # Errors
-/// `Unavailable` when nobody answers there, `Failed(InvalidConfiguration)` when the address cannot be one.
-pub(super) async fn connect(url: &str, bytes_max: usize, timeout: Duration) -> Result<Socket, Broken> {
-    let wrong = |text: String| {
-        let message = format!("analyzer address {url:?}: {text}");
-        Broken { verdict: Verdict::without_tools(Outcome::Failed, Reason::InvalidConfiguration, message), over: true }
-    };
-    if url.starts_with("wss:") {
-        return Err(wrong("TLS is not supported; use ws:// or put a TLS proxy in between".into()));
-    }
-    let request = url.into_client_request().map_err(|error| wrong(error.to_string()))?;
-    let place = place(&request).map_err(|error| wrong(error.to_string()))?;
-    match tokio::time::timeout(timeout, open(request, &place, bytes_max)).await {
-        Ok(Ok(socket)) => Ok(socket),
-        Ok(Err(Error::Url(error))) => Err(wrong(error.to_string())),
-        Ok(Err(error)) => {
-            let refused = matches!(&error, Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused);
-            Err(Broken::unavailable(url, &error.to_string(), refused))
-        }
-        Err(_) => Err(Broken::unavailable(url, &format!("no answer within {} ms", timeout.as_millis()), false)),
-    }
-}
-
-/// `host:port` of a request.
-fn place(request: &Request) -> Result<String, UrlError> {
-    let uri = request.uri();
-    if uri.scheme_str() != Some("ws") {
-        return Err(UrlError::UnsupportedUrlScheme);
-    }
-    let host = uri.host().filter(|host| !host.is_empty()).ok_or(UrlError::NoHostName)?;
-    Ok(format!("{host}:{}", uri.port_u16().unwrap_or(80)))
-}
-
-async fn open(request: Request, place: &str, bytes_max: usize) -> Result<Socket, Error> {
-    let stream = TcpStream::connect(place).await?;
-    // Requests are single small messages.
-    stream.set_nodelay(true)?;
-    let config = WebSocketConfig::default()
-        .read_buffer_size(BUFFER_BYTES)
-        .write_buffer_size(0)
-        .max_message_size(Some(bytes_max))
-        .max_frame_size(Some(bytes_max));
-    let stream = Watched { stream, bytes: Arc::default() };
-    Ok(client_async_with_config(request, stream, Some(config)).await?.0)
-}
-
 /// A TCP connection that counts what comes in: while a large message is under way nothing else can be heard on the connection, and its
 /// bytes are the only sign of life.
 #[derive(Debug)]
@@ -153,9 +114,9 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// The counter of bytes that came in.
-    pub(super) fn bytes(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.bytes)
+    /// Counts from here on.
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self { stream, bytes: Arc::default() }
     }
 }
 
@@ -182,16 +143,58 @@ impl AsyncWrite for Watched {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What a connection runs over.
+#[derive(Debug)]
+pub(super) enum Wire {
+    /// In the clear.
+    Plain(Watched),
+    /// Through TLS, with somebody who was believed.
+    Tls(Box<TlsStream<Watched>>),
+}
 
-    #[test]
-    fn an_address_becomes_a_host_and_a_port() {
-        let of = |url: &str| place(&url.into_client_request().unwrap()).ok();
-        assert_eq!(of("ws://localhost"), Some("localhost:80".into()));
-        assert_eq!(of("ws://127.0.0.1:2001/x?y"), Some("127.0.0.1:2001".into()));
-        assert_eq!(of("ws://[::1]:2001"), Some("[::1]:2001".into()));
-        assert_eq!(of("http://localhost"), None);
+impl Wire {
+    /// The counter of bytes that came in.
+    pub(super) fn bytes(&self) -> Arc<AtomicU64> {
+        let watched = match self {
+            Self::Plain(watched) => watched,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        Arc::clone(&watched.bytes)
+    }
+}
+
+/// Does with the stream of a wire what the same method of the wire is to do.
+macro_rules! through {
+    ($wire:ident, $stream:ident => $done:expr) => {
+        match $wire.get_mut() {
+            Wire::Plain(stream) => {
+                let $stream = Pin::new(stream);
+                $done
+            }
+            Wire::Tls(stream) => {
+                let $stream = Pin::new(stream.as_mut());
+                $done
+            }
+        }
+    };
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        through!(self, stream => stream.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        through!(self, stream => stream.poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        through!(self, stream => stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        through!(self, stream => stream.poll_shutdown(cx))
     }
 }

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::answer::{GARBAGE_MAX, Received, conclude, parse};
+use super::answer::{GARBAGE_MAX, Received, Unread, conclude, parse};
 use super::client::{Client, Heard};
+use super::dialer::{Dialer, Endpoint};
 use super::executors::EMBEDDED;
 use super::request;
 use super::running::Running;
 use super::socket::Broken;
+use crate::resource::analyzer::Credentials;
 use crate::resource::attempt::{Ending, Sign};
 use crate::verdict::frame;
 
@@ -23,19 +25,25 @@ struct Asked {
     sent: bool,
 }
 
-pub(super) async fn run(mut running: Running<'_>, url: &str, kind: &str, connect_timeout: Duration) -> Ending {
+pub(super) async fn run(
+    mut running: Running<'_>,
+    dialer: &Dialer,
+    (url, credentials): (&str, &Credentials),
+    kind: &str,
+    connect_timeout: Duration,
+) -> Ending {
     let asked = match request::frame(kind, &running.token, running.assignment, running.time()) {
         Ok(frame) => frame.to_string(),
         Err(verdict) => return running.end(verdict, None, Vec::new()).await,
     };
-    let address = match running.surroundings.address(url) {
-        Ok(address) => address,
+    let endpoint = match running.surroundings.endpoint(url, credentials) {
+        Ok(endpoint) => endpoint,
         Err(verdict) => return running.end(verdict, None, Vec::new()).await,
     };
     let fence = running.fence.clone();
     let mut call = Asked::default();
     let received = tokio::select! {
-        received = converse(&mut running, &mut call, &address, asked, connect_timeout) => received,
+        received = converse(&mut running, &mut call, (dialer, &endpoint), asked, connect_timeout) => received,
         verdict = fence.reached() => Err(Broken { verdict, over: false }),
     };
     if let Some(client) = call.client {
@@ -55,12 +63,13 @@ pub(super) async fn run(mut running: Running<'_>, url: &str, kind: &str, connect
 async fn converse(
     running: &mut Running<'_>,
     call: &mut Asked,
-    address: &str,
+    (dialer, endpoint): (&Dialer, &Endpoint),
     asked: String,
     connect_timeout: Duration,
 ) -> Result<Received, Broken> {
     let limits = &running.surroundings.limits;
-    let client = call.client.insert(Client::connect(address, limits.message_bytes_max, connect_timeout).await?);
+    let client = Client::connect(dialer, endpoint, limits.message_bytes_max, connect_timeout).await?;
+    let client = call.client.insert(client);
     call.sent = true;
     client.send(asked).await?;
     running.tell(Sign::Alive);
@@ -85,7 +94,8 @@ async fn converse(
                     running.progress(sign);
                 }
             }
-            Err(problem) => {
+            Err(Unread::TooHeavy(why)) => return Err(Broken::too_heavy(&why)),
+            Err(Unread::Garbage(problem)) => {
                 garbage += 1;
                 let line = format!("{} unreadable message of {} bytes: {problem}\n", running.time(), size);
                 running.log.append(line.as_bytes());

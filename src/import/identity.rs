@@ -31,12 +31,6 @@ pub fn other_name(name: &str, uid: &Uid) -> String {
     format!("{}-{}", stem.trim_end_matches(['-', '.']), uid.0.chars().take(8).collect::<String>())
 }
 
-/// Hexadecimal SHA-256.
-#[must_use]
-pub fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

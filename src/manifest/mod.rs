@@ -4,6 +4,7 @@
 //! against the schema that is derived from the spec types (`schema`, `shape`); `check` adds the rules a schema
 //! cannot say; `parse` joins the three; [`references`] then looks at the documents of many files together.
 
+pub mod bounds;
 mod check;
 pub mod explain;
 mod faults;
@@ -22,6 +23,7 @@ pub mod typed;
 mod validate;
 mod yaml;
 
+pub use bounds::{Bounds, Programs};
 pub use explain::{ExplainError, explain};
 pub use parse::{Broken, Document, FILE_BYTES_MAX, Parsed, parse};
 pub use print::to_yaml;

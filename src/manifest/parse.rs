@@ -9,6 +9,7 @@ use crate::resource::metadata::Metadata;
 use crate::resource::name::check_name;
 use crate::resource::object::{Object, Spec};
 
+use super::bounds::Bounds;
 use super::faults::{Fault, Faults};
 use super::problem::{Place, Problem, Severity};
 use super::shape;
@@ -93,10 +94,11 @@ pub struct Broken {
     pub line: u32,
 }
 
-/// Reads a file. `file` is what problems call it. `roots` are the directories, relative to the workspace, in which apps may lie;
-/// `.` stands for the workspace itself. It never fails: what is wrong is in the result.
+/// Reads a file. `file` is what problems call it. `bounds` are what it may name; a list of roots alone allows every program. It never fails: what is
+/// wrong is in the result.
 #[must_use]
-pub fn parse(file: &str, bytes: &[u8], roots: &[String]) -> Parsed {
+pub fn parse<'b>(file: &str, bytes: &[u8], bounds: impl Into<Bounds<'b>>) -> Parsed {
+    let bounds = bounds.into();
     let text = match readable(bytes) {
         Ok(text) => text,
         Err(refused) => {
@@ -111,7 +113,7 @@ pub fn parse(file: &str, bytes: &[u8], roots: &[String]) -> Parsed {
     let documents = yaml::read(&source, &mut faults);
     for raw in documents {
         parsed.unreadable |= raw.lost;
-        accept(raw, &source, roots, &mut faults, &mut parsed);
+        accept(raw, &source, bounds, &mut faults, &mut parsed);
     }
     if parsed.documents.is_empty() && parsed.broken.is_empty() && faults.list.is_empty() {
         let help = "write a manifest, or remove the file".to_owned();
@@ -170,7 +172,7 @@ fn problem(file: &str, place: Place, fault: Fault) -> Problem {
 }
 
 /// Looks at one document, and adds it to the accepted or to the refused ones.
-fn accept(raw: RawDocument<'_>, source: &Source<'_>, roots: &[String], faults: &mut Faults, parsed: &mut Parsed) {
+fn accept(raw: RawDocument<'_>, source: &Source<'_>, bounds: Bounds<'_>, faults: &mut Faults, parsed: &mut Parsed) {
     let first = source.text[raw.body.clone()].trim_start().len();
     let start = raw.body.end - first;
     let line_of =
@@ -186,7 +188,7 @@ fn accept(raw: RawDocument<'_>, source: &Source<'_>, roots: &[String], faults: &
     };
     let line = line_of(&root);
     let errors = faults.errors;
-    let kind = if raw.partial { None } else { inspect(&root, roots, faults) };
+    let kind = if raw.partial { None } else { inspect(&root, bounds, faults) };
     let object = match kind {
         Some(kind) if !raw.broken && faults.errors == errors => typed(kind, &root, faults),
         _ => None,
@@ -211,7 +213,7 @@ fn accept(raw: RawDocument<'_>, source: &Source<'_>, roots: &[String], faults: &
 }
 
 /// Reports everything that is wrong with a manifest; gives its kind when that is known.
-fn inspect(root: &Node<'_>, roots: &[String], faults: &mut Faults) -> Option<Kind> {
+fn inspect(root: &Node<'_>, bounds: Bounds<'_>, faults: &mut Faults) -> Option<Kind> {
     if !matches!(root.value, Yaml::Map(_)) {
         let message = "this is not a manifest: a map with apiVersion, kind, metadata and spec is expected".to_owned();
         faults.error(Span { end: root.span.start, ..root.span }, "not-a-manifest", message, None);
@@ -224,7 +226,7 @@ fn inspect(root: &Node<'_>, roots: &[String], faults: &mut Faults) -> Option<Kin
     if root.get("kind").is_none() {
         faults.error(owner, "missing-field", "`kind` is missing".into(), Some(format!("one of: {}", kinds())));
     }
-    check::check(root, kind, roots, faults);
+    check::check(root, kind, bounds, faults);
     kind
 }
 

@@ -176,6 +176,7 @@ fn ask(
         analyzer: seen.name.clone(),
         url: url.to_owned(),
         connect_timeout: websocket.connect_timeout,
+        credentials: websocket.credentials(),
         timeout: spec.probe.timeout,
         failure_threshold: spec.probe.failure_threshold,
         urgent,

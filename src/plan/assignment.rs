@@ -1,10 +1,9 @@
 //! Puts together what an executor is handed: the same for an attempt that is opened and for one that is taken up again.
 
-use sha2::{Digest as _, Sha256};
-
 use super::admission::AppFacts;
-use crate::resource::analyzer::AnalyzerSpec;
+use crate::resource::analyzer::{AnalyzerSpec, WebSocketSpec};
 use crate::resource::attempt::{AppTarget, Assignment, AttemptId, Origin, Stamp, Target};
+use crate::resource::digest::sha256;
 use crate::resource::object::Spec;
 use crate::resource::task::TaskSpec;
 use crate::resource::time::{Span, Timestamp};
@@ -21,11 +20,7 @@ pub fn spec_digest(spec: &TaskSpec) -> String {
 /// The same of the stored JSON itself.
 #[must_use]
 pub fn text_digest(text: &str) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(text.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    sha256(text)
 }
 
 /// What an assignment is made of.
@@ -96,11 +91,57 @@ impl Order<'_> {
             return Target::Command(Box::new(command.clone()));
         }
         let websocket = self.analyzer_spec.and_then(|spec| spec.websocket.as_ref());
+        // A secret is for the addresses that stand beside it, and not for one that an earlier spec had.
+        let is_named = |websocket: &&WebSocketSpec| websocket.urls.iter().any(|url| url == self.replica);
+        let credentials = websocket.filter(is_named).map(WebSocketSpec::credentials).unwrap_or_default();
         Target::WebSocket {
             url: self.replica.to_owned(),
             request: websocket.map(|websocket| websocket.request.clone()).unwrap_or_default(),
             connect_timeout: websocket.map_or(CONNECT_TIMEOUT, |websocket| websocket.connect_timeout),
+            credentials,
             extended: self.extended,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::resource::analyzer::Credentials;
+    use crate::resource::name::Uid;
+
+    #[test]
+    fn a_secret_goes_only_to_the_addresses_that_stand_beside_it() {
+        let websocket =
+            json!({"urls": ["wss://new"], "request": "r", "tokenSecretName": "token", "caSecretName": "ca"});
+        let analyzer: AnalyzerSpec = serde_json::from_value(json!({ "websocket": websocket })).unwrap();
+        let spec: TaskSpec = serde_json::from_value(json!({"app": "a", "analyzer": "x"})).unwrap();
+        let credentials = |replica: &str| {
+            let order = Order {
+                id: AttemptId { task: Uid("t".into()), number: 1 },
+                task: "t",
+                spec: &spec,
+                tools: Vec::new(),
+                app: None,
+                analyzer: "x",
+                analyzer_spec: Some(&analyzer),
+                replica,
+                extended: true,
+                opened_at: Timestamp(0),
+                deadline_at: Timestamp(1),
+                origin: Origin::default(),
+                stamp: None,
+                resumed: true,
+            };
+            match order.assignment().target {
+                Target::WebSocket { credentials, .. } => credentials,
+                Target::Command(_) => unreachable!("it is a service"),
+            }
+        };
+        let both = Credentials { token: Some("token".into()), ca: Some("ca".into()) };
+        assert_eq!(credentials("wss://new"), both);
+        assert_eq!(credentials("wss://old"), Credentials::default(), "what an earlier spec named");
     }
 }

@@ -22,6 +22,8 @@ pub enum Check {
     Database,
     /// Rows that contradict each other.
     Rows,
+    /// What analyzers name outside of the manifests: programs and secrets.
+    Analyzers,
     /// Attempts that run while nobody carries them.
     Running,
     /// The files of every stored result.
@@ -32,13 +34,14 @@ pub enum Check {
 
 impl Check {
     /// Every check, in the order in which they are made.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Settings,
         Self::Access,
         Self::Lock,
         Self::Schema,
         Self::Database,
         Self::Rows,
+        Self::Analyzers,
         Self::Running,
         Self::Results,
         Self::Strays,

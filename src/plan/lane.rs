@@ -23,7 +23,7 @@ use crate::resource::attempt::{AttemptId, Origin, Stamp};
 use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
 use crate::resource::reason::Reason;
-use crate::resource::task::{RunPolicy, TaskSpec};
+use crate::resource::task::{Cache, RunPolicy, TaskSpec};
 use crate::resource::time::{Span, Timestamp};
 
 /// What is seen of one analyzer's queue.
@@ -51,6 +51,14 @@ pub struct ObservedLane {
     pub more: bool,
     /// The limits.
     pub budgets: Budgets,
+}
+
+impl ObservedLane {
+    /// Whether a task in it may take an older result instead of running, which is found out apart.
+    #[must_use]
+    pub fn may_reuse(&self) -> bool {
+        self.candidates.iter().any(|candidate| candidate.spec.cache == Cache::Content)
+    }
 }
 
 /// A task that could be started.

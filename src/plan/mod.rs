@@ -32,6 +32,7 @@ pub mod tree;
 pub mod unavailable;
 pub mod write;
 
+use crate::resource::analyzer::Credentials;
 use crate::resource::attempt::{Assignment, AttemptId};
 use crate::resource::reason::Reason;
 use crate::resource::time::{Span, Timestamp};
@@ -110,6 +111,8 @@ pub struct Probe {
     pub url: String,
     /// How long to wait for the connection.
     pub connect_timeout: Span,
+    /// The secrets that the connection needs.
+    pub credentials: Credentials,
     /// How long to wait for the answer.
     pub timeout: Span,
     /// Failed probes in a row before the replica counts as unhealthy.

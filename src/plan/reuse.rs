@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::lane::Candidate;
 use super::transition::{TaskRef, transition};
@@ -13,6 +12,7 @@ use super::write::{CloseAttempt, OpenAttempt, TaskStatus, Write};
 use super::{Key, Plan};
 use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::attempt::{AttemptId, StoredResult};
+use crate::resource::digest::sha256;
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::phase::Phase;
 use crate::resource::reason::Reason;
@@ -94,7 +94,7 @@ pub fn cache_key(app_digest: &str, identity: &Value, analyzer: &AnalyzerSpec, ca
     let config = sorted(&Value::Object(spec.config.clone()));
     let named = named_in_argv(analyzer, spec, candidate);
     let whole = json!([KEY_FORMAT, app_digest, sorted(identity), tools, config, urls, named]);
-    Sha256::digest(whole.to_string()).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256(whole.to_string())
 }
 
 /// What a command is told besides the app's directory: two apps with the same files are not the same to a program that is told their names.

@@ -57,7 +57,7 @@ impl AnalyzerSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WebSocketSpec {
-    /// Addresses of the replicas: `ws://HOST:PORT`, or `embedded:` for the analyzer inside the daemon.
+    /// Addresses of the replicas: `wss://HOST:PORT`, `ws://HOST:PORT` without encryption, or `embedded:` for the analyzer inside the daemon.
     #[schemars(length(min = 1, max = 64))]
     pub urls: Vec<String>,
     /// `type` of the request frame, such as `static_analyze`.
@@ -65,6 +65,31 @@ pub struct WebSocketSpec {
     /// How long to wait for a connection before the replica counts as unavailable.
     #[serde(default = "five_seconds")]
     pub connect_timeout: Span,
+    /// Name of the secret with the token that is shown to the replicas, as `Authorization: Bearer`. It is a file in the `secretsDirectory` of
+    /// the settings, and is sent only over wss:// or to a loopback address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_secret_name: Option<String>,
+    /// Name of the secret with the authorities (PEM) that may have signed the certificates of the replicas, instead of those that this
+    /// system trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret_name: Option<String>,
+}
+
+impl WebSocketSpec {
+    /// What its connections need.
+    #[must_use]
+    pub fn credentials(&self) -> Credentials {
+        Credentials { token: self.token_secret_name.clone(), ca: self.ca_secret_name.clone() }
+    }
+}
+
+/// The secrets that a connection needs, by their names; what is in them is read when connecting, and is kept nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Credentials {
+    /// The token to show.
+    pub token: Option<String>,
+    /// The authorities to trust, instead of those of the system.
+    pub ca: Option<String>,
 }
 
 /// A program on this machine, run once for each task, in a process group of its own and never through a shell.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::analyzer::{CommandSpec, KeepResults, Rate};
+use super::analyzer::{CommandSpec, Credentials, KeepResults, Rate};
 use super::name::Uid;
 use super::outcome::Verdict;
 use super::time::{Span, Timestamp};
@@ -100,12 +100,14 @@ pub struct AppTarget {
 pub enum Target {
     /// On a WebSocket service.
     WebSocket {
-        /// `ws://HOST:PORT`, or `embedded:`.
+        /// `wss://HOST:PORT`, `ws://HOST:PORT`, or `embedded:`.
         url: String,
         /// `type` of the request frame.
         request: String,
         /// How long to wait for a connection.
         connect_timeout: Span,
+        /// The secrets that a connection needs.
+        credentials: Credentials,
         /// Whether it speaks the extension `manifestd/v1`: many requests on one connection, cancel, and taking an attempt up again.
         extended: bool,
     },

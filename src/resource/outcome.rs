@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::findings::Findings;
 use super::reason::Reason;
+use super::text::is_obeyed;
 
 crate::words! {
     /// How one attempt ended. The plan alone decides what follows from it.
@@ -126,7 +127,7 @@ impl Verdict {
     }
 }
 
-/// One line of printable text out of anything a peer sent: control characters (terminal escapes among them) become spaces, and
+/// One line of printable text out of anything a peer sent: what a terminal obeys, and what turns the direction of writing, becomes a space, and
 /// it is cut at [`MESSAGE_BYTES_MAX`] bytes.
 #[must_use]
 pub fn one_line(text: &str) -> String {
@@ -136,7 +137,7 @@ pub fn one_line(text: &str) -> String {
             line.push('…');
             break;
         }
-        let c = if c.is_control() { ' ' } else { c };
+        let c = if is_obeyed(c) { ' ' } else { c };
         if c != ' ' || !line.ends_with(' ') {
             line.push(c);
         }
@@ -150,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_message_is_one_bounded_line_without_escapes() {
-        assert_eq!(one_line("a\n\tb\u{1b}[31mred"), "a b [31mred");
+        assert_eq!(one_line("a\n\tb\u{1b}[31mred\u{202e}\u{9b}x"), "a b [31mred x");
         let long = one_line(&"ä".repeat(5000));
         assert!(long.len() <= MESSAGE_BYTES_MAX && long.ends_with('…'));
     }

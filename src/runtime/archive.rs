@@ -1,11 +1,13 @@
 //! The file that `manifestd backup` writes: one tar with `manifestd.db`, the result directories below `results/`, `SHA256SUMS` as sha256sum
 //! knows it, and at the very end `backup.json`. What is not whole has no `backup.json`, and what was changed does not fit to its digests.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path};
 
+use crate::resource::digest::hex;
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tar::{Archive, Builder, EntryType, Header};
@@ -78,8 +80,13 @@ impl Pack {
 
     /// Adds a file under a name. Gives its digest and its bytes.
     pub(super) fn file(&mut self, name: &str, path: &Path) -> io::Result<(String, u64)> {
-        let file = File::open(path)?;
+        // Never through a link, and without waiting for a pipe.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
         let stat = file.metadata()?;
+        if !stat.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} is no ordinary file", path.display())));
+        }
         let mut header = header(stat.len(), u64::try_from(stat.mtime()).unwrap_or_default());
         let mut reading = Digesting { inner: file.take(stat.len()), digest: Sha256::new(), bytes: 0 };
         self.tar.append_data(&mut header, name, &mut reading)?;
@@ -257,14 +264,6 @@ impl<R: Read> Read for Digesting<R> {
         self.bytes += count as u64;
         Ok(count)
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

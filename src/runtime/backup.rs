@@ -3,10 +3,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 use serde::Serialize;
 
@@ -118,13 +118,31 @@ fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
 /// Opens the file that becomes the backup, for this process alone. What an interrupted backup left in it is dropped.
 fn own(part: &Path, file: &Path) -> Result<File, ArchiveError> {
     let mut options = OpenOptions::new();
-    let opened = options.write(true).create(true).truncate(false).mode(0o600).open(part).map_err(at(part))?;
+    // In a directory that others write, too, it goes into a file that is nobody else's, and not through a link.
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
+    let opened = options.write(true).create(true).truncate(false).mode(0o600).open(part).map_err(|error| {
+        match error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
+            true => in_the_way(part, "a link"),
+            false => at(part)(error),
+        }
+    })?;
+    let found = opened.metadata().map_err(at(part))?;
+    if !found.is_file() || found.uid() != rustix::process::geteuid().as_raw() || found.nlink() != 1 {
+        return Err(in_the_way(part, "not a file of this user alone"));
+    }
+    opened.set_permissions(fs::Permissions::from_mode(0o600)).map_err(at(part))?;
     if flock(&opened, FlockOperation::NonBlockingLockExclusive).is_err() {
         let text = format!("another backup to {} is under way", file.display());
         return Err(ArchiveError::Refused(text));
     }
     opened.set_len(0).map_err(at(part))?;
     Ok(opened)
+}
+
+fn in_the_way(part: &Path, what: &str) -> ArchiveError {
+    let text =
+        format!("{} is {what}; somebody has put it there. Remove it, or write the backup elsewhere", part.display());
+    ArchiveError::Refused(text)
 }
 
 fn pack(

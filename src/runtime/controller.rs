@@ -21,7 +21,9 @@ use super::reconcile::{self, Verdict, reconcile, run_loop};
 use super::wakes::Loop;
 use crate::analyzer;
 use crate::config::Settings;
-use crate::executor::{Executors, Limits, Surroundings, results};
+use crate::disk::TrustedPrograms;
+use crate::disk::secret::Token;
+use crate::executor::{Embedded, Executors, Limits, Surroundings, results};
 use crate::plan::Key;
 use crate::resource::time::{Span, Timestamp};
 use crate::store::{StateLock, Store, StoreError};
@@ -53,7 +55,7 @@ pub struct Controller {
     inbox: Option<MirrorInbox>,
     loops: JoinSet<()>,
     git: Option<Arc<GitSource>>,
-    embedded: Option<SocketAddr>,
+    embedded: Option<Embedded>,
     embedded_run: JoinSet<()>,
     embedded_stop: CancellationToken,
     started_at: Timestamp,
@@ -85,7 +87,9 @@ impl Controller {
         let surroundings = Surroundings {
             workspace: workspace.clone(),
             state: state.clone(),
-            embedded,
+            secrets: workspace.join(settings.secrets()),
+            programs: TrustedPrograms::of(&workspace, &settings.command_directory),
+            embedded: embedded.clone(),
             attempt_token_prefix: store.id().to_owned(),
             environment: environment.clone(),
             limits: Limits::default(),
@@ -132,8 +136,8 @@ impl Controller {
 
     /// Address of the embedded analyzer.
     #[must_use]
-    pub const fn embedded(&self) -> Option<SocketAddr> {
-        self.embedded
+    pub fn embedded(&self) -> Option<SocketAddr> {
+        self.embedded.as_ref().map(|embedded| embedded.address)
     }
 
     /// When this controller was opened.
@@ -250,7 +254,7 @@ async fn start_embedded(
     environment: &BTreeMap<String, String>,
     loops: &mut JoinSet<()>,
     stop: CancellationToken,
-) -> Result<SocketAddr, ControllerError> {
+) -> Result<Embedded, ControllerError> {
     let wrong = |error: String| ControllerError::Embedded(error);
     let address: SocketAddr = settings.embedded_listen.parse().map_err(|_| {
         wrong(format!("embeddedListen = {:?} is not an address such as 127.0.0.1:2001", settings.embedded_listen))
@@ -260,9 +264,12 @@ async fn start_embedded(
     }
     let tools = embedded_tools(settings, workspace).map_err(wrong)?;
     let sources = workspace.join(&settings.embedded_sources);
+    // Every user of this machine reaches a loopback address, and this analyzer reads what its user may read.
+    let token = Token::random().map_err(|error| wrong(error.to_string()))?;
     let options = analyzer::Options {
         parallel: settings.embedded_parallel as usize,
         environment: environment.clone(),
+        door: analyzer::Door { tls: None, proof: analyzer::Proof::Token(token.clone()) },
         ..analyzer::Options::new(sources, tools, system_time)
     };
     let listener =
@@ -273,7 +280,7 @@ async fn start_embedded(
             tracing::error!(%error, "the embedded analyzer ended");
         }
     });
-    Ok(bound)
+    Ok(Embedded { address: bound, token })
 }
 
 fn embedded_tools(settings: &Settings, workspace: &Path) -> Result<Vec<analyzer::ToolDeclaration>, String> {

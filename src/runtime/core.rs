@@ -97,16 +97,7 @@ impl Core {
         let told = (Arc::clone(&fatal), Arc::clone(&progress));
         let probes =
             Probes::new(store.clone(), clock.clone(), Arc::clone(&wakes), executors.clone(), told, stopping.clone());
-        let room = Arc::new(Room::default());
-        let attempts = Attempts::new(
-            store.clone(),
-            clock.clone(),
-            Arc::clone(&wakes),
-            executors,
-            (Arc::clone(&fatal), Arc::clone(&progress)),
-            Arc::clone(&room),
-            Arc::clone(&trees),
-        );
+        let attempts = Attempts::new(executors);
         Self {
             store,
             clock,
@@ -120,7 +111,7 @@ impl Core {
             stopping,
             fatal,
             pulses: Arc::default(),
-            room,
+            room: Arc::default(),
             rehearses: false,
             stray_cursor: Arc::default(),
             twist: None,

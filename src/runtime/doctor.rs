@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use serde::Serialize;
 
+use super::doctor_analyzers::{Outside, analyzers};
 use super::found::verify_result;
 use super::restore::attempt_directories;
 use super::stray_scan::look_at;
@@ -41,6 +42,8 @@ pub struct Subject {
     pub grace: Span,
     /// Whether digests of results are left out: then only whether they are there is looked at.
     pub quick: bool,
+    /// What analyzers may name.
+    pub outside: Outside,
     /// What time it is.
     pub now: Timestamp,
 }
@@ -56,11 +59,11 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
-    fn saw(&mut self, check: Check, what: impl Into<String>) {
+    pub(super) fn saw(&mut self, check: Check, what: impl Into<String>) {
         self.checks.insert(check, what.into());
     }
 
-    fn found(
+    pub(super) fn found(
         &mut self,
         check: Check,
         object: impl Into<String>,
@@ -83,6 +86,7 @@ pub fn examine(subject: &Subject, tell: Tell<'_>) -> Diagnosis {
     lock(subject, &mut diagnosis);
     let Some(connection) = database(subject, &mut diagnosis) else { return diagnosis };
     let looked = rows(subject, &connection, &mut diagnosis)
+        .and_then(|()| analyzers(subject, &connection, &mut diagnosis))
         .and_then(|()| stored_results(subject, &connection, &mut diagnosis, tell))
         .and_then(|()| strays(subject, &connection, &mut diagnosis));
     if let Err(error) = looked {

@@ -53,6 +53,8 @@ pub async fn dry_run(settings: Settings, workspace: PathBuf, only: &[String]) ->
     let surroundings = Surroundings {
         workspace: workspace.clone(),
         state: scratch.path().to_owned(),
+        secrets: scratch.path().to_owned(),
+        programs: None,
         embedded: None,
         attempt_token_prefix: store.id().to_owned(),
         environment: std::collections::BTreeMap::new(),
@@ -154,7 +156,7 @@ async fn settle(core: &Core, of: Loop) -> Result<Vec<Event>, ControllerError> {
         let Some(key) = core.wakes.pop(of, core.now()) else { return Ok(questions) };
         let planned = plan(core, &key).await?;
         let changes = !planned.writes.is_empty();
-        core.attempts.assume(&planned.effects);
+        core.attempts.assume(&planned.effects, core.now());
         if let Committed::Applied(woken) = core.store.commit(planned.writes, core.now()).await? {
             planned.wakes.into_iter().chain(woken).for_each(|key| core.wakes.add(key));
         }

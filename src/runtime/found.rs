@@ -1,16 +1,16 @@
 //! Reading a stored result back: what its `manifest.json` says, once every file that it lists has the digest that it gives.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Component, Path};
 
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::archive::hex;
+use crate::disk::Directory;
 use crate::executor::results::file_name;
 use crate::plan::rebuild::FoundAttempt;
 use crate::resource::attempt::StoredResult;
+use crate::resource::digest::{self, hex};
 use crate::resource::outcome::Verdict;
 use crate::resource::time::Timestamp;
 
@@ -52,9 +52,8 @@ struct Listed {
 /// # Errors
 /// Why it is not to be believed.
 pub(super) fn found_attempt(results: &Path, directory: &str, task: &str) -> Result<FoundAttempt, String> {
-    let place = results.join(directory);
-    let path = place.join("manifest.json");
-    let file = File::open(&path).map_err(|error| format!("manifest.json: {error}"))?;
+    let place = open(results, directory)?;
+    let file = place.open_file(Path::new("manifest.json")).map_err(|error| format!("manifest.json: {error}"))?;
     // When it was written, it had just ended.
     let written = file.metadata().and_then(|found| found.modified()).ok();
     let written = written.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
@@ -88,7 +87,7 @@ pub(super) fn found_attempt(results: &Path, directory: &str, task: &str) -> Resu
         ended_at: ended_at.max(opened_at),
         verdict: manifest.verdict,
         app_digest: manifest.app_digest,
-        result: StoredResult { directory: directory.to_owned(), sha256: hex(&Sha256::digest(&text)), bytes },
+        result: StoredResult { directory: directory.to_owned(), sha256: digest::sha256(&text), bytes },
     })
 }
 
@@ -102,33 +101,36 @@ pub(super) fn verify_result(results: &Path, directory: &str, sha256: &str, quick
     struct Files {
         files: Vec<Listed>,
     }
-    let is_plain = Path::new(directory).components().all(|part| matches!(part, Component::Normal(_)));
-    if !is_plain {
-        return Err("it leads out of results/".into());
-    }
-    let place = results.join(directory);
-    let file = File::open(place.join("manifest.json")).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound if !place.exists() => "the directory is not there".to_owned(),
-        _ => format!("manifest.json: {error}"),
-    })?;
+    let place = open(results, directory)?;
+    let file = place.open_file(Path::new("manifest.json")).map_err(|error| format!("manifest.json: {error}"))?;
     if quick {
         return Ok(());
     }
     let mut text = Vec::new();
     file.take(MANIFEST_BYTES_MAX).read_to_end(&mut text).map_err(|error| format!("manifest.json: {error}"))?;
-    if hex(&Sha256::digest(&text)) != sha256 {
+    if digest::sha256(&text) != sha256 {
         return Err("manifest.json is not what was stored: its digest is another one".into());
     }
     let listed: Files = serde_json::from_slice(&text).map_err(|error| format!("manifest.json: {error}"))?;
     listed.files.iter().try_for_each(|listed| verify(&place, listed))
 }
 
-fn verify(place: &Path, listed: &Listed) -> Result<(), String> {
+/// The directory of a result, reached without a link.
+fn open(results: &Path, directory: &str) -> Result<Directory, String> {
+    let opened = Directory::open(results).and_then(|results| results.directory(Path::new(directory)));
+    opened.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => "the directory is not there".to_owned(),
+        io::ErrorKind::InvalidInput => "it leads out of results/".to_owned(),
+        _ => format!("its directory: {error}"),
+    })
+}
+
+fn verify(place: &Directory, listed: &Listed) -> Result<(), String> {
     let name = &listed.name;
     if name.is_empty() || !Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) {
         return Err(format!("manifest.json lists {name:?}, which is no file of it"));
     }
-    let mut file = File::open(place.join(name)).map_err(|error| format!("{name}: {error}"))?;
+    let mut file = place.open_file(Path::new(name)).map_err(|error| format!("{name}: {error}"))?;
     let mut digest = Sha256::new();
     let bytes = io::copy(&mut file, &mut digest).map_err(|error| format!("{name}: {error}"))?;
     match bytes == listed.bytes && hex(&digest.finalize()) == listed.sha256 {

@@ -20,6 +20,7 @@ use crate::config::{GIT_CURRENT, GIT_DIRECTORY};
 use crate::plan::write::ConditionWrite;
 use crate::resource::name::Uid;
 use crate::store::MirrorCommit;
+use crate::store::durable::make;
 
 /// Condition of the manifests directory when the repository cannot be followed.
 pub const SOURCE_STALE: &str = "SourceStale";
@@ -164,7 +165,7 @@ impl GitSource {
 
     async fn fetch_into(&self, repository: &Path) -> Result<String, String> {
         if !repository.join("HEAD").is_file() {
-            std::fs::create_dir_all(&self.root).map_err(|error| format!("{}: {error}", self.root.display()))?;
+            make(&self.root, 0o700).map_err(|error| format!("{}: {error}", self.root.display()))?;
             self.on_repository(repository, &["init", "--quiet", "--bare", "--template="]).await?;
         }
         let settings = &self.core.settings;

@@ -10,7 +10,8 @@ use super::core::Core;
 use super::git::head_commit;
 use super::report::SyncReport;
 use super::scan::{Listing, ReadFile, list, read_all, relative};
-use crate::manifest::{Place, Problem, Severity};
+use crate::disk::TrustedPrograms;
+use crate::manifest::{Bounds, Place, Problem, Programs, Severity};
 use crate::plan::apps::{GONE_ACCEPTED, SOURCE_SUSPECT};
 use crate::plan::mirror::{Change, Declared, Duplicate, Identity, MirrorPlan, ObservedMirror, is_found_on_disk, plan};
 use crate::plan::owner::owner;
@@ -30,6 +31,7 @@ pub struct Mirror {
     core: Core,
     directory: PathBuf,
     roots: Vec<String>,
+    programs: Option<TrustedPrograms>,
 }
 
 /// What a batch came to, for what follows it in the same scan.
@@ -45,7 +47,14 @@ impl Mirror {
     #[must_use]
     pub fn new(core: &Core) -> Self {
         let directory = core.workspace.join(core.settings.manifests_directory());
-        Self { core: core.clone(), directory, roots: core.settings.roots.clone() }
+        let programs = TrustedPrograms::of(&core.workspace, &core.settings.command_directory);
+        Self { core: core.clone(), directory, roots: core.settings.roots.clone(), programs }
+    }
+
+    /// What its manifests may name.
+    fn bounds(&self) -> Bounds<'_> {
+        let programs = self.programs.as_ref().map(|programs| programs as &dyn Programs);
+        Bounds { roots: &self.roots, programs }
     }
 
     /// The directory.
@@ -174,13 +183,13 @@ impl Mirror {
         gone: &HashSet<String>,
         report: &mut SyncReport,
     ) -> Result<Batch, StoreError> {
-        let (directory, roots, wanted) = (self.directory.clone(), self.roots.clone(), paths.to_vec());
+        let (mirror, directory, wanted) = (self.clone(), self.directory.clone(), paths.to_vec());
         let (files, failed, commit) = self
             .core
             .disk
             .run(move || {
                 let mut failed = Vec::new();
-                let files = read_all(&directory, &wanted, &roots, &mut failed);
+                let files = read_all(&directory, &wanted, mirror.bounds(), &mut failed);
                 (files, failed, head_commit(&directory))
             })
             .await?;

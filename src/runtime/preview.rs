@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::git::head_commit;
 use super::mirror::observe;
 use super::scan::{list, read_all};
-use crate::manifest::{Document, Problem};
+use crate::manifest::{Bounds, Document, Problem};
 use crate::plan::mirror::{Existing, Identity, MirrorPlan, plan};
 use crate::store::{StoreError, existing_objects, object_files};
 
@@ -31,12 +31,12 @@ pub struct Preview {
 ///
 /// # Errors
 /// What the store says.
-pub fn preview(directory: &Path, roots: &[String], store: Option<&Connection>) -> Result<Preview, StoreError> {
+pub fn preview(directory: &Path, bounds: Bounds<'_>, store: Option<&Connection>) -> Result<Preview, StoreError> {
     let listing = list(directory);
     let (mut incomplete, refused) = (listing.incomplete, listing.refused);
     let paths: Vec<String> = listing.files.into_iter().map(|(path, _)| path).collect();
     let mut failed = Vec::new();
-    let files = read_all(directory, &paths, roots, &mut failed);
+    let files = read_all(directory, &paths, bounds, &mut failed);
     incomplete = incomplete.or_else(|| failed.into_iter().next());
     let mut observed = observe(&files, head_commit(directory).as_ref());
     if let Some(connection) = store {

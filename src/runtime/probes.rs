@@ -132,7 +132,8 @@ impl Probes {
     }
 
     async fn carry(&self, probe: Probe) {
-        let ask = self.executors.probe(&probe.url, probe.connect_timeout.std(), probe.timeout.std());
+        let (connect_timeout, timeout) = (probe.connect_timeout.std(), probe.timeout.std());
+        let ask = self.executors.probe(&probe.url, &probe.credentials, connect_timeout, timeout);
         let answer = AssertUnwindSafe(ask)
             .catch_unwind()
             .await

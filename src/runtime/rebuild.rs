@@ -127,6 +127,8 @@ async fn make(
     let surroundings = Surroundings {
         workspace: wanted.workspace.clone(),
         state: scratch.to_owned(),
+        secrets: scratch.to_owned(),
+        programs: None,
         embedded: None,
         attempt_token_prefix: store.id().to_owned(),
         environment: BTreeMap::new(),

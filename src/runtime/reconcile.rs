@@ -1,9 +1,9 @@
 //! The central function: observe, plan, commit, perform. And the loop that calls it for every key that is due.
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
-use futures_util::future::join_all;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -12,15 +12,16 @@ use tokio::time::Instant;
 use super::apps::observe_apps;
 use super::core::Core;
 use super::maintenance::{Search, observe_maintenance, sweep};
+use super::pass::{is_at_one_moment, pass};
 use super::pulse::Beat;
 use super::reuse::observe_reuse;
 use super::runs::observe_run;
 use super::trees::observe_tree;
 use super::wakes::Loop;
 use crate::plan::action::Permit;
-use crate::plan::analyzer::AnalyzerReconciler;
+use crate::plan::analyzer::{AnalyzerReconciler, Asked};
 use crate::plan::apps::AppsReconciler;
-use crate::plan::lane::LaneReconciler;
+use crate::plan::lane::{LaneReconciler, ObservedLane};
 use crate::plan::maintenance::MaintenanceReconciler;
 use crate::plan::pipeline::run::{RunReconciler, begins};
 use crate::plan::pipeline::trigger::PipelineReconciler;
@@ -28,14 +29,13 @@ use crate::plan::task::{ObservedTask, TaskReconciler};
 use crate::plan::tree::TreeReconciler;
 use crate::plan::{Effect, Key, Plan, Reconciler};
 use crate::resource::analyzer::AnalyzerSpec;
-use crate::resource::name::Uid;
 use crate::resource::time::Timestamp;
 use crate::store::{Committed, StoreError};
 
 /// Keys of one loop that are worked on at once. Enough for group commit to find company.
 const PARALLEL: usize = 64;
 
-/// Tasks that one look is at, at most: enough for a read to be worth its way, and few enough to be over soon.
+/// Keys that one transaction passes over at most: enough to be worth its way, and few enough to be over soon.
 const TOGETHER: usize = 64;
 
 /// Keys of the files of apps that are worked on at once: more would only take the disk from what runs.
@@ -95,44 +95,36 @@ pub async fn conclude(core: &Core, key: &Key) -> Result<Verdict, StoreError> {
 pub async fn carry_out(core: &Core, plan: Plan) -> Result<Verdict, StoreError> {
     let Plan { writes, effects, wakes, next, actions: _ } = plan;
     let wrote = !writes.is_empty();
-    if !core.rehearses {
-        core.attempts.reserve(&effects);
-    }
-    match core.store.commit(writes, core.now()).await {
-        Ok(Committed::Applied(woken)) => {
+    // A rehearsal is on a copy of the state, but the world is the real one.
+    let effects = if core.rehearses { Vec::new() } else { effects };
+    let reserved = core.attempts.reserve(&effects, core.now());
+    match core.store.commit(writes, core.now()).await? {
+        Committed::Applied(woken) => {
             if wrote {
                 core.room.was_there(core.now());
             }
-            // A rehearsal is on a copy of the state, but the world is the real one.
-            let effects = if core.rehearses { Vec::new() } else { effects };
             let sweeps = effects.contains(&Effect::Sweep);
             if sweeps {
                 tracing::debug!("what is purged is committed; its results go");
             }
             effects.into_iter().for_each(|effect| perform(core, effect));
+            reserved.begin();
             if sweeps {
                 sweep(core).await?;
             }
             wakes.into_iter().chain(woken).for_each(|key| core.wakes.add(key));
             Ok(Verdict::Settled(next))
         }
-        Ok(Committed::Conflict) => {
-            core.attempts.release(&effects);
-            Ok(Verdict::Conflict)
-        }
-        Err(error) => {
-            core.attempts.release(&effects);
-            Err(error)
-        }
+        Committed::Conflict => Ok(Verdict::Conflict),
     }
 }
 
 /// Performs one effect of a committed plan, and returns at once.
-fn perform(core: &Core, effect: Effect) {
+pub(super) fn perform(core: &Core, effect: Effect) {
     match effect {
         Effect::Probe(probe) => core.probes.perform(*probe),
         Effect::Start(_) | Effect::Resume { .. } | Effect::Stop { .. } | Effect::Reap { .. } => {
-            core.attempts.perform(effect)
+            core.attempts.perform(core, effect);
         }
         // By whoever carries the plan out, who waits for it: only maintenance plans it, and its next batch comes after it.
         Effect::Sweep => {}
@@ -150,12 +142,8 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
             // Before the store is read: an answer that comes in between has been written.
             let asked = core.probes.asked(analyzer);
             let mut lane = core.store.observe_lane(analyzer.clone(), core.now(), budgets).await?;
-            lane.spec.iter_mut().for_each(|spec| replace_replicas(core, spec));
-            for replica in &mut lane.replicas {
-                replica.asked = asked.iter().any(|(url, asked)| *url == replica.health.url && asked.answered.is_some());
-            }
             observe_reuse(core, &mut lane).await?;
-            Ok(timed::<LaneReconciler>(core, key, lane))
+            Ok(plan_lane(core, lane, &asked, core.now()))
         }
         Key::Analyzer(name) => {
             // Before the store is read: an answer that comes in between has been written.
@@ -165,52 +153,60 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
             analyzer.asked = asked;
             let urls = analyzer.spec.as_ref().map(AnalyzerSpec::replicas).unwrap_or_default();
             core.probes.keep(name, &urls);
-            Ok(timed::<AnalyzerReconciler>(core, key, analyzer))
+            Ok(timed::<AnalyzerReconciler>(core, key, analyzer, core.now()))
         }
-        Key::Task(uid) => plan_tasks(core, vec![uid.clone()]).await?.pop().unwrap_or_else(|| Ok(Plan::default())),
-        Key::Apps => Ok(timed::<AppsReconciler>(core, key, observe_apps(core).await?)),
+        Key::Task(uid) => {
+            // Before the store is read: an attempt that ends in between has written its outcome.
+            let held = core.attempts.held_of(std::slice::from_ref(uid));
+            let task = core.store.observe_task(uid.clone(), held, budgets).await?;
+            Ok(task.map_or_else(Plan::default, |task| plan_task(core, task, core.now())))
+        }
+        Key::Apps => Ok(timed::<AppsReconciler>(core, key, observe_apps(core).await?, core.now())),
         Key::Tree(app) => {
             let (tree, now) = (observe_tree(core, app).await?, core.now());
-            let plan = tree.map_or_else(Plan::default, |tree| timed::<TreeReconciler>(core, key, tree));
+            let plan = tree.map_or_else(Plan::default, |tree| timed::<TreeReconciler>(core, key, tree, core.now()));
             core.trees.note(app, &plan, now);
             Ok(plan)
         }
         Key::Pipeline(uid) => {
             let pipeline = core.store.observe_pipeline(uid.clone()).await?;
-            Ok(pipeline.map_or_else(Plan::default, |pipeline| timed::<PipelineReconciler>(core, key, pipeline)))
+            Ok(pipeline
+                .map_or_else(Plan::default, |pipeline| timed::<PipelineReconciler>(core, key, pipeline, core.now())))
         }
         Key::Run(uid) => {
             let run = observe_run(core, uid).await?;
-            Ok(run.map_or_else(Plan::default, |run| timed::<RunReconciler>(core, key, run)))
+            Ok(run.map_or_else(Plan::default, |run| timed::<RunReconciler>(core, key, run, core.now())))
         }
         Key::Maintenance => {
             let observed = observe_maintenance(core, core.settings.rules(), Permit::All, Search::Slice).await?;
-            Ok(timed::<MaintenanceReconciler>(core, key, observed))
+            Ok(timed::<MaintenanceReconciler>(core, key, observed, core.now()))
         }
     }
 }
 
-/// Observes tasks in one read, and plans for each of them.
-async fn plan_tasks(core: &Core, tasks: Vec<Uid>) -> Result<Vec<Result<Plan, StoreError>>, StoreError> {
-    // Before the store is read: an attempt that ends in between has written its outcome.
-    let held = core.attempts.held_of(&tasks);
-    let observed = core.store.observe_tasks(tasks.clone(), held, core.settings.budgets()).await?;
-    let plan = |(uid, observed): (Uid, Result<Option<ObservedTask>, StoreError>)| {
-        let Some(mut task) = observed? else { return Ok(Plan::default()) };
-        recheck(core, &mut task);
-        task.analyzer.iter_mut().for_each(|spec| replace_replicas(core, spec));
-        Ok(timed::<TaskReconciler>(core, &Key::Task(uid), task))
-    };
-    Ok(tasks.into_iter().zip(observed).map(plan).collect())
+/// Plans for a task.
+pub(super) fn plan_task(core: &Core, mut task: ObservedTask, now: Timestamp) -> Plan {
+    recheck(core, &mut task);
+    task.analyzer.iter_mut().for_each(|spec| replace_replicas(core, spec));
+    timed::<TaskReconciler>(core, &Key::Task(task.uid.clone()), task, now)
+}
+
+/// Plans for a queue, with what is known of the questions that its replicas were asked.
+pub(super) fn plan_lane(core: &Core, mut lane: ObservedLane, asked: &[(String, Asked)], now: Timestamp) -> Plan {
+    lane.spec.iter_mut().for_each(|spec| replace_replicas(core, spec));
+    for replica in &mut lane.replicas {
+        replica.asked = asked.iter().any(|(url, asked)| *url == replica.health.url && asked.answered.is_some());
+    }
+    timed::<LaneReconciler>(core, &Key::Lane(lane.analyzer.clone()), lane, now)
 }
 
 /// Plans, and notes what that cost: the time of this thread's processor, so that a busy machine is not taken for a slow plan.
-fn timed<R: Reconciler<Observed: 'static>>(core: &Core, key: &Key, mut observed: R::Observed) -> Plan {
+fn timed<R: Reconciler<Observed: 'static>>(core: &Core, key: &Key, mut observed: R::Observed, now: Timestamp) -> Plan {
     if let Some(twist) = &core.twist {
         twist.observed(key, &mut observed);
     }
     let began = processor_time();
-    let mut plan = R::plan(&observed, core.now());
+    let mut plan = R::plan(&observed, now);
     core.pulses.planned(beat(key), processor_time().saturating_sub(began));
     if let Some(twist) = &core.twist {
         twist.planned(key, &mut plan);
@@ -256,7 +252,7 @@ pub async fn run_loop(core: Core, of: Loop) {
     let mut running = JoinSet::new();
     loop {
         while running.len() < parallel && !core.stopping.is_cancelled() {
-            let keys = core.wakes.pop_together(of, core.now(), TOGETHER);
+            let keys = core.wakes.pop_together(of, core.now(), TOGETHER, is_at_one_moment);
             if keys.is_empty() {
                 break;
             }
@@ -288,37 +284,29 @@ async fn sleep_until(core: &Core, due: Option<Timestamp>) {
 /// One pass over each of some keys, with its consequences for the queue.
 async fn work(core: Core, keys: Vec<Key>) {
     let [first, ..] = keys.as_slice() else { return };
-    let pass = core.pulses.begin(beat(first), core.now());
-    match plan_together(&core, &keys).await {
-        Some((plans, looking)) => {
-            let core = &core;
-            let follow = |(key, plan): (Key, Result<Plan, StoreError>)| async move {
-                let followed = async { follow(core, &key, plan?, looking).await };
-                let ended = AssertUnwindSafe(followed).catch_unwind().await;
-                settle(core, key, ended);
-            };
-            // So that their commits find each other in one group.
-            join_all(keys.into_iter().zip(plans).map(follow)).await;
-        }
-        None => {
-            for key in keys {
-                let ended = AssertUnwindSafe(reconcile(&core, &key)).catch_unwind().await;
-                settle(&core, key, ended);
-            }
-        }
+    let counted = core.pulses.begin(beat(first), core.now());
+    let left = match keys.iter().all(is_at_one_moment) {
+        true => work_at_one_moment(&core, keys).await,
+        false => keys,
+    };
+    for key in left {
+        let ended = AssertUnwindSafe(reconcile(&core, &key)).catch_unwind().await;
+        settle(&core, key, ended);
     }
-    core.pulses.end(pass, core.now());
+    core.pulses.end(counted, core.now());
     core.progress.notify_waiters();
 }
 
-/// Plans for tasks in one look, and says how long it took. `None` for other keys, and when it failed: whose fault that was is then found out one by
-/// one.
-async fn plan_together(core: &Core, keys: &[Key]) -> Option<(Vec<Result<Plan, StoreError>>, Duration)> {
-    let task = |key: &Key| if let Key::Task(uid) = key { Some(uid.clone()) } else { None };
-    let tasks = keys.iter().map(task).collect::<Option<Vec<Uid>>>()?;
-    let began = Instant::now();
-    let plans = AssertUnwindSafe(plan_tasks(core, tasks)).catch_unwind().await.ok()?.ok()?;
-    Some((plans, began.elapsed()))
+/// Passes over some keys together. Gives those that were not: whose fault that was is found out one by one.
+async fn work_at_one_moment(core: &Core, keys: Vec<Key>) -> Vec<Key> {
+    let Ok(passed) = pass(core, keys.clone()).await else { return keys };
+    let mut left: BTreeSet<Key> = keys.into_iter().collect();
+    for one in passed {
+        let (key, next) = one.perform(core);
+        left.remove(&key);
+        settle(core, key, Ok(Ok(Verdict::Settled(next))));
+    }
+    left.into_iter().collect()
 }
 
 /// What the end of a pass means for the queue. A panic harms only this key.

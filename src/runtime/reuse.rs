@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::core::Core;
+use crate::disk::TrustedPrograms;
 use crate::plan::lane::ObservedLane;
 use crate::plan::reuse::{AnalyzerFacts, ProgramFile, Reusable, cache_key, identity};
 use crate::resource::analyzer::{AnalyzerSpec, CommandSpec};
@@ -22,7 +23,7 @@ const LOOK_MAX: Duration = Duration::from_secs(2);
 /// What the store says.
 pub(super) async fn observe_reuse(core: &Core, lane: &mut ObservedLane) -> Result<(), StoreError> {
     let Some(analyzer) = lane.spec.clone() else { return Ok(()) };
-    if lane.candidates.iter().all(|candidate| candidate.spec.cache == Cache::None) {
+    if !lane.may_reuse() {
         return Ok(());
     }
     let versions = core.store.replica_versions(lane.analyzer.clone()).await?;
@@ -66,17 +67,21 @@ async fn look<T: Send + 'static>(core: &Core, work: impl FnOnce() -> T + Send + 
 
 async fn program_files(core: &Core, analyzer: &AnalyzerSpec) -> Vec<ProgramFile> {
     let Some(command) = analyzer.command.clone() else { return Vec::new() };
-    let (workspace, path) = (core.workspace.clone(), core.attempts.surroundings().search_path(&command));
-    look(core, move || files(&workspace, &command, &path)).await.unwrap_or_default()
+    let surroundings = core.attempts.surroundings();
+    let (workspace, path) = (core.workspace.clone(), surroundings.search_path(&command));
+    let programs = surroundings.programs.clone();
+    look(core, move || files(&workspace, &command, programs.as_ref(), &path)).await.unwrap_or_default()
 }
 
 /// The program, and every file that an argument names, such as a script. What lies in the app is part of the app already. Empty when the
 /// program cannot be found, or is itself a part of each app.
-fn files(workspace: &Path, command: &CommandSpec, path: &str) -> Vec<ProgramFile> {
+fn files(workspace: &Path, command: &CommandSpec, programs: Option<&TrustedPrograms>, path: &str) -> Vec<ProgramFile> {
     let Some((program, arguments)) = command.argv.split_first() else { return Vec::new() };
     // A relative path is taken from the directory that the program starts in.
     let is_elsewhere = |text: &str| text.contains("${") || (command.in_app_directory && !text.starts_with('/'));
-    let named: Vec<PathBuf> = if !program.contains('/') {
+    let named: Vec<PathBuf> = if let Some(programs) = programs {
+        programs.find(program).into_iter().collect()
+    } else if !program.contains('/') {
         path.split(':').map(|directory| workspace.join(directory).join(program)).collect()
     } else if is_elsewhere(program) {
         Vec::new()

@@ -86,6 +86,8 @@ mod tests {
         let surroundings = Surroundings {
             workspace: state.to_owned(),
             state: state.to_owned(),
+            secrets: state.to_owned(),
+            programs: None,
             embedded: None,
             attempt_token_prefix: "room".into(),
             environment: Default::default(),
@@ -143,7 +145,7 @@ mod tests {
              BEGIN INSERT INTO meta VALUES ('large', hex(zeroblob(100000))); END";
         core.store.write(|connection| Ok(connection.execute_batch(trigger)?)).await.unwrap();
         limit(&core, true).await;
-        core.attempts.perform(Effect::Reap { id: id.clone(), process: None });
+        core.attempts.perform(&core, Effect::Reap { id: id.clone(), process: None });
         while core.room.report().is_none() {
             assert_eq!(core.attempts.count(), 1, "it is carried until its ending is written");
             tokio::task::yield_now().await;

@@ -1,13 +1,13 @@
 //! Reading the manifests directory: what is there, and what the files say. Blocking; to be called on a thread that may wait.
 
 use std::fs;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
-use crate::manifest::{FILE_BYTES_MAX, Parsed, Place, Problem, Severity, parse};
+use crate::disk::{Directory, leads_out};
+use crate::manifest::{Bounds, FILE_BYTES_MAX, Parsed, Place, Problem, Severity, parse};
+use crate::resource::digest::sha256;
 use crate::store::{FileStat, ScannedFile};
 
 /// Files of one directory tree at most; more are a mistake, such as a data directory mounted in its place.
@@ -160,10 +160,19 @@ fn stat(metadata: &fs::Metadata) -> FileStat {
 /// Reads and parses files below a directory, on all cores when there are many. A file that vanished meanwhile is left out; one that
 /// cannot be read is told in `failed`.
 #[must_use]
-pub fn read_all(root: &Path, paths: &[String], roots: &[String], failed: &mut Vec<String>) -> Vec<ReadFile> {
+pub fn read_all(root: &Path, paths: &[String], bounds: Bounds<'_>, failed: &mut Vec<String>) -> Vec<ReadFile> {
+    let root = match Directory::open(root) {
+        Ok(root) => root,
+        // Gone meanwhile, with all that was in it.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            failed.push(format!("{}: {error}", root.display()));
+            return Vec::new();
+        }
+    };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(paths.len() / FILES_PER_THREAD_MIN);
     let read_some = |paths: &[String]| -> Vec<std::io::Result<Option<ReadFile>>> {
-        paths.iter().map(|path| read_one(root, path, roots)).collect()
+        paths.iter().map(|path| read_one(&root, path, bounds)).collect()
     };
     let results = if threads <= 1 {
         read_some(paths)
@@ -184,16 +193,14 @@ pub fn read_all(root: &Path, paths: &[String], roots: &[String], failed: &mut Ve
     files
 }
 
-fn read_one(root: &Path, path: &str, roots: &[String]) -> std::io::Result<Option<ReadFile>> {
+fn read_one(root: &Directory, path: &str, bounds: Bounds<'_>) -> std::io::Result<Option<ReadFile>> {
     let name = |error: std::io::Error| std::io::Error::new(error.kind(), format!("{path}: {error}"));
-    let open = || {
-        let real_root = root.canonicalize()?;
-        fs::File::open(inside(&real_root, &root.join(path))?)
-    };
-    let mut file = match open() {
+    let mut file = match root.open_linked(Path::new(path)) {
         Ok(file) => file,
-        // Gone meanwhile, or told by the listing already.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound || is_link_out(&error) => return Ok(None),
+        // Gone meanwhile, or told by the listing; what has become a link out, or a pipe, since the listing is told by the next one.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) || leads_out(&error) => {
+            return Ok(None);
+        }
         Err(error) => return Err(name(error)),
     };
     // The stat is of the open file and from before the reading: a later change gives another stat.
@@ -201,20 +208,10 @@ fn read_one(root: &Path, path: &str, roots: &[String]) -> std::io::Result<Option
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).min(FILE_BYTES_MAX + 1));
     // One byte more than is allowed, so that the parser sees that there is more.
     file.by_ref().take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(name)?;
-    let digest = hex(&Sha256::digest(&bytes));
-    let parsed = parse(path, &bytes, roots);
+    let digest = sha256(&bytes);
+    let parsed = parse(path, &bytes, bounds);
     let text = String::from_utf8(bytes).unwrap_or_default();
     Ok(Some(ReadFile { file: ScannedFile { path: path.to_owned(), stat: stat(&metadata), digest }, parsed, text }))
-}
-
-/// Bytes in hexadecimal.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
@@ -253,5 +250,27 @@ mod tests {
         assert_eq!(names(&listing), ["good.yaml"]);
         assert_eq!(listing.incomplete, None);
         assert!(listing.refuses("x.yaml") && listing.refused[0].message.contains("leaves"));
+    }
+
+    #[test]
+    fn what_has_become_something_else_since_it_was_listed_is_not_read() {
+        let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(outside.path().join("x.yaml"), "secret: of somebody else").unwrap();
+        for name in ["link.yaml", "pipe.yaml", "gone.yaml", "good.yaml"] {
+            fs::write(inside.path().join(name), "").unwrap();
+        }
+        let paths: Vec<String> = list(inside.path()).files.into_iter().map(|(path, _)| path).collect();
+        assert_eq!(paths.len(), 4);
+        for name in ["link.yaml", "pipe.yaml", "gone.yaml"] {
+            fs::remove_file(inside.path().join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink(outside.path().join("x.yaml"), inside.path().join("link.yaml")).unwrap();
+        let pipe = inside.path().join("pipe.yaml");
+        rustix::fs::mkfifoat(rustix::fs::CWD, pipe, rustix::fs::Mode::RWXU).unwrap();
+        let mut failed = Vec::new();
+        let roots = [".".to_owned()];
+        let read = read_all(inside.path(), &paths, (&roots).into(), &mut failed);
+        let read: Vec<&str> = read.iter().map(|file| file.file.path.as_str()).collect();
+        assert_eq!((read, failed), (vec!["good.yaml"], Vec::new()));
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use crate::disk::Directory;
 use crate::resource::time::Timestamp;
 use crate::store::stray::ResultDirectory;
 
@@ -50,7 +51,7 @@ pub(super) fn look_at(results: &Path, path: &str) -> Option<ResultDirectory> {
 /// What a result's manifest says of whose it is.
 pub(super) fn task_uid(results: &Path, path: &str) -> Option<String> {
     use io::Read as _;
-    let file = fs::File::open(results.join(path).join("manifest.json")).ok()?;
+    let file = Directory::open(results).ok()?.open_file(&Path::new(path).join("manifest.json")).ok()?;
     let about: serde_json::Value = serde_json::from_reader(file.take(MANIFEST_MAX)).ok()?;
     about["taskUid"].as_str().map(str::to_owned)
 }
@@ -87,12 +88,12 @@ fn remove(results: &Path, path: &str) -> io::Result<PathBuf> {
     if !is_plain {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{path:?} is not below results/")));
     }
-    let place: PathBuf = results.join(path);
-    match fs::remove_dir_all(&place) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    match Directory::open(results) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // Never through a link, whoever put one there.
+        opened => opened?.remove_tree(Path::new(path))?,
     }
-    for above in place.ancestors().skip(1).take_while(|above| *above != results) {
+    for above in results.join(path).ancestors().skip(1).take_while(|above| *above != results) {
         // Fails for one that is not empty, as it should.
         match fs::remove_dir(above) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Ok(above.to_owned()),
@@ -174,5 +175,12 @@ mod tests {
         let results = results(&["b/t/1"]);
         std::os::unix::fs::symlink(elsewhere.path(), results.path().join("a")).unwrap();
         assert_eq!(paths(find_results(results.path(), None, 9).unwrap()), ["b/t/1"]);
+        // Nor when the row is older than the link.
+        assert!(remove(results.path(), "a/t/1").is_err());
+        assert!(elsewhere.path().join("t/1").is_dir());
+        std::os::unix::fs::symlink(elsewhere.path(), results.path().join("b/t/2")).unwrap();
+        // A link in the place of the directory itself goes as a link.
+        remove(results.path(), "b/t/2").unwrap();
+        assert!(!results.path().join("b/t/2").exists() && elsewhere.path().join("t/1").is_dir());
     }
 }

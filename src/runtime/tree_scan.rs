@@ -3,17 +3,19 @@
 //! Files that the app's own `.gitignore` files name do not count, nor do the folders of version control and the caches that tools leave
 //! behind. Links are their target's text and are never followed. There is a whole digest or none.
 
-use std::fs::{self, Metadata, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::{self, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::Path;
 
 use ignore::{DirEntry, WalkBuilder};
-use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
+use crate::disk::{Directory, leads_out};
 use crate::plan::tree::SETTLE;
+use crate::resource::digest::hex;
 use crate::resource::time::Timestamp;
 
 /// First word of what is digested: another one makes every older digest differ.
@@ -57,9 +59,14 @@ pub(super) struct Scanned {
 /// One file as a walk finds it.
 struct Found {
     path: Vec<u8>,
-    at: PathBuf,
     sort: Sort,
     stat: Stat,
+}
+
+impl Found {
+    fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.path))
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -120,7 +127,7 @@ pub(super) fn scan(
     let digest = match known {
         Some(known) if known.fingerprint == fingerprint && !known.is_racy => known.digest.clone(),
         Some(_) | None => {
-            let digest = digest(&files, stop)?;
+            let digest = digest(&root, &files, stop)?;
             if self::fingerprint(&list(&root, stop)?) != fingerprint {
                 return Err(Unread { why: format!("{path:?} changed while it was read"), moving: true });
             }
@@ -130,24 +137,24 @@ pub(super) fn scan(
     Ok(Scanned { fingerprint, digest, changed_at: Timestamp(changed_at), is_racy })
 }
 
-/// The app's directory, which lies in the workspace whatever links there are.
-fn root(workspace: &Path, path: &str) -> Result<PathBuf, Unread> {
-    let refused = |why: String| Unread { why, moving: false };
-    let real = |at: &Path| fs::canonicalize(at).map_err(|error| refused(format!("{}: {error}", at.display())));
-    let workspace = real(workspace)?;
-    let root = real(&workspace.join(path))?;
-    if !root.starts_with(&workspace) {
-        return Err(refused(format!("the directory {path:?} leads out of the workspace")));
-    }
-    if !root.is_dir() {
-        return Err(refused(format!("{path:?} is not a directory")));
-    }
-    Ok(root)
+/// The app's directory, which lies in the workspace whatever links there are; held open, so that it stays the same one.
+fn root(workspace: &Path, path: &str) -> Result<Directory, Unread> {
+    let place = workspace.join(path);
+    Directory::inside(workspace, &place).map_err(|error| {
+        let why = match error.kind() {
+            _ if leads_out(&error) => format!("the directory {path:?} leads out of the workspace"),
+            io::ErrorKind::NotADirectory => format!("{path:?} is not a directory"),
+            _ => format!("{}: {error}", place.display()),
+        };
+        Unread { why, moving: false }
+    })
 }
 
 /// Every file that counts, sorted by path.
-fn list(root: &Path, stop: &dyn Fn() -> bool) -> Result<Vec<Found>, Unread> {
-    let entries = WalkBuilder::new(root)
+fn list(root: &Directory, stop: &dyn Fn() -> bool) -> Result<Vec<Found>, Unread> {
+    // With a dot, since the name of an open directory is itself a link.
+    let top = root.held().join(".");
+    let entries = WalkBuilder::new(&top)
         .hidden(false)
         .ignore(false)
         .parents(false)
@@ -161,15 +168,18 @@ fn list(root: &Path, stop: &dyn Fn() -> bool) -> Result<Vec<Found>, Unread> {
     let (mut files, mut bytes) = (Vec::new(), 0u64);
     for entry in entries {
         give_up(stop)?;
-        let entry = entry.map_err(|error| unread(&error.to_string(), error.io_error().map(io::Error::kind)))?;
+        let entry = entry.map_err(|error| {
+            let text = error.to_string().replace(&top.display().to_string(), &root.path().display().to_string());
+            unread(&text, error.io_error().map(io::Error::kind))
+        })?;
+        let Ok(path) = entry.path().strip_prefix(&top) else { continue };
         if entry.depth() > DEPTH_MAX {
-            return Err(too_large(format!("{} is more than {DEPTH_MAX} directories deep", entry.path().display())));
+            return Err(too_large(format!("{} is more than {DEPTH_MAX} directories deep", path.display())));
         }
         if entry.file_type().is_none_or(|kind| kind.is_dir()) {
             continue;
         }
-        let metadata = fs::symlink_metadata(entry.path()).map_err(|error| failed(entry.path(), &error))?;
-        let Ok(path) = entry.path().strip_prefix(root) else { continue };
+        let metadata = fs::symlink_metadata(entry.path()).map_err(|error| failed(path, &error))?;
         let sort = Sort::of(&metadata);
         if matches!(sort, Sort::File { .. }) {
             bytes = bytes.saturating_add(metadata.len());
@@ -186,7 +196,7 @@ fn list(root: &Path, stop: &dyn Fn() -> bool) -> Result<Vec<Found>, Unread> {
             ctime: (metadata.ctime(), metadata.ctime_nsec()),
             inode: metadata.ino(),
         };
-        files.push(Found { path: path.as_os_str().as_bytes().to_vec(), at: entry.into_path(), sort, stat });
+        files.push(Found { path: path.as_os_str().as_bytes().to_vec(), sort, stat });
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
@@ -214,24 +224,24 @@ fn fingerprint(files: &[Found]) -> String {
             sha.update(part.to_le_bytes());
         }
     }
-    hex(sha)
+    hex(&sha.finalize())
 }
 
-fn digest(files: &[Found], stop: &dyn Fn() -> bool) -> Result<String, Unread> {
+fn digest(root: &Directory, files: &[Found], stop: &dyn Fn() -> bool) -> Result<String, Unread> {
     let mut sha = Sha256::new();
     sha.update(FORMAT);
     for file in files {
         put(&mut sha, file);
         match file.sort {
-            Sort::File { .. } => sha.update(content(file, stop)?),
+            Sort::File { .. } => sha.update(content(root, file, stop)?),
             Sort::Link => {
-                let target = fs::read_link(&file.at).map_err(|error| failed(&file.at, &error))?;
+                let target = root.read_link(file.path()).map_err(|error| failed(file.path(), &error))?;
                 sha.update(Sha256::digest(target.as_os_str().as_bytes()));
             }
             Sort::Special(_) => {}
         }
     }
-    Ok(hex(sha))
+    Ok(hex(&sha.finalize()))
 }
 
 /// Kind and path, so that no two lists of files give the same bytes.
@@ -241,11 +251,9 @@ fn put(sha: &mut Sha256, file: &Found) {
     sha.update(&file.path);
 }
 
-fn content(file: &Found, stop: &dyn Fn() -> bool) -> Result<Vec<u8>, Unread> {
+fn content(root: &Directory, file: &Found, stop: &dyn Fn() -> bool) -> Result<Vec<u8>, Unread> {
     // Never through a link, and without waiting, should a pipe have taken the place of the file.
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let opened = OpenOptions::new().read(true).custom_flags(flags).open(&file.at);
-    let opened = opened.map_err(|error| failed(&file.at, &error))?;
+    let opened = root.open_file(file.path()).map_err(|error| failed(file.path(), &error))?;
     // One that grows meanwhile has another fingerprint afterwards.
     let mut limited = opened.take(file.stat.bytes + 1);
     let (mut sha, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
@@ -255,13 +263,9 @@ fn content(file: &Found, stop: &dyn Fn() -> bool) -> Result<Vec<u8>, Unread> {
             Ok(0) => return Ok(sha.finalize().to_vec()),
             Ok(read) => sha.update(&buffer[..read]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(failed(&file.at, &error)),
+            Err(error) => return Err(failed(file.path(), &error)),
         }
     }
-}
-
-fn hex(sha: Sha256) -> String {
-    sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn failed(path: &Path, error: &io::Error) -> Unread {
@@ -270,7 +274,9 @@ fn failed(path: &Path, error: &io::Error) -> Unread {
 
 fn unread(why: &str, kind: Option<io::ErrorKind>) -> Unread {
     // What vanished on the way was changed by somebody.
-    let moving = matches!(kind, Some(io::ErrorKind::NotFound));
+    // So was what is no file or no directory any more.
+    let moved = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory, io::ErrorKind::InvalidInput];
+    let moving = kind.is_some_and(|kind| moved.contains(&kind));
     Unread { why: crate::resource::outcome::one_line(why), moving }
 }
 

@@ -19,7 +19,7 @@ impl Place {
         place
     }
 
-    fn at(&self, path: &str) -> PathBuf {
+    fn at(&self, path: &str) -> std::path::PathBuf {
         self.0.path().join("app").join(path)
     }
 
@@ -201,6 +201,25 @@ fn a_file_that_vanishes_while_it_is_read_says_that_the_tree_is_moving() {
     };
     let unread = scan(place.0.path(), "app", None, system_time(), &vanish).unwrap_err();
     assert!(unread.moving, "{unread:?}");
+}
+
+#[test]
+fn a_directory_that_becomes_a_link_while_it_is_read_leads_nobody_out_of_the_app() {
+    let place = Place::new(&[("s/b.py", "2")]);
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("b.py"), "of somebody else").unwrap();
+    let asked = std::cell::Cell::new(0);
+    let exchange = || {
+        asked.set(asked.get() + 1);
+        // After the list was made: it has the app, the directory and the file.
+        if asked.get() == 4 {
+            fs::remove_dir_all(place.at("s")).unwrap();
+            symlink(outside.path(), place.at("s")).unwrap();
+        }
+        false
+    };
+    let unread = scan(place.0.path(), "app", None, system_time(), &exchange).unwrap_err();
+    assert!(asked.get() >= 3 && unread.moving, "{unread:?}");
 }
 
 #[test]

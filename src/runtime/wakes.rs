@@ -71,10 +71,9 @@ impl Wakes {
         self.lines(of).lock().pop(now)
     }
 
-    /// Takes the next key of a loop; with a task those behind it, at most `max`: they are looked at in one read.
-    pub fn pop_together(&self, of: Loop, now: Timestamp, max: usize) -> Vec<Key> {
-        let are_tasks = |one: &Key, other: &Key| matches!((one, other), (Key::Task(_), Key::Task(_)));
-        self.lines(of).lock().pop_together(now, max, are_tasks)
+    /// Takes the next key of a loop, and as many behind it, at most `max` in all, as can be passed over together with it.
+    pub fn pop_together(&self, of: Loop, now: Timestamp, max: usize, together: fn(&Key) -> bool) -> Vec<Key> {
+        self.lines(of).lock().pop_together(now, max, |one, other| together(one) && together(other))
     }
 
     /// Says that a key has been worked on.

@@ -35,21 +35,19 @@ impl Store {
         if writes.is_empty() {
             return Ok(Committed::Applied(Vec::new()));
         }
-        let result = self
-            .write(move |connection| {
-                let mut woken = Vec::new();
-                for write in &writes {
-                    apply(connection, write, now, &mut woken)?;
-                }
-                Ok(woken)
-            })
-            .await;
-        match result {
+        match self.write(move |connection| apply_all(connection, &writes, now)).await {
             Ok(woken) => Ok(Committed::Applied(woken)),
             Err(StoreError::Conflict) => Ok(Committed::Conflict),
             Err(error) => Err(error),
         }
     }
+}
+
+/// Applies the writes of a plan. Gives the keys of objects that waited for one of them.
+pub(super) fn apply_all(connection: &Connection, writes: &[Write], now: Timestamp) -> Result<Vec<Key>, StoreError> {
+    let mut woken = Vec::new();
+    writes.iter().try_for_each(|write| apply(connection, write, now, &mut woken))?;
+    Ok(woken)
 }
 
 fn apply(connection: &Connection, write: &Write, now: Timestamp, woken: &mut Vec<Key>) -> Result<(), StoreError> {

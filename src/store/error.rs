@@ -88,6 +88,9 @@ pub enum StoreError {
     /// The store's thread has ended.
     #[error("the store has been closed")]
     Gone,
+    /// Whatever was asked of the store panicked; nothing of it was kept.
+    #[error("manifestd failed while it worked on the database; this is a bug, its log says more")]
+    Panicked,
 }
 
 /// What is done about a database whose pages are not what they were.
@@ -172,7 +175,7 @@ impl StoreError {
             | Self::Locked { .. }
             | Self::Absent { .. }
             | Self::Migration(_) => true,
-            Self::Sqlite(_) | Self::Io { .. } | Self::Corrupt(_) | Self::Conflict => false,
+            Self::Sqlite(_) | Self::Io { .. } | Self::Corrupt(_) | Self::Conflict | Self::Panicked => false,
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The revisions of definitions: the current one is in the object's row, older ones in rows of their own. Only the mirror makes them.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use sha2::{Digest as _, Sha256};
 
 use super::StoreError;
 use super::rows::time;
@@ -48,12 +47,6 @@ pub struct AskedBy {
     pub item: u64,
     /// What the item stands for, for people.
     pub label: String,
-}
-
-/// SHA-256 of a manifest, in hex.
-#[must_use]
-pub fn digest(manifest: &str) -> String {
-    Sha256::digest(manifest.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Keeps what an object's row says as an older revision, if what takes its place is another one: another text, another file, or it comes

@@ -11,6 +11,7 @@ use crate::import::app::AppRecord;
 use crate::import::identity;
 use crate::import::pipeline::{ChildRecord, RunRecord};
 use crate::import::task::TaskRecord;
+use crate::resource::digest::sha256;
 use crate::resource::kind::Kind;
 use crate::resource::name::Uid;
 use crate::resource::object::Spec;
@@ -242,7 +243,7 @@ fn insert_task(connection: &Connection, task: &TaskRecord, name: &str, now: Time
 
 fn insert_run(connection: &Connection, run: &RunRecord, name: &str, now: Timestamp) -> Result<(), StoreError> {
     let (pipeline, pipeline_uid) = pipeline(connection, now)?;
-    let digest = identity::digest(&run.spec);
+    let digest = sha256(&run.spec);
     connection
         .prepare_cached("INSERT INTO pinned (digest, spec) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
         .execute(params![digest, run.spec])?;

@@ -1,8 +1,8 @@
 //! The lock on a state directory: an OS lock on an open file, which vanishes with the process however it ends.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub struct StateLock {
 }
 
 impl StateLock {
-    /// Creates the state directory if need be (mode 0700) and locks it. An exchange of the state that was interrupted is finished.
+    /// Creates the state directory if need be, closes it to others (mode 0700), and locks it. An exchange of the state that was interrupted is finished.
     ///
     /// # Errors
     /// [`StoreError::Locked`] when another process holds it; [`StoreError::Io`] when it cannot be made.
@@ -36,6 +36,7 @@ impl StateLock {
         if !path.exists() {
             make(directory, 0o700).map_err(io)?;
         }
+        close_to_others(directory).map_err(io)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut file = options.open(&path).map_err(|source| StoreError::Io { path: path.clone(), source })?;
@@ -84,6 +85,29 @@ impl Drop for StateLock {
     }
 }
 
+/// Closes a directory to others, which everything in it relies on. One that many share is nobody's to close.
+fn close_to_others(directory: &Path) -> io::Result<()> {
+    let mode = fs::metadata(directory)?.permissions().mode() & 0o7777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let refuse = |why: &str| {
+        let text =
+            format!("others can reach it (its mode is {mode:o}), and {why}; the state needs a directory of its own");
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+    };
+    if mode & 0o1000 != 0 {
+        return refuse("it is one that many users share");
+    }
+    match fs::set_permissions(directory, fs::Permissions::from_mode(0o700)) {
+        Ok(()) => {
+            tracing::warn!(state = %directory.display(), "others could reach the state directory (mode {mode:o}); it is closed to them now");
+            Ok(())
+        }
+        Err(error) => refuse(&format!("that cannot be changed: {error}")),
+    }
+}
+
 fn is_alive(pid: Pid) -> bool {
     !matches!(test_kill_process(pid), Err(Errno::SRCH))
 }
@@ -121,6 +145,22 @@ mod tests {
         let mut child = Command::new("sleep").arg("0.2").stdin(Stdio::from(file)).spawn().unwrap();
         StateLock::acquire(directory.path()).unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_was_open_to_others_is_closed_and_a_shared_one_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let mode = |mode| fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+        for open in [0o755, 0o770, 0o711] {
+            mode(open);
+            drop(StateLock::acquire(directory.path()).unwrap());
+            let found = fs::metadata(directory.path()).unwrap().permissions().mode();
+            assert_eq!(found & 0o7777, 0o700, "{open:o}");
+        }
+        mode(0o1777);
+        let refused = StateLock::acquire(directory.path()).unwrap_err().to_string();
+        assert!(refused.contains("a directory of its own"), "{refused}");
+        assert_eq!(fs::metadata(directory.path()).unwrap().permissions().mode() & 0o7777, 0o1777);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::{MirrorCommit, MirrorOutcome, OwnedProblem, StoreError, history, pool
 use crate::plan::Key;
 use crate::plan::mirror::{Change, Declared, Identity};
 use crate::plan::write::EventWrite;
+use crate::resource::digest::sha256;
 use crate::resource::event::EventType;
 use crate::resource::kind::Kind;
 use crate::resource::name::Uid;
@@ -119,7 +120,7 @@ fn write_object(
     if let Spec::Analyzer(spec) = &object.spec {
         pool::follow_analyzer(connection, &object.metadata.name, spec.pool.as_deref())?;
     }
-    let manifest_digest = history::digest(&declared.manifest);
+    let manifest_digest = sha256(&declared.manifest);
     let is_revised = history::keep_declared(connection, uid, &manifest_digest, &place.file)?;
     connection
         .prepare_cached(

@@ -3,7 +3,6 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,6 +16,7 @@ use crate::plan::pipeline::DEPTH_MAX;
 use crate::plan::pipeline::graph::Graph;
 use crate::plan::pipeline::render::resolve_params;
 use crate::plan::write::EventWrite;
+use crate::resource::digest::sha256;
 use crate::resource::event::EventType;
 use crate::resource::kind::Kind;
 use crate::resource::name::Uid;
@@ -68,7 +68,7 @@ fn definition(row: &Row<'_>) -> rusqlite::Result<Definition> {
         revision: row.get("revision")?,
         manifest_digest: row.get("manifest_digest")?,
         git_commit: row.get("git_commit")?,
-        digest: hex(&Sha256::digest(text.as_bytes())),
+        digest: sha256(&text),
         text: Some(text),
     })
 }
@@ -76,10 +76,6 @@ fn definition(row: &Row<'_>) -> rusqlite::Result<Definition> {
 fn pinned_text(connection: &Connection, digest: &str) -> Result<String, StoreError> {
     let query = "SELECT spec FROM pinned WHERE digest = ?1";
     Ok(connection.prepare_cached(query)?.query_row([digest], |row| row.get(0))?)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The pipeline that is declared under a name.

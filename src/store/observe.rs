@@ -106,24 +106,7 @@ impl Store {
         held: Held,
         budgets: Budgets,
     ) -> Result<Option<ObservedTask>, StoreError> {
-        self.observe_tasks(vec![uid], held, budgets).await?.pop().unwrap_or(Ok(None))
-    }
-
-    /// The same of many tasks at one moment, in their order. A row that cannot be read is an error of its own task only.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn observe_tasks(
-        &self,
-        uids: Vec<Uid>,
-        held: Held,
-        budgets: Budgets,
-    ) -> Result<Vec<Result<Option<ObservedTask>, StoreError>>, StoreError> {
-        self.read(move |connection| {
-            let observe = |uid| observed_task(connection, uid, &held, budgets);
-            Ok(uids.into_iter().map(observe).collect())
-        })
-        .await
+        self.read(move |connection| observed_task(connection, uid, &held, budgets)).await
     }
 
     /// What a lane plan looks at.
@@ -136,44 +119,7 @@ impl Store {
         now: Timestamp,
         budgets: Budgets,
     ) -> Result<ObservedLane, StoreError> {
-        self.read(move |connection| {
-            let spec: Option<String> = connection
-                .prepare_cached("SELECT spec FROM object WHERE kind = 'Analyzer' AND name = ?1 AND removed_at IS NULL")?
-                .query_row([&analyzer], |row| row.get(0))
-                .optional()?;
-            let spec: Option<AnalyzerSpec> = spec.map(|spec| super::rows::json(&spec)).transpose()?;
-            let (occupied, slot_free_at) = occupied(connection, &analyzer, now)?;
-            let total = spec.as_ref().map_or(0, |spec| spec.replicas().len() * spec.capacity as usize);
-            let used: usize = occupied.iter().map(|(_, used)| *used as usize).sum();
-            let limit = total.saturating_sub(used).min(OPENINGS_MAX) + CANDIDATES_EXTRA;
-            let pools = super::pool::of_lane(connection, &analyzer, now)?;
-            let closed = pools.iter().filter(|pool| pool.left(now) == 0).map(|pool| pool.name.as_str()).collect();
-            let mut candidates = candidates(connection, &analyzer, limit + 1, closed)?;
-            let more = candidates.len() > limit;
-            candidates.truncate(limit);
-            let opened = match spec.as_ref().and_then(|spec| spec.rate) {
-                Some(rate) => opened(connection, &analyzer, now.minus(rate.per), rate.limit)?,
-                None => Vec::new(),
-            };
-            let (replicas, waiting) = match spec.as_ref().and_then(|spec| spec.websocket.as_ref()) {
-                Some(_) => (replicas(connection, &analyzer)?, waiting_count(connection, &analyzer)?),
-                None => (Vec::new(), 0),
-            };
-            Ok(ObservedLane {
-                analyzer,
-                spec,
-                occupied,
-                slot_free_at,
-                replicas,
-                waiting,
-                opened,
-                pools,
-                candidates,
-                more,
-                budgets,
-            })
-        })
-        .await
+        self.read(move |connection| observed_lane(connection, &analyzer, now, budgets)).await
     }
 
     /// Every AppSet with its spec, and every App, without what a scan of the disk will add.
@@ -185,7 +131,52 @@ impl Store {
     }
 }
 
-fn observed_task(
+/// What a lane plan looks at.
+pub(super) fn observed_lane(
+    connection: &Connection,
+    analyzer: &str,
+    now: Timestamp,
+    budgets: Budgets,
+) -> Result<ObservedLane, StoreError> {
+    let spec: Option<String> = connection
+        .prepare_cached("SELECT spec FROM object WHERE kind = 'Analyzer' AND name = ?1 AND removed_at IS NULL")?
+        .query_row([analyzer], |row| row.get(0))
+        .optional()?;
+    let spec: Option<AnalyzerSpec> = spec.map(|spec| super::rows::json(&spec)).transpose()?;
+    let (occupied, slot_free_at) = occupied(connection, analyzer, now)?;
+    let total = spec.as_ref().map_or(0, |spec| spec.replicas().len() * spec.capacity as usize);
+    let used: usize = occupied.iter().map(|(_, used)| *used as usize).sum();
+    let limit = total.saturating_sub(used).min(OPENINGS_MAX) + CANDIDATES_EXTRA;
+    let pools = super::pool::of_lane(connection, analyzer, now)?;
+    let closed = pools.iter().filter(|pool| pool.left(now) == 0).map(|pool| pool.name.as_str()).collect();
+    let mut candidates = candidates(connection, analyzer, limit + 1, closed)?;
+    let more = candidates.len() > limit;
+    candidates.truncate(limit);
+    let opened = match spec.as_ref().and_then(|spec| spec.rate) {
+        Some(rate) => opened(connection, analyzer, now.minus(rate.per), rate.limit)?,
+        None => Vec::new(),
+    };
+    let (replicas, waiting) = match spec.as_ref().and_then(|spec| spec.websocket.as_ref()) {
+        Some(_) => (replicas(connection, analyzer)?, waiting_count(connection, analyzer)?),
+        None => (Vec::new(), 0),
+    };
+    Ok(ObservedLane {
+        analyzer: analyzer.to_owned(),
+        spec,
+        occupied,
+        slot_free_at,
+        replicas,
+        waiting,
+        opened,
+        pools,
+        candidates,
+        more,
+        budgets,
+    })
+}
+
+/// What a task plan looks at.
+pub(super) fn observed_task(
     connection: &Connection,
     uid: Uid,
     held: &Held,

@@ -2,13 +2,10 @@
 
 use rusqlite::params;
 
-use super::commit::close_attempt;
-use super::replica::unreached;
 use super::{Store, StoreError};
 use crate::plan::Key;
 use crate::plan::write::CloseAttempt;
 use crate::resource::attempt::{AttemptId, Sign};
-use crate::resource::outcome::Outcome;
 
 impl Store {
     /// Writes the ending of an attempt, and that its replica is not healthy when it reached nobody there. Gives the lanes that wait for a slot
@@ -17,14 +14,7 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn report_ending(&self, ending: CloseAttempt) -> Result<Option<Vec<Key>>, StoreError> {
-        self.write(move |connection| {
-            let accepted = close_attempt(connection, &ending)?;
-            if accepted.is_some() && ending.verdict.outcome == Outcome::Unavailable {
-                unreached(connection, &ending.id, &ending.verdict.message, ending.at)?;
-            }
-            Ok(accepted)
-        })
-        .await
+        self.at_one_moment(move |moment| moment.end_attempt(&ending)).await
     }
 
     /// Writes what a running attempt says of itself; nothing once it has ended.

@@ -7,6 +7,7 @@
 //! back. Else the whole group is rolled back and run again, each job in a savepoint of its own: savepoints copy every page that a job
 //! touches, which is too dear for what hardly ever happens.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
@@ -50,8 +51,8 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         drop(self.jobs.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic of the thread has been answered to its callers as `Gone` already.
+        // A job whose caller is gone can be the last to let go of the store; the thread then ends by itself.
+        if let Some(thread) = self.thread.take().filter(|thread| thread.thread().id() != std::thread::current().id()) {
             let _ = thread.join();
         }
     }
@@ -88,7 +89,10 @@ pub(super) fn job<T: Send + 'static>(
 
 impl<T: Send, F: FnMut(&Connection) -> Result<T, StoreError> + Send> Job for Work<T, F> {
     fn run(&mut self, connection: &Connection) -> Result<(), ()> {
-        self.result = (self.work)(connection);
+        // Whatever an earlier run left is let go of first.
+        self.result = Err(StoreError::Gone);
+        let work = AssertUnwindSafe(|| (self.work)(connection));
+        self.result = catch_unwind(work).unwrap_or(Err(StoreError::Panicked));
         self.result.as_ref().map(drop).map_err(drop)
     }
 
@@ -101,10 +105,13 @@ impl<T: Send, F: FnMut(&Connection) -> Result<T, StoreError> + Send> Job for Wor
     }
 
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        let Self { work, result, asked } = *self;
+        // It may hold on to the store itself, which whoever asked lets go of last.
+        drop(work);
         // What a job says of itself tells more than that its group was lost.
-        let answer = if self.result.is_err() { self.result } else { committed.and(self.result) };
+        let answer = if result.is_err() { result } else { committed.and(result) };
         // Nobody waits any more when the caller was dropped; the commit stands all the same.
-        let _ = self.asked.send(answer);
+        let _ = asked.send(answer);
     }
 }
 
@@ -311,6 +318,20 @@ mod tests {
         let jobs = ["INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (100)", "INSERT INTO t VALUES (4)"];
         let (answers, runs) = together(&connection, &jobs);
         assert_eq!((succeeded(&answers), rows(&connection), runs), (vec![true, false, true], 5, 3));
+    }
+
+    #[test]
+    fn a_job_that_panics_harms_only_itself() {
+        let connection = table("CREATE TABLE t (x INTEGER)");
+        let (first, mut told) = job(|connection| Ok(connection.execute("INSERT INTO t VALUES (1)", [])?));
+        let (second, mut failed) = job(|connection| -> Result<(), StoreError> {
+            connection.execute("INSERT INTO t VALUES (100)", [])?;
+            panic!("on purpose")
+        });
+        commit(&connection, vec![first, second]);
+        assert!(told.try_recv().unwrap().is_ok());
+        assert!(matches!(failed.try_recv().unwrap(), Err(StoreError::Panicked)));
+        assert_eq!(rows(&connection), 1);
     }
 
     #[test]

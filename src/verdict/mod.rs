@@ -14,3 +14,4 @@ pub mod sarif;
 mod sarif_schema;
 mod static_result;
 mod target_result;
+pub mod weight;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use manifestd::analyzer::{Options, serve, shipped_tools};
+use manifestd::resource::analyzer::Credentials;
 use manifestd::resource::attempt::{Assignment, Sign};
 use manifestd::resource::outcome::Outcome;
 use manifestd::runtime::clock::system_time;
@@ -60,7 +61,8 @@ async fn has_begun(carried: &mut Carried) {
 async fn the_shipped_analyzer_says_that_it_is_extended_and_does_what_is_asked() {
     let stage = Stage::new();
     let real = Real::start(&stage).await;
-    let health = stage.executors.probe(&real.url, FAR.std(), FAR.std()).await.expect("it is healthy");
+    let health =
+        stage.executors.probe(&real.url, &Credentials::default(), FAR.std(), FAR.std()).await.expect("it is healthy");
     assert!(health.is_extended() && health.tools.iter().any(|tool| tool == "noop"), "{health:?}");
     let ending = stage.run(real.takes(Duration::ZERO)).await;
     assert_eq!(ending.verdict.outcome, Outcome::Completed, "{ending:?}");

@@ -190,9 +190,7 @@ impl Scene {
 
     /// How much memory the daemon had at most, in bytes.
     pub(crate) fn memory_max(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.daemon.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() << 10
+        self.daemon.memory_max()
     }
 
     /// Stops the daemon in good order. Nothing may be left open or half done.

@@ -3,10 +3,11 @@
 use manifestd::plan::Write;
 use manifestd::plan::mirror::{Change, Declared, Difference};
 use manifestd::plan::write::FoundApp;
+use manifestd::resource::digest::sha256;
 use manifestd::resource::kind::Kind;
 use manifestd::resource::provenance::Provenance;
 use manifestd::store::Committed;
-use manifestd::store::history::{REVISIONS_KEPT, Revision, digest, revisions};
+use manifestd::store::history::{REVISIONS_KEPT, Revision, revisions};
 use serde_json::json;
 
 use crate::fixture::{Fixture, declare, place, task};
@@ -45,7 +46,7 @@ async fn another_text_or_file_is_a_revision_and_another_line_or_neighbour_is_non
     let places: Vec<(i64, &str, u32, &str)> =
         all.iter().map(|one| (one.number, one.file.as_str(), one.line, one.manifest.as_str())).collect();
     assert_eq!(places, [(3, "b.yaml", 1, "two"), (2, "a.yaml", 1, "two"), (1, "a.yaml", 7, "one")]);
-    assert!(all.iter().all(|one| one.digest == digest(&one.manifest) && one.generation == 1));
+    assert!(all.iter().all(|one| one.digest == sha256(&one.manifest) && one.generation == 1));
 }
 
 #[tokio::test]

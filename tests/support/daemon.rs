@@ -147,6 +147,24 @@ impl Home {
         Daemon::start(&mut command, self.state(), Arc::clone(&self.log), arguments)
     }
 
+    /// Starts it as the last argument of another program, which becomes it.
+    pub(crate) fn spawn_under(&self, wrapper: &[&str], arguments: &[&str]) -> Daemon {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(PROGRAM).args(arguments);
+        command.current_dir(self.dir.path()).env_clear().envs(self.environment());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        Daemon::start(&mut command, self.state(), Arc::clone(&self.log), arguments)
+    }
+
+    /// What a command shows a person: both of its outputs are a terminal, as script(1) makes one.
+    pub(crate) fn on_a_terminal(&self, words: &str) -> String {
+        let mut command = assert_cmd::Command::new("script");
+        command.args(["-qec", &format!("{PROGRAM} --color never {words}"), "/dev/null"]);
+        command.current_dir(self.dir.path()).env_clear().envs(self.environment()).timeout(PATIENCE);
+        let output = command.output().unwrap_or_else(|error| panic!("{words}: {error}\n{}", self.dump()));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// Starts the daemon and waits until it serves.
     pub(crate) fn serve(&self) -> Daemon {
         let daemon = self.spawn(&["serve"]);

@@ -41,6 +41,13 @@ impl Daemon {
         self.child.id()
     }
 
+    /// How much memory it had at most, in bytes.
+    pub(crate) fn memory_max(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number") << 10
+    }
+
     /// Waits until it has logged a line with these words.
     pub(crate) fn says(&self, words: &str) {
         assert!(self.log.wait(|log| log.text.contains(words)), "waited for {words:?} in the log:\n{}", self.log.text());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use manifestd::executor::{Executors, Limits, Stop, Surroundings, leftover};
-use manifestd::resource::analyzer::{CommandSpec, KeepResults, Output};
+use manifestd::resource::analyzer::{CommandSpec, Credentials, KeepResults, Output};
 use manifestd::resource::attempt::{AppTarget, Assignment, AttemptId, Ending, Sign, Target};
 use manifestd::resource::name::Uid;
 use manifestd::resource::outcome::Outcome;
@@ -36,7 +36,12 @@ impl Stage {
 
     /// With other limits than the tests' usual ones.
     pub(crate) fn with(change: impl FnOnce(&mut Limits)) -> Self {
-        let mut limits = Limits {
+        Self::among(|surroundings| change(&mut surroundings.limits))
+    }
+
+    /// With other surroundings than the tests' usual ones.
+    pub(crate) fn among(change: impl FnOnce(&mut Surroundings)) -> Self {
+        let limits = Limits {
             message_bytes_max: LIMIT,
             output_bytes_max: LIMIT,
             log_bytes_max: 64 << 10,
@@ -46,21 +51,23 @@ impl Stage {
             cancel_wait: Duration::from_secs(20),
             room_bytes_min: 0,
         };
-        change(&mut limits);
         let dir = tempfile::tempdir().expect("a temporary directory");
         std::fs::create_dir_all(dir.path().join("workspace/apps/one")).expect("a workspace");
         std::fs::create_dir_all(dir.path().join("state")).expect("a state directory");
         // The directory's name is random, so two stages never find each other's processes.
         let prefix = format!("test{}", dir.path().file_name().unwrap_or_default().display());
-        let executors = Executors::new(Surroundings {
+        let mut surroundings = Surroundings {
             workspace: dir.path().join("workspace"),
             state: dir.path().join("state"),
+            secrets: dir.path().join("secrets"),
+            programs: None,
             embedded: None,
             attempt_token_prefix: prefix,
             environment: BTreeMap::from([("SECRET".into(), "x".into()), ("TZ".into(), "Asia/Tokyo".into())]),
             limits,
-        });
-        Self { dir, executors }
+        };
+        change(&mut surroundings);
+        Self { dir, executors: Executors::new(surroundings) }
     }
 
     pub(crate) fn workspace(&self) -> PathBuf {
@@ -204,14 +211,15 @@ pub(crate) fn assignment(target: Target, deadline: Span) -> Assignment {
 }
 
 pub(crate) fn websocket(url: String) -> Target {
-    Target::WebSocket { url, request: "static_analyze".into(), connect_timeout: Span::seconds(20), extended: false }
+    let (request, connect_timeout) = ("static_analyze".into(), Span::seconds(20));
+    Target::WebSocket { url, request, connect_timeout, credentials: Credentials::default(), extended: false }
 }
 
 /// The same for a service that speaks `manifestd/v1`.
 pub(crate) fn extended(url: String) -> Target {
     match websocket(url) {
-        Target::WebSocket { url, request, connect_timeout, .. } => {
-            Target::WebSocket { url, request, connect_timeout, extended: true }
+        Target::WebSocket { url, request, connect_timeout, credentials, .. } => {
+            Target::WebSocket { url, request, connect_timeout, credentials, extended: true }
         }
         Target::Command(_) => unreachable!("it is a service"),
     }

@@ -1,4 +1,5 @@
-//! Promises that name their proof: the table of what can no longer happen, with the tests that it names, and settings that are read somewhere.
+//! Promises that name their proof: the table of what can no longer happen and the claims of SECURITY.md, with the tests that they name, and
+//! settings that are read somewhere.
 
 use crate::documents::section;
 use crate::source::{Source, pattern};
@@ -30,16 +31,32 @@ pub(crate) fn numbering(document: &str, last: usize) -> Vec<String> {
 /// Rows that prove nothing: neither a test nor a word on why it is impossible, or a test that is not there. A test is named by its suite, its
 /// module and its name, or by its file under src/ and its name.
 pub(crate) fn unproven(document: &str, sources: &[&Source]) -> Vec<String> {
+    let rows = rows(document).into_iter();
+    rows.flat_map(|(number, proof)| of_row(&format!("{HEADING}: row {number}"), proof, sources)).collect()
+}
+
+/// The same for the tables below a heading whose rows are claims, each with its proof in its last cell; and headings without any.
+pub(crate) fn unproven_claims(document: &str, heading: &str, sources: &[&Source]) -> Vec<String> {
+    let rows = section(document, heading).lines().filter_map(|line| {
+        let cells: Vec<&str> = line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ").map(str::trim).collect();
+        (cells != ["claim", "proof"]).then(|| (cells[0].to_owned(), *cells.last().unwrap_or(&"")))
+    });
+    let mut rows = rows.peekable();
+    if rows.peek().is_none() {
+        return vec![format!("{heading}: nothing is claimed")];
+    }
+    rows.flat_map(|(claim, proof)| of_row(&format!("{heading}: {claim:?}"), proof, sources)).collect()
+}
+
+fn of_row(row: &str, proof: &str, sources: &[&Source]) -> Vec<String> {
     let named = pattern(r"`((?:\w+|src/[\w/]+\.rs)(?:::\w+)+)`");
     let mut wrong = Vec::new();
-    for (number, proof) in rows(document) {
-        let mut tests = named.captures_iter(proof).map(|found| found[1].to_owned()).peekable();
-        if tests.peek().is_none() && !proof.starts_with("impossible: ") {
-            wrong.push(format!("{HEADING}: row {number} names no test and does not say `impossible: ...`"));
-        }
-        let missing = tests.filter(|test| !sources.iter().any(|source| has_test(source, test)));
-        wrong.extend(missing.map(|test| format!("{HEADING}: row {number} names {test}, which is no test")));
+    let mut tests = named.captures_iter(proof).map(|found| found[1].to_owned()).peekable();
+    if tests.peek().is_none() && !proof.starts_with("impossible: ") {
+        wrong.push(format!("{row} names no test and does not say `impossible: ...`"));
     }
+    let missing = tests.filter(|test| !sources.iter().any(|source| has_test(source, test)));
+    wrong.extend(missing.map(|test| format!("{row} names {test}, which is no test")));
     wrong
 }
 
@@ -93,6 +110,27 @@ mod tests {
             assert_eq!(check(bad), 1, "{bad}");
         }
         assert_eq!(check("impossible: see `a::b::gone`"), 1, "what is named must be there");
+    }
+
+    #[test]
+    fn a_claim_without_a_test_that_is_there_is_found() {
+        let suite = Source::new("tests/a.rs", "#[test]\nfn it_holds() {}");
+        let check = |rows: &str| {
+            unproven_claims(
+                &format!("## It\n### One\n| claim | proof |\n|---|---|\n{rows}## Next\n| x | y |\n"),
+                "It",
+                &[&suite],
+            )
+            .len()
+        };
+        assert_eq!(check("| fine | `a::it_holds` |\n"), 0);
+        assert_eq!(
+            check(
+                "| fine | `a::it_holds` |\n### Two\n| claim | proof |\n|---|---|\n| not | `a::gone` |\n| nor this | words |\n"
+            ),
+            2
+        );
+        assert_eq!((check(""), unproven_claims("", "It", &[]).len()), (1, 1));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
+use crate::manifest::bounds::Programs;
 use crate::manifest::faults::Faults;
 use crate::manifest::source::Span;
 use crate::manifest::suggest::{nearest, quoted};
@@ -17,8 +18,8 @@ const PLACEHOLDERS: [&str; 6] = ["app.path", "app.name", "app.model", "app.numbe
 /// The address of the analyzer inside the daemon.
 const EMBEDDED: &str = "embedded:";
 
-/// Rules of an Analyzer. `owner` is the place of the key `spec`.
-pub(super) fn check(spec: &Node<'_>, owner: Span, faults: &mut Faults) {
+/// Rules of an Analyzer. `owner` is the place of the key `spec`, `programs` says what a command may run.
+pub(super) fn check(spec: &Node<'_>, owner: Span, programs: Option<&dyn Programs>, faults: &mut Faults) {
     match (spec.entry("websocket"), spec.entry("command")) {
         (Some(_), Some((key, _))) => {
             let message = "an analyzer is either `websocket` or `command`, not both".to_owned();
@@ -35,6 +36,9 @@ pub(super) fn check(spec: &Node<'_>, owner: Span, faults: &mut Faults) {
     }
     if let Some(command) = spec.get("command") {
         check_command(command, faults);
+        if let Some(programs) = programs {
+            check_program(command, programs, faults);
+        }
         without_effect::<Probe>(spec, "probe", faults);
         without_effect::<Breaker>(spec, "breaker", faults);
     }
@@ -92,18 +96,14 @@ fn check_websocket(spec: &Node<'_>, faults: &mut Faults) {
     let urls = spec.get("urls").map(Node::items).unwrap_or_default();
     for node in urls {
         if let Some(url) = node.text().filter(|url| *url != EMBEDDED)
-            && let Some(why) = wrong_address(url, &["ws://"])
+            && let Some(why) = wrong_address(url, &["wss://", "ws://"])
         {
-            // TLS is not built in; an address that could never connect is refused here and not at two in the morning.
-            let help = match url.starts_with("wss://") {
-                true => "TLS is not supported yet: write ws:// and put a TLS proxy or a tunnel in between",
-                false => "write ws://HOST:PORT, or `embedded:` for the analyzer inside the daemon",
-            }
-            .to_owned();
-            faults.error(node.span, "bad-url", format!("the address {} {why}", quoted(url)), Some(help));
+            let help = "write wss://HOST:PORT, ws://HOST:PORT, or `embedded:` for the analyzer inside the daemon";
+            faults.error(node.span, "bad-url", format!("the address {} {why}", quoted(url)), Some(help.into()));
         }
     }
     no_repeats(urls, "spec.websocket.urls", faults);
+    check_secrets(spec, urls, faults);
     if let Some((node, request)) = text(spec, "request") {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/');
         if request.is_empty() || request.len() > 100 || !request.bytes().all(fits) {
@@ -117,6 +117,40 @@ fn check_websocket(spec: &Node<'_>, faults: &mut Faults) {
         }
     }
     longer_than_nothing(spec, "connectTimeout", "spec.websocket", faults);
+}
+
+/// Secrets are names, and go where nobody can listen.
+fn check_secrets(spec: &Node<'_>, urls: &[Node<'_>], faults: &mut Faults) {
+    for field in ["tokenSecretName", "caSecretName"] {
+        if let Some((node, name)) = text(spec, field) {
+            name_fits(node.span, &format!("spec.websocket.{field}"), name, faults);
+        }
+    }
+    if spec.get("tokenSecretName").is_some() {
+        let far = |url: &&str| url.strip_prefix("ws://").is_some_and(|rest| !is_loopback(rest));
+        for (node, url) in urls.iter().filter_map(|node| Some((node, node.text().filter(far)?))) {
+            let message = format!("a token would be sent to {} in the clear", quoted(url));
+            let help = "write wss://, or a loopback address: a token is sent nowhere else".to_owned();
+            faults.error(node.span, "token-in-the-clear", message, Some(help));
+        }
+    }
+    if let Some((key, _)) = spec.entry("caSecretName")
+        && !urls.iter().filter_map(Node::text).any(|url| url.starts_with("wss://"))
+    {
+        let message =
+            "`spec.websocket.caSecretName` does nothing without an address that begins with wss://".to_owned();
+        faults.warn(key.span, "no-effect", message, Some("write wss://, or remove it".into()));
+    }
+}
+
+/// Whether an address without its scheme surely stays on this machine, as far as its text tells.
+fn is_loopback(rest: &str) -> bool {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
+        Some((host, _)) => host,
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: core::net::IpAddr| ip.is_loopback())
 }
 
 /// Why a text is not an address with one of the schemes; nothing when it is one. Only the form is looked at.
@@ -195,6 +229,27 @@ fn check_command(spec: &Node<'_>, faults: &mut Faults) {
     }
 }
 
+/// A command may run what lies in the directory of programs, and in an environment that nobody has prepared: there are more variables than
+/// anybody can list that make a program run something else.
+fn check_program(spec: &Node<'_>, programs: &dyn Programs, faults: &mut Faults) {
+    let program = spec.get("argv").map(Node::items).and_then(<[_]>::first);
+    if let Some((node, program)) = program.and_then(|node| Some((node, node.text()?)))
+        && !program.trim().is_empty()
+        && let Some(why) = programs.refuses(program)
+    {
+        let help =
+            "the setting commandDirectory says so; ask whoever runs manifestd to put the program there".to_owned();
+        faults.error(node.span, "program-not-allowed", why, Some(help));
+    }
+    if let Some((key, env)) = spec.entry("env")
+        && !env.entries().is_empty()
+    {
+        let message = "`spec.command.env` is not allowed with the setting commandDirectory: a variable such as LD_PRELOAD or PYTHONPATH can make a program run anything";
+        let help = "set what it needs in a script that lies in that directory".to_owned();
+        faults.error(key.span, "env-not-allowed", message.to_owned(), Some(help));
+    }
+}
+
 fn check_placeholders(node: &Node<'_>, argument: &str, faults: &mut Faults) {
     let mut rest = argument;
     while let Some(open) = rest.find("${") {
@@ -236,11 +291,12 @@ mod tests {
 
     #[test]
     fn addresses_need_a_scheme_a_host_and_a_possible_port() {
-        for good in ["ws://127.0.0.1:2001", "ws://analyzer.example.org", "ws://[::1]:2001/x", "ws://host/path?q=1"] {
-            assert_eq!(wrong_address(good, &["ws://"]), None, "{good}");
+        for good in ["ws://127.0.0.1:2001", "ws://analyzer.example.org", "wss://[::1]:2001/x", "wss://host/path?q=1"] {
+            assert_eq!(wrong_address(good, &["wss://", "ws://"]), None, "{good}");
         }
         for bad in [
-            "wss://analyzer.example.org",
+            "wss://",
+            "wss://u:p@h",
             "",
             "http://a",
             "ws://",
@@ -255,7 +311,18 @@ mod tests {
             "ws://[x]:1",
             "WS://a",
         ] {
-            assert!(wrong_address(bad, &["ws://"]).is_some(), "{bad}");
+            assert!(wrong_address(bad, &["wss://", "ws://"]).is_some(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_stays_on_this_machine_or_not() {
+        for near in ["127.0.0.1:1", "127.8.8.8", "[::1]:1/x", "localhost", "LOCALHOST:1?x"] {
+            assert!(is_loopback(near), "{near}");
+        }
+        for far in ["10.0.0.1:1", "127.0.0.1.example.org", "[2001:db8::1]:1", "localhost.example.org", "", "0.0.0.0:1"]
+        {
+            assert!(!is_loopback(far), "{far}");
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::resource::kind::Kind;
 use crate::resource::name::check_name;
 use crate::resource::time::Span as Duration;
 
+use super::bounds::Bounds;
 use super::faults::Faults;
 use super::source::Span;
 use super::suggest::quoted;
@@ -26,7 +27,8 @@ const LABEL_BYTES_MAX: usize = 63;
 const TOOL_BYTES_MAX: usize = 100;
 
 /// Reports everything in one manifest that breaks a rule. `kind` is `None` when it is not known; metadata is looked at all the same.
-pub(crate) fn check(root: &Node<'_>, kind: Option<Kind>, roots: &[String], faults: &mut Faults) {
+pub(crate) fn check(root: &Node<'_>, kind: Option<Kind>, bounds: Bounds<'_>, faults: &mut Faults) {
+    let Bounds { roots, programs } = bounds;
     if let Some(metadata) = root.get("metadata") {
         check_metadata(metadata, faults);
     }
@@ -34,7 +36,7 @@ pub(crate) fn check(root: &Node<'_>, kind: Option<Kind>, roots: &[String], fault
     match kind {
         Kind::Analyzer => {
             let owner = root.entry("spec").map_or(spec.span, |(key, _)| key.span);
-            analyzer::check(spec, owner, faults);
+            analyzer::check(spec, owner, programs, faults);
         }
         Kind::App => app::check_app(spec, roots, faults),
         Kind::AppSet => app::check_app_set(spec, roots, faults),
