@@ -15,7 +15,7 @@ DENY := target/deny-venv
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo demo-clean demo-pipelines check fmt fmt-check lint doc tools test upgrade-test bench bench-peers deny deny-tool clean
+.PHONY: help build run demo demo-clean demo-pipelines check fmt fmt-check lint doc tools test upgrade-test power fuzz bench bench-peers deny deny-tool clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -76,6 +76,16 @@ test: tools ## Run every test, the real linters among them
 
 upgrade-test: ## Open databases of every released version and find nothing lost
 	$(CARGO) test --test recovery upgrades
+
+power: ## Cut the power at RUNS moments of each recorded scene, drawn from SEED: make power RUNS=2000 SEED=1
+	MANIFESTD_POWER_RUNS=$(or $(RUNS),2000) MANIFESTD_TEST_SEED=$(or $(SEED),1) $(CARGO) test --test power -- --nocapture
+
+# libFuzzer works with the stable compiler as long as no sanitizer is asked for; what is fuzzed has no unsafe code of its own.
+fuzz: ## Fuzz one target by libFuzzer for so long: make fuzz TARGET=manifests SECONDS=600
+	@command -v cargo-fuzz > /dev/null || { echo "cargo-fuzz is not installed; cargo install --locked cargo-fuzz, then make fuzz again"; exit 1; }
+	MANIFESTD_FUZZ_CORPUS=$(CURDIR)/fuzz/corpus $(CARGO) test --quiet --test fuzz > /dev/null
+	$(CARGO) fuzz run --sanitizer none $(or $(TARGET),$(error name a target: one of $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))))) \
+		-- -max_total_time=$(or $(SECONDS),600) -timeout=20 -rss_limit_mb=2048 -max_len=65536 -dict=fuzz/corpus/$(TARGET).dict -print_final_stats=1
 
 bench: ## Measure ours beside the limits of the machine; ONLY=dispatch,idle for some questions, QUICK=1 for a trial
 	$(CARGO) bench --bench bench -- $(subst $(comma), ,$(ONLY)) $(if $(QUICK),--quick)

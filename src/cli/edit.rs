@@ -14,9 +14,13 @@ use super::out::clean;
 use crate::manifest::{Bounds, Document, parse};
 use crate::resource::kind::Kind;
 use crate::resource::object::Object;
+use crate::store::durable::{make, sync};
 
 /// Mode of a file that did not exist before; others keep theirs.
 const NEW_FILE_MODE: u32 = 0o644;
+
+/// Mode of a manifests directory that did not exist before, as far as the umask allows it.
+const NEW_DIRECTORY_MODE: u32 = 0o777;
 
 /// The manifests directory, as it is read.
 pub(crate) struct Directory {
@@ -36,7 +40,7 @@ impl Directory {
             if !create {
                 return Ok(Self { root: path.to_owned(), files: Vec::new() });
             }
-            fs::create_dir_all(path).with_context(|| path.display().to_string())?;
+            make(path, NEW_DIRECTORY_MODE).with_context(|| path.display().to_string())?;
         }
         let root = fs::canonicalize(path).with_context(|| path.display().to_string())?;
         let mut found = Vec::new();
@@ -125,7 +129,7 @@ impl Directory {
             Some(_) => drop(file.persist(&path).with_context(shown)?),
             None => drop(file.persist_noclobber(&path).with_context(shown)?),
         }
-        sync(&parent)
+        sync(&parent).with_context(|| format!("syncing {}", parent.display()))
     }
 
     /// Removes a file, under the same conditions as [`Directory::write`].
@@ -136,7 +140,7 @@ impl Directory {
         let (path, parent) = self.inside(path)?;
         unchanged(&path, Some(before))?;
         fs::remove_file(&path).with_context(|| path.display().to_string())?;
-        sync(&parent)
+        sync(&parent).with_context(|| format!("syncing {}", parent.display()))
     }
 
     /// The file that a path really names, and its directory; refused when it is not in this directory.
@@ -174,11 +178,6 @@ fn unchanged(path: &Path, before: Option<&[u8]>) -> anyhow::Result<()> {
             path.display()
         ),
     }
-}
-
-fn sync(directory: &Path) -> anyhow::Result<()> {
-    let synced = fs::File::open(directory).and_then(|directory| directory.sync_all());
-    synced.with_context(|| format!("syncing {}", directory.display()))
 }
 
 /// The text of a document without the blank and comment lines around it, which belong to the file.

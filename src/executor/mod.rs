@@ -15,7 +15,7 @@ mod link;
 mod log;
 pub mod outside;
 mod pace;
-mod placeholders;
+pub mod placeholders;
 mod press;
 mod probe;
 mod process;

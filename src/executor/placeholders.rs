@@ -11,7 +11,7 @@ use crate::resource::reason::Reason;
 use crate::verdict::command::TOOLS;
 
 /// Why an argv cannot be made.
-pub(super) type Problem = (Reason, String);
+pub type Problem = (Reason, String);
 
 fn invalid(text: String) -> Problem {
     (Reason::InvalidConfiguration, text)
@@ -22,7 +22,7 @@ fn invalid(text: String) -> Problem {
 /// # Errors
 /// `InvalidConfiguration` for an unknown placeholder, a missing or non-scalar config value, or a value that would be read as an option;
 /// `AppNotAddressable` when the app has no model or number and the argv names it.
-pub(super) fn expand(argv: &[String], assignment: &Assignment, app_path: &str) -> Result<Vec<String>, Problem> {
+pub fn expand(argv: &[String], assignment: &Assignment, app_path: &str) -> Result<Vec<String>, Problem> {
     let mut expanded = Vec::with_capacity(argv.len());
     let mut options = true;
     for (at, argument) in argv.iter().enumerate() {

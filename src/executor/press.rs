@@ -1,6 +1,7 @@
 //! The press: one thread that makes results durable, many at once. Each result is written, synced, put in its place by a rename, and that is synced, and
 //! only then whoever stores it hears of it. Whatever waits meanwhile is done together: two syncs of the file system for all of them, which is
-//! far less than a sync of each file. A result that comes alone is synced file by file, so that it never waits for what others wrote on the disk.
+//! far less than a sync of each file. A result that comes alone is synced file by file, so that it never waits for what others wrote on the disk;
+//! but for the first one.
 
 use std::fs::File;
 use std::io;
@@ -50,10 +51,13 @@ fn start() -> Sender<(Sheet, Answer)> {
 }
 
 fn serve(queue: &Receiver<(Sheet, Answer)>) {
+    // A controller that was killed may have made directories that it did not come to sync; what is stored in them must not rely on it.
+    let mut is_first = true;
     while let Ok(first) = queue.recv() {
         let mut group = vec![Item::from(first)];
         group.extend(queue.try_iter().take(GROUP_MAX - 1).map(Item::from));
-        print(group);
+        print(group, is_first);
+        is_first = false;
     }
 }
 
@@ -69,8 +73,8 @@ impl From<(Sheet, Answer)> for Item {
     }
 }
 
-fn print(mut group: Vec<Item>) {
-    let sync = Sync::of(&group);
+fn print(mut group: Vec<Item>, is_first: bool) {
+    let sync = Sync::of(&group, is_first);
     step(&mut group, sync.as_ref(), Sheet::write);
     step(&mut group, sync.as_ref(), Sheet::publish);
     for Item { sheet, answer, failed } in group {
@@ -103,10 +107,10 @@ fn step(group: &mut [Item], sync: Option<&Sync>, take: fn(&mut Sheet, &mut Vec<F
 struct Sync(File);
 
 impl Sync {
-    /// For a group that is worth it, where the system can do that.
-    fn of(group: &[Item]) -> Option<Self> {
+    /// For a group that is worth it, and for the first one, where the system can do that.
+    fn of(group: &[Item], is_first: bool) -> Option<Self> {
         let [first, ..] = group else { return None };
-        (cfg!(target_os = "linux") && group.len() > APART_MAX).then(|| Self::open(first.sheet.state()))?
+        (cfg!(target_os = "linux") && (is_first || group.len() > APART_MAX)).then(|| Self::open(first.sheet.state()))?
     }
 
     fn open(state: &Path) -> Option<Self> {

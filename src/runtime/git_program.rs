@@ -49,7 +49,9 @@ const INHERITED: [&str; 22] = [
 const PROTOCOLS: &str = "file:git:http:https:ssh";
 
 /// Settings that no other place may change.
-const SETTINGS: [&str; 5] = [
+const SETTINGS: [&str; 6] = [
+    // A power cut must not leave a repository that cannot be read.
+    "core.fsync=all",
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "gc.autoDetach=false",

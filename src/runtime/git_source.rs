@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::syncfs;
 use tokio::sync::Mutex;
 
 use super::core::Core;
@@ -19,6 +20,7 @@ use crate::config::{GIT_CURRENT, GIT_DIRECTORY};
 use crate::plan::write::ConditionWrite;
 use crate::resource::name::Uid;
 use crate::store::MirrorCommit;
+use crate::store::durable::make;
 
 /// Condition of the manifests directory when the repository cannot be followed.
 pub const SOURCE_STALE: &str = "SourceStale";
@@ -98,7 +100,9 @@ impl GitSource {
     pub async fn pass(&self, mirror: Option<&MirrorHandle>) -> Option<Result<SyncReport, String>> {
         // One at a time: what one has checked out must not be taken away by another.
         let mut turn = self.turn.lock().await;
-        let followed = self.follow().await;
+        // Asked once whenever it begins to fail.
+        let doubt = !matches!(turn.told, Some(Some(_)));
+        let followed = self.follow(doubt).await;
         turn.unread |= matches!(followed, Ok(true));
         self.tell(&mut turn, followed.err()).await;
         if !turn.unread {
@@ -117,10 +121,10 @@ impl GitSource {
     }
 
     /// Makes the newest commit of the branch the one that counts. Says whether another one did before.
-    async fn follow(&self) -> Result<bool, Stale> {
-        let commit = self.fetch().await.map_err(Stale::because("FetchFailed"))?;
+    async fn follow(&self, doubt: bool) -> Result<bool, Stale> {
+        let commit = self.fetch(doubt).await.map_err(Stale::because("FetchFailed"))?;
         if self.core.settings.git_verify {
-            let verified = self.on_repository(&["verify-commit", &commit]).await;
+            let verified = self.on_repository(&self.repository(), &["verify-commit", &commit]).await;
             verified.map_err(|why| Stale {
                 reason: "VerifyFailed",
                 message: format!("commit {commit} has no signature that git verify-commit accepts: {why}"),
@@ -141,13 +145,28 @@ impl GitSource {
         Ok(true)
     }
 
-    /// Fetches the branch and gives its commit.
-    async fn fetch(&self) -> Result<String, String> {
-        let repository = self.repository();
+    /// Fetches the branch and gives its commit. When that fails and `doubt` says so, the repository here may be what is broken, by a power cut
+    /// or a kill in the middle of git: it is only a copy, so another one is made, and takes its place if that can be fetched into.
+    async fn fetch(&self, doubt: bool) -> Result<String, String> {
+        let (repository, fresh) = (self.repository(), self.root.join("repo.new"));
+        let why = match self.fetch_into(&repository).await {
+            Err(why) if doubt => why,
+            fetched => return fetched,
+        };
+        let shown = |error: std::io::Error| format!("{}: {error}", fresh.display());
+        remove(&fresh).map_err(shown)?;
+        let Ok(commit) = self.fetch_into(&fresh).await else { return Err(why) };
+        tracing::warn!(why, "the copy of the repository could not be used and was made anew");
+        // What the trees say of their commits. There may be none.
+        let _ = std::fs::rename(repository.join("worktrees"), fresh.join("worktrees"));
+        remove(&repository).and_then(|()| std::fs::rename(&fresh, &repository)).map_err(shown)?;
+        Ok(commit)
+    }
+
+    async fn fetch_into(&self, repository: &Path) -> Result<String, String> {
         if !repository.join("HEAD").is_file() {
-            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.root);
-            made.map_err(|error| format!("{}: {error}", self.root.display()))?;
-            self.on_repository(&["init", "--quiet", "--bare", "--template="]).await?;
+            make(&self.root, 0o700).map_err(|error| format!("{}: {error}", self.root.display()))?;
+            self.on_repository(repository, &["init", "--quiet", "--bare", "--template="]).await?;
         }
         let settings = &self.core.settings;
         // With a plus: what the other side made of the branch counts, also when it was rewritten.
@@ -157,8 +176,8 @@ impl GitSource {
         let mut arguments = vec!["fetch"];
         arguments.extend(quiet);
         arguments.extend(["--depth=1", "--", url, &refspec]);
-        self.on_repository(&arguments).await?;
-        self.on_repository(&["rev-parse", "--verify", "--quiet", &format!("{FETCHED}^{{commit}}")]).await
+        self.on_repository(repository, &arguments).await?;
+        self.on_repository(repository, &["rev-parse", "--verify", "--quiet", &format!("{FETCHED}^{{commit}}")]).await
     }
 
     /// Writes the files of a commit into a directory that nobody looks at yet. Half of one that an earlier process left is taken away first.
@@ -166,17 +185,24 @@ impl GitSource {
         let half = tree.to_owned();
         let removed = self.core.disk.run(move || remove(&half)).await.map_err(|error| error.to_string())?;
         removed.map_err(|error| format!("{}: {error}", tree.display()))?;
-        self.on_repository(&["worktree", "prune"]).await?;
-        let add: [&OsStr; 7] = [
+        self.on_repository(&self.repository(), &["worktree", "prune"]).await?;
+        let add: [&OsStr; 8] = [
             "worktree".as_ref(),
             "add".as_ref(),
             "--quiet".as_ref(),
+            // Twice: also where git was killed in the middle of it, which leaves a lock.
+            "--force".as_ref(),
             "--force".as_ref(),
             "--detach".as_ref(),
             tree.as_os_str(),
             commit.as_ref(),
         ];
-        self.git.run(&self.repository(), &self.core.workspace, &add).await.map(drop)
+        self.git.run(&self.repository(), &self.core.workspace, &add).await?;
+        // Git does not sync the files that it writes, and half of them must not come to count: a manifest that is empty declares nothing.
+        let root = self.root.clone();
+        let synced =
+            self.core.disk.run(move || Ok(syncfs(File::open(root)?)?)).await.map_err(|error| error.to_string())?;
+        synced.map_err(|error: std::io::Error| format!("{}: {error}", tree.display()))
     }
 
     /// Whether the directory of manifests is in the tree, and a link does not lead out of it.
@@ -197,7 +223,9 @@ impl GitSource {
         let new = self.root.join("current.new");
         remove(&new)?;
         std::os::unix::fs::symlink(Path::new("trees").join(commit), &new)?;
-        std::fs::rename(&new, self.root.join(GIT_CURRENT))
+        std::fs::rename(&new, self.root.join(GIT_CURRENT))?;
+        // Before the other tree is taken away.
+        File::open(&self.root)?.sync_all()
     }
 
     /// Takes away every tree but the one that counts. What cannot be removed now is at the next exchange.
@@ -231,10 +259,10 @@ impl GitSource {
         self.root.join("trees").join(commit)
     }
 
-    async fn on_repository(&self, arguments: &[&str]) -> Result<String, String> {
+    async fn on_repository(&self, repository: &Path, arguments: &[&str]) -> Result<String, String> {
         let arguments: Vec<&OsStr> = arguments.iter().map(|argument| argument.as_ref()).collect();
         // In the workspace, which the path of a repository is relative to.
-        self.git.run(&self.repository(), &self.core.workspace, &arguments).await
+        self.git.run(repository, &self.core.workspace, &arguments).await
     }
 
     /// Says when it stops or starts to work, or fails in another way; not at every try.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::apps::{observe_apps, presence};
 use super::core::Core;
 use super::reconcile::{Verdict, carry_out};
-use super::stray_scan::{find_results, look_at, remove, task_uid};
+use super::stray_scan::{find_results, look_at, remove_all, task_uid};
 use crate::plan::Reconciler;
 use crate::plan::action::{Action, Permit, Rule};
 use crate::plan::apps::AppsReconciler;
@@ -240,23 +240,7 @@ pub(super) async fn sweep(core: &Core) -> Result<(), StoreError> {
             return Ok(());
         }
         let (results, count) = (results(core), paths.len());
-        let gone = core
-            .disk
-            .run(move || {
-                let mut gone = paths;
-                gone.retain(|path| match remove(&results, path) {
-                    Ok(()) => {
-                        tracing::debug!(path, "removed");
-                        true
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "results/{path} could not be removed; it will be tried again");
-                        false
-                    }
-                });
-                gone
-            })
-            .await?;
+        let gone = core.disk.run(move || remove_all(&results, paths)).await?;
         let stuck = gone.len() < count;
         core.store.removed(gone).await?;
         if stuck {

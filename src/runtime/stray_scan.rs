@@ -1,8 +1,9 @@
 //! Looks through results/ for directories that may belong to nobody: one for each attempt, `APP/TASK/NUMBER`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::disk::Directory;
 use crate::resource::time::Timestamp;
@@ -55,11 +56,34 @@ pub(super) fn task_uid(results: &Path, path: &str) -> Option<String> {
     about["taskUid"].as_str().map(str::to_owned)
 }
 
-/// Removes a directory of results, and those above it that are empty then.
+/// Removes directories of results, and those above them that are empty then. Gives the ones that are gone, also after a power cut: nobody
+/// will know them any more, and their names may be given again.
+pub(super) fn remove_all(results: &Path, paths: Vec<String>) -> Vec<String> {
+    let (mut gone, mut changed) = (Vec::new(), BTreeSet::new());
+    for path in paths {
+        match remove(results, &path) {
+            Ok(above) => {
+                tracing::debug!(path, "removed");
+                changed.insert(above);
+                gone.push(path);
+            }
+            Err(error) => tracing::warn!(%error, "results/{path} could not be removed; it will be tried again"),
+        }
+    }
+    match changed.iter().try_for_each(|above| fs::File::open(above)?.sync_all()) {
+        Ok(()) => gone,
+        Err(error) => {
+            tracing::warn!(%error, "results that were removed may come back; it will be tried again");
+            Vec::new()
+        }
+    }
+}
+
+/// Removes a directory of results, and those above it that are empty then. Gives the lowest one that is left, which has to be synced.
 ///
 /// # Errors
 /// What the disk says; one that is not there is gone already.
-pub(super) fn remove(results: &Path, path: &str) -> io::Result<()> {
+fn remove(results: &Path, path: &str) -> io::Result<PathBuf> {
     let is_plain = path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
     if !is_plain {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{path:?} is not below results/")));
@@ -71,11 +95,12 @@ pub(super) fn remove(results: &Path, path: &str) -> io::Result<()> {
     }
     for above in results.join(path).ancestors().skip(1).take_while(|above| *above != results) {
         // Fails for one that is not empty, as it should.
-        if fs::remove_dir(above).is_err() {
-            break;
+        match fs::remove_dir(above) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Ok(above.to_owned()),
+            _ => {}
         }
     }
-    Ok(())
+    Ok(results.to_owned())
 }
 
 /// The names of directories in a directory, in order; none for one that is not there.
@@ -136,6 +161,9 @@ mod tests {
         remove(results.path(), "b/t/1").unwrap();
         remove(results.path(), "b/t/1").unwrap();
         assert!(results.path().join("a/t/2").is_dir() && !results.path().join("b").exists());
+        let some = ["a/t/2", "../x", "c/t/1"].map(str::to_owned).to_vec();
+        assert_eq!(remove_all(results.path(), some), ["a/t/2", "c/t/1"]);
+        assert_eq!(results.path().read_dir().unwrap().count(), 0);
         for outside in ["../x", "a/../../x", "", "a//b"] {
             assert!(remove(results.path(), outside).is_err(), "{outside}");
         }

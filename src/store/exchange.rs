@@ -2,6 +2,7 @@
 //! comes next finishes. The new things lie in `next/`, whole and synced. The marker is the point of no return: before it nothing has
 //! happened, after it everything will.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -9,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::durable::sync;
 use super::{StateLock, StoreError, database_path};
 
 /// The marker, below the state directory.
@@ -116,7 +118,16 @@ pub(super) fn finish_pending(state: &Path) -> Result<(), StoreError> {
 /// Every step can be done again: what has moved is not there any more.
 fn finish(state: &Path, exchange: &Exchange) -> Result<(), StoreError> {
     let (next, aside) = (next_directory(state), state.join(&exchange.aside));
+    let parents = |path: &str| Path::new("results").join(path).parent().map(Path::to_owned);
+    let places: BTreeSet<PathBuf> = exchange.strays.iter().filter_map(|stray| parents(stray)).collect();
+    // What is moved is lost with the place that it is moved to, if the name of that is not durable.
     make(&aside).map_err(at(&aside))?;
+    places
+        .iter()
+        .try_for_each(|place| make(&aside.join(place)))
+        .and_then(|()| sync_tree(&aside))
+        .map_err(at(&aside))?;
+    sync(state).map_err(at(state))?;
     // First what was there, all of it that something new is waiting for.
     for item in exchange.items.iter().filter(|item| next.join(item).symlink_metadata().is_ok()) {
         let beside = BESIDE.into_iter().filter(|_| item == DATABASE);
@@ -127,7 +138,8 @@ fn finish(state: &Path, exchange: &Exchange) -> Result<(), StoreError> {
     for stray in &exchange.strays {
         set_aside(&state.join("results").join(stray), &aside.join("results").join(stray))?;
     }
-    sync(&aside).and_then(|()| sync(state)).map_err(at(state))?;
+    let moved = places.iter().flat_map(|place| [aside.join(place), state.join(place)]).filter(|place| place.is_dir());
+    moved.chain([aside.clone(), state.to_owned()]).try_for_each(|place| sync(&place).map_err(at(&place)))?;
     for item in &exchange.items {
         move_if_there(&next.join(item), &state.join(item))?;
     }
@@ -148,9 +160,6 @@ fn set_aside(from: &Path, to: &Path) -> Result<(), StoreError> {
             "it is there already; move it away by hand, then run the command again",
         );
         return Err(StoreError::Io { path: to.to_owned(), source });
-    }
-    if let Some(parent) = to.parent() {
-        make(parent).map_err(at(parent))?;
     }
     move_if_there(from, to)
 }
@@ -210,10 +219,6 @@ fn remove(directory: &Path) -> io::Result<()> {
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(bytes).and_then(|()| file.sync_all())
-}
-
-fn sync(directory: &Path) -> io::Result<()> {
-    File::open(directory).and_then(|directory| directory.sync_all())
 }
 
 /// Syncs everything below a directory; what is about to be trusted must be on the disk.

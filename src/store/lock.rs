@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 use super::StoreError;
+use super::durable::make;
 
 /// How long a lock whose owner is dead is waited for.
 const LET_GO_MAX: Duration = Duration::from_secs(5);
@@ -30,9 +31,12 @@ impl StateLock {
     /// [`StoreError::Locked`] when another process holds it; [`StoreError::Io`] when it cannot be made.
     pub fn acquire(directory: &Path) -> Result<Self, StoreError> {
         let io = |source| StoreError::Io { path: directory.to_owned(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io)?;
-        close_to_others(directory).map_err(io)?;
         let path = directory.join("lock");
+        // Before anything lies in it: what is synced in a directory whose own name is lost is lost with it.
+        if !path.exists() {
+            make(directory, 0o700).map_err(io)?;
+        }
+        close_to_others(directory).map_err(io)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut file = options.open(&path).map_err(|source| StoreError::Io { path: path.clone(), source })?;

@@ -10,6 +10,7 @@ mod checkout;
 mod child;
 mod commit;
 pub mod doctor;
+pub mod durable;
 pub mod error;
 pub mod events;
 pub mod exchange;

@@ -18,7 +18,11 @@ pub(crate) const DAY: i64 = 24 * 60 * 60 * 1000;
 
 /// Tasks and a run of `items` children that have completed, on apps that an AppSet has found.
 pub(crate) fn finished(items: usize) -> Home {
-    let home = Home::new("");
+    finished_in(Home::new(""), items)
+}
+
+/// The same in a home that was made for it.
+pub(crate) fn finished_in(home: Home, items: usize) -> Home {
     for app in 1..=4 {
         make_app(&home, app);
     }

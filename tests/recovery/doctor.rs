@@ -196,7 +196,7 @@ fn settings_an_open_directory_a_silent_owner_and_an_old_schema_are_told() {
     assert!(report.to_string().contains("stuckAfter"), "{report}");
     fs::write(home.path("manifestd.yaml"), settings).unwrap();
 
-    crate::upgrades::put(&home, 2);
+    crate::support::versions::put(&home, 2);
     let (code, findings, report) = found(&home, &[]);
     assert!(code == 1 && findings.contains(&"schema manifestd.db".to_owned()), "{report}");
     assert!(report.to_string().contains("db migrate"), "{report}");

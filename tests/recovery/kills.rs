@@ -105,15 +105,15 @@ fn an_upgrade_that_is_killed_leaves_the_old_or_the_new_version() {
     let mut dice = Dice::new();
     println!("seed {}", dice.0);
     let home = Home::new("");
-    crate::upgrades::put(&home, 1);
+    crate::support::versions::put(&home, 1);
     let all = steps(&home, &["db", "migrate"]);
     for _ in 0..KILLS {
-        crate::upgrades::put(&home, 1);
+        crate::support::versions::put(&home, 1);
         kill_at(&home, &["db", "migrate"], 1 + dice.below(all));
-        let version = crate::upgrades::version(&home);
+        let version = crate::support::versions::version(&home);
         assert!(version == 1 || version == manifestd::store::SCHEMA_VERSION, "a version between: {version}");
         home.run(&["db", "migrate"]).ok();
-        crate::upgrades::assert_nothing_lost(&home, 1);
+        crate::support::versions::assert_nothing_lost(&home, 1);
         assert_sound(&home);
     }
 }

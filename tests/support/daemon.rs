@@ -63,7 +63,11 @@ impl Said {
 impl Home {
     /// An empty workspace, with these lines in its settings file.
     pub(crate) fn new(settings: &str) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        Self::of(tempfile::tempdir().expect("a temporary directory"), settings)
+    }
+
+    /// The same in a directory that was made for it.
+    pub(crate) fn of(dir: tempfile::TempDir, settings: &str) -> Self {
         std::fs::create_dir_all(dir.path().join("manifests")).expect("manifests");
         std::fs::create_dir_all(dir.path().join("home")).expect("a home");
         // Everything in here may only be late by its own fault: the slow timers are out of the way.
@@ -114,7 +118,7 @@ impl Home {
         assert_eq!(opened.recv_timeout(PATIENCE), Ok(true), "nobody came to the gate {name}\n{}", self.dump());
     }
 
-    fn environment(&self) -> Vec<(&'static str, std::ffi::OsString)> {
+    pub(crate) fn environment(&self) -> Vec<(&'static str, std::ffi::OsString)> {
         let own = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths(self.bin.clone().into_iter().chain(std::env::split_paths(&own)));
         let mut all = vec![("HOME", self.path("home").into()), ("PATH", path.expect("a PATH"))];

@@ -9,3 +9,4 @@ pub(crate) mod misbehaving;
 pub(crate) mod process;
 pub(crate) mod stage;
 pub(crate) mod tools;
+pub(crate) mod versions;

@@ -1,0 +1,10 @@
+//! libFuzzer against the property in `tests/fuzz/manifests.rs`.
+#![no_main]
+#![allow(dead_code, reason = "seeds and words are read by the tests, which write them down for libFuzzer")]
+
+#[path = "../../tests/fuzz/corpus.rs"]
+mod corpus;
+#[path = "../../tests/fuzz/manifests.rs"]
+mod manifests;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| manifests::check(data));
