@@ -89,7 +89,10 @@ fn remove(results: &Path, path: &str) -> io::Result<PathBuf> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{path:?} is not below results/")));
     }
     match Directory::open(results) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // All of it is gone.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(results.parent().unwrap_or(results).to_owned());
+        }
         // Never through a link, whoever put one there.
         opened => opened?.remove_tree(Path::new(path))?,
     }
