@@ -191,6 +191,8 @@ impl Scene {
         let store = Store::inline(state.join("manifestd.db"), Arc::clone(connection), Arc::new(Open)).expect("a store");
         let surroundings = Surroundings {
             workspace: self.workspace.path().to_owned(),
+            secrets: state.join("secrets"),
+            programs: None,
             state,
             embedded: None,
             attempt_token_prefix: "fuzz".into(),

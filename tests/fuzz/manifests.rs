@@ -143,7 +143,7 @@ fn assert_kept(object: &Object) {
     let again = read(printed.as_bytes());
     let wrong: Vec<_> = again.problems.iter().filter(|problem| problem.is_error()).collect();
     assert!(wrong.is_empty(), "{wrong:?}\n{printed}");
-    assert_eq!(again.documents.first().map(|document| &document.object), Some(object), "{printed}");
+    assert_eq!(again.documents.first().map(|document| &*document.object), Some(object), "{printed}");
 }
 
 /// Cutting one document out leaves the others as they are, which is what `delete` relies on.

@@ -89,7 +89,8 @@ pub(crate) fn check(data: &[u8]) {
         "apiVersion": "manifestd.dev/v1alpha1", "kind": "AppSet", "metadata": {"name": "a"}, "spec": {"root": root, "pattern": pattern},
     });
     let parsed = parse("a.yaml", manifest.to_string().as_bytes(), &[".".to_owned()]);
-    let Some(Spec::AppSet(spec)) = parsed.documents.into_iter().next().map(|document| document.object.spec) else {
+    let Some(Spec::AppSet(spec)) = parsed.documents.into_iter().next().map(|document| document.object.spec.clone())
+    else {
         return;
     };
     assert_found(&spec);

@@ -7,6 +7,7 @@ use manifestd::executor::results::clear_staging;
 use manifestd::plan::doctor::Check;
 use manifestd::resource::time::{Span, Timestamp};
 use manifestd::runtime::doctor::{Subject, examine};
+use manifestd::runtime::doctor_analyzers::Outside;
 use manifestd::store::exchange::holds_database;
 use manifestd::store::{StateLock, Store, database_path, open_read_only};
 use rusqlite::Connection;
@@ -31,8 +32,14 @@ pub(crate) fn opened(state: &Path) -> Option<Connection> {
     }
     drop(Store::open(lock).unwrap_or_else(|error| panic!("it does not open: {error}")));
     clear_staging(state).unwrap();
-    let subject =
-        Subject { state: state.to_owned(), held: None, grace: Span(0), quick: false, now: Timestamp(i64::MAX / 2) };
+    let subject = Subject {
+        state: state.to_owned(),
+        held: None,
+        grace: Span(0),
+        quick: false,
+        outside: Outside { programs: None, secrets: state.join("secrets") },
+        now: Timestamp(i64::MAX / 2),
+    };
     let diagnosis = examine(&subject, &mut |_, _| {});
     // What belongs to no attempt was written before its row, which did not come any more.
     let wrong: Vec<_> = diagnosis.findings.iter().filter(|finding| finding.check != Check::Strays).collect();
