@@ -76,6 +76,8 @@ pub struct Candidate {
     pub app: Option<AppFacts>,
     /// What earlier attempts of this round told of its tools.
     pub told: Vec<Told>,
+    /// The replicas that its latest attempts, one after the other, reached nobody at: since something was sent last.
+    pub tried: Vec<String>,
     /// When it came into its phase.
     pub since: Timestamp,
     /// A person asked that it really runs.
@@ -120,7 +122,7 @@ impl Reconciler for LaneReconciler {
         let mut claims = Claims::new(&lane.pools, now);
         let mut allowance = allowance(lane, now, &mut plan);
         let mut queue = Queue::new(lane, now);
-        let mut ready = false;
+        let (mut ready, mut waits) = (false, false);
         for candidate in &lane.candidates {
             if candidate.unwanted {
                 plan.wakes.push(Key::Task(candidate.uid.clone()));
@@ -164,22 +166,26 @@ impl Reconciler for LaneReconciler {
                 continue;
             }
             // Those behind the first that finds no slot are still told when they could not run anyway.
-            let slot = (allowance > 0 && !ready).then(|| slots.take()).flatten();
+            let slot = (allowance > 0 && !ready).then(|| slots.take(&candidate.tried)).flatten();
             let Some(replica) = slot else {
-                ready = true;
+                // One that only waits for a replica that it has not tried yet keeps nobody behind it from the others.
+                waits = true;
+                ready |= candidate.tried.is_empty();
                 continue;
             };
             allowance -= 1;
             claims.take(pool);
             open(lane, candidate, spec, app, &replica, now, &mut plan);
         }
-        if ready && let Some(at) = lane.slot_free_at {
+        if (ready || waits)
+            && let Some(at) = lane.slot_free_at
+        {
             plan.look_again(at);
         }
-        if lane.more && !ready {
+        if lane.more && !ready && !waits {
             plan.look_again(now);
         }
-        queue.ask(!plan.effects.is_empty(), ready, &mut plan);
+        queue.ask(!plan.effects.is_empty(), ready || waits, &mut plan);
         claims.look_again(now, &mut plan);
         plan
     }
@@ -293,9 +299,13 @@ impl Slots {
         Self(slots)
     }
 
-    /// Takes a slot of the replica with the fewest in flight; the first among equals.
-    fn take(&mut self) -> Option<String> {
-        let free = self.0.iter_mut().filter(|(_, used, capacity)| used < capacity);
+    /// Takes a slot of the replica with the fewest in flight; the first among equals. As long as some replica can be used where nobody was
+    /// looked for yet, only there.
+    fn take(&mut self, tried: &[String]) -> Option<String> {
+        let is_new = |replica: &String| !tried.contains(replica);
+        let any_new = self.0.iter().any(|(replica, ..)| is_new(replica));
+        let free =
+            self.0.iter_mut().filter(|(replica, used, capacity)| used < capacity && (!any_new || is_new(replica)));
         let (replica, used, _) = free.min_by_key(|(_, used, _)| *used)?;
         *used += 1;
         Some(replica.clone())

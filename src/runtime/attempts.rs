@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::clock::Clock;
@@ -60,18 +61,20 @@ pub struct Attempts {
 
 #[derive(Clone)]
 struct Carrier {
-    alive_ms: Arc<AtomicI64>,
+    // The last sign of life, by a clock that nobody sets: one that is set ahead, or a machine that slept, makes nobody silent.
+    alive: Arc<Mutex<Instant>>,
     stop: Stop,
     why: Arc<Mutex<Option<Reason>>>,
 }
 
 impl Carrier {
-    fn new(now: Timestamp) -> Self {
-        Self { alive_ms: Arc::new(AtomicI64::new(now.0)), stop: Stop::new(), why: Arc::default() }
+    fn new() -> Self {
+        Self { alive: Arc::new(Mutex::new(Instant::now())), stop: Stop::new(), why: Arc::default() }
     }
 
-    fn seen(&self) -> Carried {
-        Carried { alive_at: Timestamp(self.alive_ms.load(Ordering::SeqCst)), stopping: self.stop.is_told() }
+    fn seen(&self, now: Timestamp) -> Carried {
+        let silent = u64::try_from(locked(&self.alive).elapsed().as_millis()).unwrap_or(u64::MAX);
+        Carried { alive_at: now.minus(Span(silent)), stopping: self.stop.is_told() }
     }
 }
 
@@ -110,13 +113,14 @@ impl Attempts {
     /// The attempts carried now. Read before the store: an attempt that ends between the two has written its outcome.
     #[must_use]
     pub fn held(&self) -> Held {
-        locked(&self.held).iter().map(|(id, carrier)| (id.clone(), carrier.seen())).collect()
+        let now = self.clock.now();
+        locked(&self.held).iter().map(|(id, carrier)| (id.clone(), carrier.seen(now))).collect()
     }
 
     /// How one attempt is carried now.
     #[must_use]
     pub fn carried(&self, id: &AttemptId) -> Option<Carried> {
-        locked(&self.held).get(id).map(Carrier::seen)
+        locked(&self.held).get(id).map(|carrier| carrier.seen(self.clock.now()))
     }
 
     /// How many attempts are carried now.
@@ -153,12 +157,9 @@ impl Attempts {
         let mut held = locked(&self.held);
         for effect in effects {
             match effect {
-                Effect::Start(assignment) => {
-                    held.insert(assignment.id.clone(), Carrier::new(assignment.opened_at));
-                }
-                // The last sign of life was another controller's to hear; the silence counts from now.
-                Effect::Resume { assignment, .. } => {
-                    held.insert(assignment.id.clone(), Carrier::new(self.clock.now()));
+                // Of one that is taken up the last sign of life was another controller's to hear; the silence counts from now.
+                Effect::Start(assignment) | Effect::Resume { assignment, .. } => {
+                    held.insert(assignment.id.clone(), Carrier::new());
                 }
                 Effect::Stop { .. } | Effect::Reap { .. } | Effect::Probe(_) | Effect::Sweep => {}
             }
@@ -173,7 +174,7 @@ impl Attempts {
             Effect::Start(_) | Effect::Resume { .. } | Effect::Stop { .. } | Effect::Probe(_) | Effect::Sweep => None,
         });
         let mut held = locked(&self.held);
-        ending.for_each(|id| _ = held.entry(id).or_insert_with(|| Carrier::new(self.clock.now())));
+        ending.for_each(|id| _ = held.entry(id).or_insert_with(Carrier::new));
     }
 
     /// Takes back a reservation, when the plan was not committed.
@@ -200,7 +201,7 @@ impl Attempts {
                 }
             }
             Effect::Reap { id, process } => {
-                let carrier = Carrier::new(self.clock.now());
+                let carrier = Carrier::new();
                 carrier.stop.cancel();
                 if locked(&self.held).insert(id.clone(), carrier).is_none() {
                     self.spawn(Arc::clone(self).reap(id, process));
@@ -213,8 +214,7 @@ impl Attempts {
 
     fn start(self: &Arc<Self>, assignment: Box<Assignment>, stop: Option<Reason>) {
         self.opened.fetch_add(1, Ordering::SeqCst);
-        let reserved = || Carrier::new(self.clock.now());
-        let carrier = locked(&self.held).entry(assignment.id.clone()).or_insert_with(reserved).clone();
+        let carrier = locked(&self.held).entry(assignment.id.clone()).or_insert_with(Carrier::new).clone();
         if let Some(reason) = stop {
             locked(&carrier.why).get_or_insert(reason);
             carrier.stop.cancel();
@@ -314,7 +314,7 @@ impl Attempts {
         let mut written = Timestamp(0);
         while let Some(sign) = signs.recv().await {
             let now = self.clock.now();
-            carrier.alive_ms.store(now.0, Ordering::SeqCst);
+            *locked(&carrier.alive) = Instant::now();
             let worth_writing = match sign {
                 Sign::Alive => false,
                 Sign::Spawned { .. } => true,
@@ -390,5 +390,20 @@ fn explain(verdict: Verdict, why: Option<Reason>) -> Verdict {
         },
         (Outcome::Cancelled, Some(reason)) => Verdict { reason, ..verdict },
         _ => verdict,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_measured_by_a_clock_that_nobody_sets() {
+        let carrier = Carrier::new();
+        tokio::time::advance(Duration::from_secs(5)).await;
+        // Whatever the clock shows: it may have been set ahead by a day, or back.
+        for now in [Timestamp(86_400_000), Timestamp(10_000)] {
+            assert_eq!(carrier.seen(now).alive_at, now.minus(Span::seconds(5)));
+        }
     }
 }

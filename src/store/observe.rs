@@ -13,11 +13,12 @@ use crate::plan::budgets::Budgets;
 use crate::plan::lane::{Candidate, ObservedLane};
 use crate::plan::merge::Told;
 use crate::plan::task::{AttemptFacts, Carried, EndedAttempt, ObservedTask};
-use crate::resource::analyzer::AnalyzerSpec;
+use crate::resource::analyzer::{AnalyzerSpec, Rate};
 use crate::resource::app_set::AppSetSpec;
 use crate::resource::attempt::AttemptId;
 use crate::resource::name::Uid;
 use crate::resource::outcome::Outcome;
+use crate::resource::reason::Reason;
 use crate::resource::task::TaskSpec;
 use crate::resource::time::Timestamp;
 
@@ -54,13 +55,17 @@ pub(super) const ATTEMPTS: &str = "SELECT * FROM attempt WHERE task_uid = ?1 AND
 pub(super) const TOLD: &str = "SELECT number, generation, asked, outcome, coalesce(message, '') AS message, tools FROM attempt
      WHERE task_uid = ?1 AND round = ?2 AND outcome IS NOT NULL AND tools IS NOT NULL AND tools <> '[]' ORDER BY number";
 
+/// Where the latest attempts of a round went and how they ended, newest first.
+pub(super) const TRIED: &str = "SELECT replica, outcome, reason FROM attempt
+     WHERE task_uid = ?1 AND round = ?2 AND outcome IS NOT NULL ORDER BY number DESC";
+
 /// Slots of an analyzer that open attempts occupy. Without the hint SQLite reads every attempt that the analyzer ever had.
 pub(super) const OPEN: &str =
     "SELECT replica FROM attempt INDEXED BY attempt_slot WHERE analyzer = ?1 AND outcome IS NULL";
 
-/// Slots that attempts occupy which have ended, while the other side may still be working.
-pub(super) const DRAINING: &str =
-    "SELECT replica, slot_until FROM attempt INDEXED BY attempt_draining WHERE analyzer = ?1 AND slot_until > ?2";
+/// Slots that attempts occupy which have ended, while the other side may still be working. Not those that were opened in the future: after a
+/// clock was turned back they would stay taken for longer than any of them may run.
+pub(super) const DRAINING: &str = "SELECT replica, slot_until FROM attempt INDEXED BY attempt_draining WHERE analyzer = ?1 AND slot_until > ?2 AND opened_at <= ?2";
 
 /// The head of an analyzer's queue, without the tasks of pools that have nothing left. The queue's index alone decides who that is.
 pub(super) const CANDIDATES: &str = "SELECT t.*, o.spec AS spec, a.uid AS app_uid, a.spec AS app_spec, p.missing_since,
@@ -74,8 +79,11 @@ pub(super) const CANDIDATES: &str = "SELECT t.*, o.spec AS spec, a.uid AS app_ui
      LEFT JOIN app p ON p.uid = a.uid
      ORDER BY t.priority DESC, t.turn, t.created_at, t.uid";
 
-/// The latest openings of an analyzer, for its rate. Where a result was reused, nothing was started.
-pub(super) const OPENED: &str = "SELECT opened_at FROM attempt WHERE analyzer = ?1 AND opened_at > ?2 AND reason IS NOT 'Reused' ORDER BY opened_at DESC LIMIT ?3";
+/// The latest openings of an analyzer, for its rate. Where a result was reused, nothing was started. Bounded on both sides, so that openings
+/// which a clock turned back left in the future do not hide those that count.
+pub(super) const OPENED: &str =
+    "SELECT opened_at FROM attempt WHERE analyzer = ?1 AND opened_at > ?2 AND opened_at < ?3 AND reason IS NOT 'Reused'
+     ORDER BY opened_at DESC LIMIT ?4";
 
 impl Store {
     /// What a task plan looks at; `None` when there is no such task.
@@ -149,7 +157,7 @@ impl Store {
             let more = candidates.len() > limit;
             candidates.truncate(limit);
             let opened = match spec.as_ref().and_then(|spec| spec.rate) {
-                Some(rate) => opened(connection, &analyzer, now.minus(rate.per), rate.limit)?,
+                Some(rate) => opened(connection, &analyzer, rate, now)?,
                 None => Vec::new(),
             };
             let (replicas, waiting) = match spec.as_ref().and_then(|spec| spec.websocket.as_ref()) {
@@ -261,10 +269,14 @@ fn candidates(
         let cancel_round: i64 = row.get("cancel_round")?;
         let uid: String = row.get("uid")?;
         // Fresh tasks, which are most of a queue, cost no query of their own.
-        let told = if status.started_at.is_some() { told(connection, &uid, status.round)? } else { Vec::new() };
+        let (told, tried) = match status.started_at {
+            Some(_) => (told(connection, &uid, status.round)?, tried(connection, &uid, status.round)?),
+            None => (Vec::new(), Vec::new()),
+        };
         candidates.push(Candidate {
             uid: Uid(uid),
             told,
+            tried,
             name: row.get("name")?,
             generation: row.get("generation")?,
             unwanted: row.get::<_, bool>("removed")? || cancel_round >= status.round,
@@ -300,9 +312,31 @@ fn told(connection: &Connection, uid: &str, round: i64) -> Result<Vec<Told>, Sto
     Ok(told)
 }
 
-fn opened(connection: &Connection, analyzer: &str, since: Timestamp, limit: u32) -> Result<Vec<Timestamp>, StoreError> {
+/// The replicas at which the latest attempts of a round reached nobody. One for which the disk was full sent nothing either, and asked nobody.
+fn tried(connection: &Connection, uid: &str, round: i64) -> Result<Vec<String>, StoreError> {
+    let mut statement = connection.prepare_cached(TRIED)?;
+    let mut rows = statement.query(params![uid, round])?;
+    let mut tried = Vec::new();
+    while let Some(row) = rows.next()? {
+        match (word(row, "outcome")?, word(row, "reason")?) {
+            (_, Reason::DiskFull) => {}
+            (Outcome::Unavailable, _) => tried.push(row.get("replica")?),
+            _ => break,
+        }
+    }
+    Ok(tried)
+}
+
+/// When attempts were opened on an analyzer that count for its rate, newest first, at most as many as the rate allows.
+pub(super) fn opened(
+    connection: &Connection,
+    analyzer: &str,
+    Rate { limit, per }: Rate,
+    now: Timestamp,
+) -> Result<Vec<Timestamp>, StoreError> {
     let mut statement = connection.prepare_cached(OPENED)?;
-    let times = statement.query_map(params![analyzer, since.0, limit], |row| row.get(0).map(Timestamp))?;
+    let within = params![analyzer, now.minus(per).0, now.plus(per).0, limit];
+    let times = statement.query_map(within, |row| row.get(0).map(Timestamp))?;
     Ok(times.collect::<Result<_, _>>()?)
 }
 
