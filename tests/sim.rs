@@ -32,6 +32,8 @@ mod outside;
 mod play;
 #[path = "sim/script.rs"]
 mod script;
+#[path = "sim/shrink.rs"]
+mod shrink;
 #[path = "sim/troubles.rs"]
 mod troubles;
 #[path = "sim/words.rs"]
@@ -51,21 +53,40 @@ fn first() {
     let mut all = std::collections::BTreeMap::<String, u64>::new();
     let mut bad = 0;
     for seed in from..from + runs {
-        let script = Script::of(seed);
+        let mut script = Script::of(seed);
+        if let Some(only) = text("SIM_ONLY") {
+            let kept: Vec<usize> = only.split(',').filter_map(|at| at.parse().ok()).collect();
+            script = script.only(&kept);
+        }
         let played = play::play(&script, &bench, None);
         steps += played.steps;
-        if runs > 1 && std::env::args().any(|arg| arg == "--nocapture") { println!("{seed} {} {:?}", played.steps, began.elapsed()); }
         if runs == 1 {
             println!("{script}\n{}", played.log);
         }
-        for (what, count) in played.tally { *all.entry(what).or_default() += count; }
+        for (what, count) in played.tally {
+            *all.entry(what).or_default() += count;
+        }
         if let Some(breach) = played.breach {
             bad += 1;
             println!("seed {seed} {:?}: {}", breach.law, breach.what);
+            if text("SIM_SHRINK").is_some() {
+                let shrunk = shrink::shrink(&script, breach.law, None);
+                println!(
+                    "{}{}\nSIM_SEED={seed} SIM_ONLY={}",
+                    shrunk.script,
+                    shrunk.played.log,
+                    shrunk.kept.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
+                );
+            }
         }
     }
     println!("{all:#?}\n{bad} bad");
     println!("{steps} steps in {:?}", began.elapsed());
+}
+
+#[expect(clippy::disallowed_methods, reason = "how many seeds are played is said where the tests are started")]
+fn text(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 #[expect(clippy::disallowed_methods, reason = "how many seeds are played is said where the tests are started")]

@@ -10,23 +10,74 @@ const TABLES: [(&str, &[&str]); 10] = [
     (
         "task",
         &[
-            "uid", "name", "app", "analyzer", "generation", "removed", "cancel_round", "cancel_generation", "retry_round",
-            "phase", "reason", "observed_generation", "round", "version", "attempt", "next_at", "finished_at", "since", "waits",
-            "recoveries", "pool", "on_app_change", "run", "aside_at", "purged_at",
+            "uid",
+            "name",
+            "app",
+            "analyzer",
+            "generation",
+            "removed",
+            "cancel_round",
+            "cancel_generation",
+            "retry_round",
+            "phase",
+            "reason",
+            "observed_generation",
+            "round",
+            "version",
+            "attempt",
+            "next_at",
+            "finished_at",
+            "since",
+            "waits",
+            "recoveries",
+            "pool",
+            "on_app_change",
+            "run",
+            "aside_at",
+            "purged_at",
         ],
     ),
     (
         "attempt",
         &[
-            "task_uid", "number", "round", "generation", "analyzer", "replica", "opened_at", "deadline_at", "ended_at", "outcome",
-            "reason", "tools", "asked", "pool", "slot_until", "resumable", "result_dir", "result_sha256",
+            "task_uid",
+            "number",
+            "round",
+            "generation",
+            "analyzer",
+            "replica",
+            "opened_at",
+            "deadline_at",
+            "ended_at",
+            "outcome",
+            "reason",
+            "tools",
+            "asked",
+            "pool",
+            "slot_until",
+            "resumable",
+            "result_dir",
+            "result_sha256",
         ],
     ),
     (
         "run",
         &[
-            "uid", "name", "pipeline", "digest", "cause", "scheduled_at", "parent", "cancel", "retry_round", "phase", "reason",
-            "round", "version", "finished_at", "aside_at",
+            "uid",
+            "name",
+            "pipeline",
+            "digest",
+            "cause",
+            "scheduled_at",
+            "parent",
+            "cancel",
+            "retry_round",
+            "phase",
+            "reason",
+            "round",
+            "version",
+            "finished_at",
+            "aside_at",
         ],
     ),
     ("child", &["run", "step", "item", "uid", "kind", "round", "conclusion"]),
@@ -76,6 +127,13 @@ impl Row {
     }
 }
 
+impl std::fmt::Display for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut values = self.columns.iter().zip(&self.values).filter(|(_, value)| !value.is_null());
+        values.try_for_each(|(column, value)| write!(f, " {column}={value}"))
+    }
+}
+
 /// One row that a transaction changed.
 #[derive(Debug, Clone)]
 pub(crate) struct Change {
@@ -118,7 +176,8 @@ pub(crate) fn install(connection: &Connection) {
 
 /// Takes what was noted since the last time.
 pub(crate) fn take(connection: &Connection) -> Vec<Change> {
-    let mut statement = connection.prepare_cached("SELECT at, old, new FROM temp.audit ORDER BY id").expect("the audit");
+    let mut statement =
+        connection.prepare_cached("SELECT at, old, new FROM temp.audit ORDER BY id").expect("the audit");
     let mut rows = statement.query([]).expect("the audit");
     let mut changes = Vec::new();
     while let Some(noted) = rows.next().expect("the audit") {
@@ -132,7 +191,10 @@ pub(crate) fn take(connection: &Connection) -> Vec<Change> {
     }
     drop(rows);
     if !changes.is_empty() {
-        connection.prepare_cached("DELETE FROM temp.audit").and_then(|mut delete| delete.execute([])).expect("the audit");
+        connection
+            .prepare_cached("DELETE FROM temp.audit")
+            .and_then(|mut delete| delete.execute([]))
+            .expect("the audit");
     }
     changes
 }

@@ -19,7 +19,8 @@ use super::world::{World, of};
 /// A minute of the world, in milliseconds.
 const MINUTE: u64 = 60_000;
 
-/// After so much calm all has come to rest: the longest deadline, and the waits and silences that may follow each other.
+/// After so much calm all has come to rest: the longest deadline, and the waits and silences that may follow each other. What people are asked
+/// for until some time, and runs have to do until some time, takes longer by as much as the clock was turned back.
 const CALM_MAX: u64 = 90 * MINUTE;
 
 /// How long it is looked whether anything still moves.
@@ -78,7 +79,9 @@ async fn settle(stage: &mut Stage) -> End {
         if left.is_empty() {
             break;
         }
-        if at - began > CALM_MAX {
+        let only_runs = left.iter().all(|what| what.starts_with("run "));
+        let longer = if only_runs { state.turned_back } else { 0 };
+        if at - began > CALM_MAX + longer {
             let what = format!("after {} minutes of calm: {}", CALM_MAX / MINUTE, left.join("; "));
             state.breached(Err(Breach::new(Law::Ends, what)));
             return End::Over;
@@ -99,6 +102,8 @@ async fn rest(stage: &mut Stage) -> End {
     let before = life.state().moved;
     until(life.instant(life.age() + REST)).await;
     let mut state = life.state();
+    let age = state.age;
+    state.ledger.settle(age);
     let moved = state.moved - before;
     if moved > 0 && life.world.focus != Focus::Care {
         let tail: Vec<String> = state.log.lines().rev().take(12).map(str::to_owned).collect();
@@ -158,6 +163,8 @@ async fn weeks(stage: &mut Stage) -> End {
         }
     }
     let mut state = life.state();
+    let age = state.age;
+    state.ledger.settle(age);
     life.judge(&mut state, laws::all_gone);
     End::Over
 }

@@ -57,14 +57,8 @@ pub(crate) struct Conduct {
 }
 
 /// How all goes when the world is calm.
-pub(crate) const CALM: Conduct = Conduct {
-    how: How::Completes,
-    after: 200,
-    stops: Stops::AtOnce,
-    signs: Some(10_000),
-    scores: true,
-    makes: true,
-};
+pub(crate) const CALM: Conduct =
+    Conduct { how: How::Completes, after: 200, stops: Stops::AtOnce, signs: Some(10_000), scores: true, makes: true };
 
 /// How an attempt goes. Some tasks go the same way each time, so that budgets are used up to their end.
 pub(crate) fn of(seed: u64, task: &str, number: u32, is_long: bool) -> Conduct {
@@ -78,12 +72,8 @@ pub(crate) fn of(seed: u64, task: &str, number: u32, is_long: bool) -> Conduct {
         7 | 8 => own.roll(60_000),
         _ => own.within(60_000, 400_000),
     };
-    let stops = own.weighed(&[
-        (5, Stops::AtOnce),
-        (2, Stops::Slowly(3_000)),
-        (2, Stops::Never),
-        (1, Stops::WithResult),
-    ]);
+    let stops =
+        own.weighed(&[(5, Stops::AtOnce), (2, Stops::Slowly(3_000)), (2, Stops::Never), (1, Stops::WithResult)]);
     let signs = if fixed.chance(60) { Some(own.within(5_000, 60_000)) } else { None };
     Conduct { how, after, stops, signs, scores: own.chance(85), makes: own.chance(85) }
 }

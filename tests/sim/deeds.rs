@@ -112,6 +112,7 @@ pub(crate) fn suffer(world: &World, trouble: &Trouble) {
         }
         Trouble::Clock { by } => {
             state.jumps.push(age);
+            state.turned_back += by.min(&0).unsigned_abs();
             world.skew.fetch_add(*by, Ordering::SeqCst);
         }
         Trouble::Full { lasts } => state.weather.full_until = age + lasts,
@@ -131,7 +132,8 @@ fn write(world: &World, file: &str, text: &str) {
     // While the directory is away, what is written lies with it.
     let path = if path.is_dir() { path } else { world.path("manifests-away") }.join(file);
     let at = UNIX_EPOCH + Duration::from_secs(1_000_000 + number);
-    let written = std::fs::write(&path, text).and_then(|()| std::fs::File::options().write(true).open(&path)?.set_modified(at));
+    let written =
+        std::fs::write(&path, text).and_then(|()| std::fs::File::options().write(true).open(&path)?.set_modified(at));
     written.expect("a manifest");
 }
 

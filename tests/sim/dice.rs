@@ -12,9 +12,9 @@ impl Dice {
 
     /// Dice of their own for something that has a name and perhaps a number.
     pub(crate) fn of(seed: u64, name: &str, number: u64) -> Self {
-        let named = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let named = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         let mut dice = Self(seed ^ named.rotate_left(17) ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         dice.next();
         dice

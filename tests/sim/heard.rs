@@ -16,7 +16,8 @@ thread_local! {
 const EXPECTED: [&str; 2] = ["the disk is full", "disk is full"];
 
 /// Words of warnings that are one: nothing here should fail at the store, or end twice.
-const SUSPICIOUS: [&str; 4] = ["it will be tried again", "trying again", "could not be written", "late ending rejected"];
+const SUSPICIOUS: [&str; 4] =
+    ["it will be tried again", "trying again", "could not be written", "late ending rejected"];
 
 /// Hears what is said on this thread.
 pub(crate) struct Ear;

@@ -134,7 +134,11 @@ impl Ledger {
     }
 
     /// Work that goes on at a replica, or on this machine for an analyzer that is a program.
-    pub(crate) fn going<'l>(&'l self, analyzer: &'l str, replica: &'l str) -> impl Iterator<Item = (&'l AttemptId, &'l Work)> {
+    pub(crate) fn going<'l>(
+        &'l self,
+        analyzer: &'l str,
+        replica: &'l str,
+    ) -> impl Iterator<Item = (&'l AttemptId, &'l Work)> {
         self.works.iter().filter(move |(_, work)| {
             work.course == Course::Going && work.analyzer == analyzer && work.replica == replica
         })

@@ -16,10 +16,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::audit::{self, Change};
+use super::heard;
 use super::laws::{Breach, Judged, Law, Moment, judge};
 use super::troubles::Place;
 use super::world::{State, World};
-use super::heard;
 
 /// So many steps at one moment of virtual time mean that something turns in a circle.
 const AT_ONCE_MAX: u64 = 30_000;
@@ -239,7 +239,12 @@ fn note(state: &mut State, change: &Change) {
         }
         "attempt" => {
             let outcome = row.maybe_text("outcome").unwrap_or("open");
-            state.say(format_args!("attempt {}/{} {outcome} {}", row.text("task_uid"), row.number("number"), row.text("reason")));
+            state.say(format_args!(
+                "attempt {}/{} {outcome} {}",
+                row.text("task_uid"),
+                row.number("number"),
+                row.text("reason")
+            ));
             state.count(&format!("attempt {outcome}"));
         }
         "run" => {
@@ -247,7 +252,15 @@ fn note(state: &mut State, change: &Change) {
             state.say(format_args!("run {} {phase}({reason}) round {}", row.text("name"), row.number("round")));
             state.count(&format!("run {phase} {reason}"));
         }
-        table => state.say(format_args!("{table} {:?}", change.new)),
+        "object" => {
+            let (kind, name, spec) = (row.text("kind"), row.text("name"), row.text("spec"));
+            let gone = if row.maybe("removed_at").is_some() { " removed" } else { "" };
+            state.say(format_args!("object {kind}/{name} generation {}{gone} {spec}", row.number("generation")));
+        }
+        table => match &change.new {
+            Some(row) => state.say(format_args!("{table} {row}")),
+            None => state.say(format_args!("{table} {row} is deleted")),
+        },
     }
 }
 

@@ -252,7 +252,11 @@ impl Model {
         let known = self.tasks.remove(&uid);
         let spec = match &known {
             Some(task) => task.spec.clone(),
-            None => self.objects.get(&uid).map(|object| serde_json::from_str(&object.spec).expect("a task")).expect("its object"),
+            None => self
+                .objects
+                .get(&uid)
+                .map(|object| serde_json::from_str(&object.spec).expect("a task"))
+                .expect("its object"),
         };
         let is_another_round = known.as_ref().is_none_or(|task| task.round() != row.number("round"));
         let limit = if is_another_round { spec.backoff_limit } else { known.as_ref().map_or(0, |task| task.limit) };
@@ -262,7 +266,8 @@ impl Model {
         let unwanted = row.number("removed") == 1 || row.number("cancel_round") >= row.number("round") || spec.suspend;
         let unwanted_since = unwanted.then(|| known.as_ref().and_then(|task| task.unwanted_since).unwrap_or(age));
         let attempts = known.map(|task| task.attempts).unwrap_or_default();
-        self.tasks.insert(uid, Task { row: row.clone(), phase, reason, spec, attempts, limit, unwanted_since, edited_at });
+        self.tasks
+            .insert(uid, Task { row: row.clone(), phase, reason, spec, attempts, limit, unwanted_since, edited_at });
     }
 
     fn attempt(&mut self, change: &Change, age: u64, life: u64) {

@@ -67,7 +67,8 @@ impl Life {
         state.say(format_args!("{} {word}: attempt {} at {}", assignment.task, id.number, address(assignment)));
         state.count(if assignment.resumed { "taken up" } else { "begun" });
         self.judge(&mut state, |moment| begins(assignment, moment));
-        let refused = |message: &str| Verdict::without_tools(Outcome::Unavailable, Reason::AnalyzerUnavailable, message);
+        let refused =
+            |message: &str| Verdict::without_tools(Outcome::Unavailable, Reason::AnalyzerUnavailable, message);
         let mood = state.ledger.mood(address(assignment));
         let known = state.ledger.works.get(id).map(|work| work.course);
         let mut conduct = if state.weather.calm {
@@ -88,7 +89,7 @@ impl Life {
             return Err(refused("it refuses"));
         }
         if !attaches {
-            let remaining = assignment.deadline_at.since(now).0;
+            let remaining = assignment.remaining(now).0;
             let work = Work::of(assignment, conduct, age, remaining);
             state.ledger.works.insert(id.clone(), work);
         }
@@ -151,7 +152,7 @@ impl Life {
             let pid = self.state().ledger.pid();
             let _ = signs.send(Sign::Spawned { pid, pid_start: 1 }).await;
         }
-        let deadline = self.age().saturating_add(assignment.deadline_at.since(now).0);
+        let deadline = self.age().saturating_add(assignment.remaining(now).0);
         let mut sign = self.age().saturating_add(work.conduct.signs.unwrap_or(u64::MAX));
         loop {
             match self.next(id, deadline, &mut sign, stop).await {
@@ -291,7 +292,10 @@ impl Life {
     fn told(&self, assignment: &Assignment, ending: &Ending) {
         let mut state = self.state();
         let outcome = ending.verdict.outcome;
-        state.say(format_args!("{} tells that attempt {} is {outcome} ({})", assignment.task, assignment.id.number, ending.verdict.reason));
+        state.say(format_args!(
+            "{} tells that attempt {} is {outcome} ({})",
+            assignment.task, assignment.id.number, ending.verdict.reason
+        ));
         state.count(&format!("told {outcome}"));
         if let Some(work) = state.ledger.works.get_mut(&assignment.id) {
             work.carried = None;
@@ -357,7 +361,7 @@ impl Outside for Life {
         Box::pin(async move {
             self.breathe().await;
             // Nothing is begun that must already end.
-            let is_late = assignment.deadline_at.since(now).0 == 0;
+            let is_late = assignment.remaining(now).0 == 0;
             if !assignment.resumed && (stop.is_told() || is_late) {
                 let outcome = if stop.is_told() { Outcome::Cancelled } else { Outcome::TimedOut };
                 let reason = if stop.is_told() { Reason::CancelledByUser } else { Reason::DeadlineExceeded };

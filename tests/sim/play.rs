@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use manifestd::executor::{Executors, Limits, Surroundings};
 use manifestd::resource::attempt::AttemptId;
+use manifestd::resource::time::Timestamp;
 use manifestd::runtime::answer::Answerer;
 use manifestd::runtime::clock::Clock;
 use manifestd::runtime::controller::Controller;
 use manifestd::runtime::core::Core;
 use manifestd::store::Store;
-use manifestd::resource::time::Timestamp;
 use tokio::task::JoinSet;
 
 use super::laws::Breach;
@@ -89,7 +89,8 @@ fn mix(script: &Script) -> u64 {
 
 /// One controller from its start until it ends, or what it is there for is done.
 pub(crate) fn live(world: &Arc<World>, deed: impl AsyncFnOnce(&mut Stage) -> End) -> End {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     let (end, number) = runtime.block_on(async {
         let life = Life::begin(world);
         let whole = async {
@@ -129,7 +130,8 @@ async fn start(life: &Arc<Life>) -> Stage {
     life.state().say(format_args!("a controller starts"));
     let gate: Arc<dyn manifestd::store::inline::Gate> = Arc::clone(life) as _;
     let place = world.place().to_owned();
-    let store = Store::inline(place.join("state/manifestd.db"), Arc::clone(&world.connection), gate).expect("the store");
+    let store =
+        Store::inline(place.join("state/manifestd.db"), Arc::clone(&world.connection), gate).expect("the store");
     let clock = Clock::Runtime {
         origin: life.origin,
         at: Timestamp(super::world::START + life.born.cast_signed()),

@@ -169,19 +169,19 @@ impl Draft {
     fn go_on(&mut self) {
         let of = |wanted: Focus, more: u64, less: u64| if self.focus == wanted { more } else { less };
         let kind = self.dice.weighed(&[
-            (14, 'e'), // edits
-            (8, 'p'),  // people ask
+            (14, 'e'),                                                     // edits
+            (8, 'p'),                                                      // people ask
             (of(Focus::Pipelines, 16, 0).max(of(Focus::Care, 4, 0)), 'r'), // of runs
-            (of(Focus::Apps, 22, 2).max(of(Focus::Care, 8, 0)), 'd'), // directories
-            (of(Focus::Outages, 24, 6), 'o'), // replicas
-            (of(Focus::Crashes, 30, 10), 'k'), // kills
-            (4, 's'),  // stops
-            (6, 'w'),  // lost wake-ups
-            (3, 'c'),  // clocks
-            (3, 'f'),  // a full disk, or a slow one
-            (3, 'm'),  // the directory of manifests
-            (3, 'l'),  // late results
-            (of(Focus::Care, 10, 1), 'a'), // what is aside
+            (of(Focus::Apps, 22, 2).max(of(Focus::Care, 8, 0)), 'd'),      // directories
+            (of(Focus::Outages, 24, 6), 'o'),                              // replicas
+            (of(Focus::Crashes, 30, 10), 'k'),                             // kills
+            (4, 's'),                                                      // stops
+            (6, 'w'),                                                      // lost wake-ups
+            (3, 'c'),                                                      // clocks
+            (3, 'f'),                                                      // a full disk, or a slow one
+            (3, 'm'),                                                      // the directory of manifests
+            (3, 'l'),                                                      // late results
+            (of(Focus::Care, 10, 1), 'a'),                                 // what is aside
         ]);
         match kind {
             'e' => self.edit(),

@@ -164,7 +164,8 @@ pub(crate) fn pipeline(analyzer: &str, dice: &mut Dice) -> Document {
     let mut first = json!({"name": "make", "analyzer": analyzer, "forEach": {"range": {"from": 1, "to": dice.within(1, 3)}},
         "backoffLimit": dice.roll(2), "retry": retry, "tools": [TOOLS[0]], "critical": dice.chance(30)});
     if makes {
-        first["produces"] = json!({"app": "made-${item}", "path": "made/m/app${item}", "model": "m", "number": "${item}"});
+        first["produces"] =
+            json!({"app": "made-${item}", "path": "made/m/app${item}", "model": "m", "number": "${item}"});
         first["config"] = json!({"makes": "${produces.path}"});
     }
     if dice.chance(30) {
@@ -180,7 +181,9 @@ pub(crate) fn pipeline(analyzer: &str, dice: &mut Dice) -> Document {
     if dice.chance(30) {
         let timeout = *dice.pick(&["20s", "3m"]);
         let on_timeout = *dice.pick(&["Reject", "Approve"]);
-        steps.push(json!({"name": "agree", "needs": ["make"], "approval": {"timeout": timeout, "onTimeout": on_timeout}}));
+        steps.push(
+            json!({"name": "agree", "needs": ["make"], "approval": {"timeout": timeout, "onTimeout": on_timeout}}),
+        );
     }
     if dice.chance(50) {
         let needs = if steps.len() > 2 { "agree" } else { "make" };

@@ -112,6 +112,8 @@ pub(crate) struct State {
     pub(crate) model: Model,
     pub(crate) pinned: BTreeMap<String, serde_json::Value>,
     pub(crate) jumps: Vec<u64>,
+    /// By how much clocks were turned back, all in all.
+    pub(crate) turned_back: u64,
     pub(crate) cared_at: Option<u64>,
     pub(crate) weather: Weather,
     /// How often what has happened.
@@ -158,6 +160,7 @@ impl World {
             model: Model::default(),
             pinned: BTreeMap::new(),
             jumps: Vec::new(),
+            turned_back: 0,
             cared_at: None,
             weather: Weather::default(),
             tally: BTreeMap::new(),
@@ -304,7 +307,10 @@ fn settings(seed: u64, focus: Focus) -> Settings {
 /// Settings with these values.
 pub(crate) fn of(chosen: &[(&str, &str)]) -> Settings {
     let name = |name: &str| {
-        let words: String = name.chars().flat_map(|c| c.is_ascii_uppercase().then_some('_').into_iter().chain([c.to_ascii_uppercase()])).collect();
+        let words: String = name
+            .chars()
+            .flat_map(|c| c.is_ascii_uppercase().then_some('_').into_iter().chain([c.to_ascii_uppercase()]))
+            .collect();
         format!("MANIFESTD_{words}")
     };
     let layer = config::environment(chosen.iter().map(|(setting, value)| (name(setting), (*value).to_owned())));

@@ -17,7 +17,8 @@ const ENDING: [&str; 7] = ["outcome", "reason", "tools", "ended_at", "slot_until
 const OPENING: [&str; 8] = ["round", "generation", "analyzer", "replica", "opened_at", "deadline_at", "asked", "pool"];
 
 fn differ(old: &Row, new: &Row, columns: &[&'static str]) -> Option<&'static str> {
-    let same = |column: &str| old.maybe(column) == new.maybe(column) && old.maybe_text(column) == new.maybe_text(column);
+    let same =
+        |column: &str| old.maybe(column) == new.maybe(column) && old.maybe_text(column) == new.maybe_text(column);
     columns.iter().copied().find(|column| !same(column))
 }
 
@@ -118,7 +119,8 @@ pub(super) fn stand(moment: &Moment<'_>) -> Judged {
             let since = [task.unwanted_since, edited.then_some(task.edited_at)].into_iter().flatten().min();
             let Some(since) = since else { continue };
             let late = moment.age.saturating_sub(since.max(seen));
-            let stopping = moment.ledger.works.get(&id).is_none_or(|work| work.stopping || work.course != Course::Going);
+            let stopping =
+                moment.ledger.works.get(&id).is_none_or(|work| work.stopping || work.course != Course::Going);
             hold!(
                 Wanted,
                 stopping || late <= moment.patience() + PASS_MAX,

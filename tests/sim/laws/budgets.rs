@@ -19,13 +19,8 @@ const LOSSES: usize = 3;
 const REPLICAS: usize = 2;
 
 /// Reasons for which a plan stops an attempt: that is no failure.
-const ASKED_FOR: [Reason; 5] = [
-    Reason::Suspended,
-    Reason::SpecChanged,
-    Reason::ManifestRemoved,
-    Reason::AppDeleted,
-    Reason::CancelledByUser,
-];
+const ASKED_FOR: [Reason; 5] =
+    [Reason::Suspended, Reason::SpecChanged, Reason::ManifestRemoved, Reason::AppDeleted, Reason::CancelledByUser];
 
 /// Failures that pass by themselves, at times, so that they are tried again.
 const PASSING: [Reason; 6] = [
@@ -66,14 +61,26 @@ pub(super) fn opened(change: &Change, moment: &Moment<'_>) -> Judged {
         task.of_round(new.number("round")).filter(|other| other.row.number("number") < number).collect();
     let failures = before.iter().filter(|attempt| uses_up_a_try(attempt)).count();
     let limit = task.limit as usize;
-    hold!(Budgets, failures <= limit, "attempt {number} of {name} is opened after {failures} failures of at most {limit} + 1");
+    hold!(
+        Budgets,
+        failures <= limit,
+        "attempt {number} of {name} is opened after {failures} failures of at most {limit} + 1"
+    );
     let interruptions = count(&before, Outcome::Interrupted);
-    hold!(Budgets, interruptions <= INTERRUPTIONS, "attempt {number} of {name} is opened after {interruptions} interruptions");
+    hold!(
+        Budgets,
+        interruptions <= INTERRUPTIONS,
+        "attempt {number} of {name} is opened after {interruptions} interruptions"
+    );
     let losses = count(&before, Outcome::HeartbeatLost);
     hold!(Budgets, losses <= LOSSES, "attempt {number} of {name} is opened after {losses} that went silent");
     let unreached = unreached(&before);
     let most = REPLICAS + moment.settings.preflight_max_retries as usize;
-    hold!(Budgets, unreached < most, "attempt {number} of {name} is opened after {unreached} in a row that reached nobody");
+    hold!(
+        Budgets,
+        unreached < most,
+        "attempt {number} of {name} is opened after {unreached} in a row that reached nobody"
+    );
     Ok(())
 }
 
@@ -101,9 +108,7 @@ pub(super) fn failed(old: &Row, new: &Row, task: &Task, moment: &Moment<'_>) -> 
             let last = before.last();
             let passes = last.is_some_and(|last| match last.outcome {
                 Some(Outcome::TimedOut | Outcome::ProtocolError) => true,
-                Some(Outcome::Failed) => {
-                    PASSING.contains(&reason) && !last.tools.iter().any(|tool| tool.permanent)
-                }
+                Some(Outcome::Failed) => PASSING.contains(&reason) && !last.tools.iter().any(|tool| tool.permanent),
                 _ => false,
             });
             // Which limit counts is clear as long as nobody edits it.

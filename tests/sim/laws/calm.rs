@@ -24,7 +24,11 @@ pub(crate) fn unsettled(moment: &Moment<'_>) -> Vec<String> {
     for task in stale {
         let (observed, generation) = (task.row.number("observed_generation"), task.row.number("generation"));
         if observed < generation {
-            found.push(format!("{} is {} and speaks of generation {observed} of {generation}", task.name(), task.phase));
+            found.push(format!(
+                "{} is {} and speaks of generation {observed} of {generation}",
+                task.name(),
+                task.phase
+            ));
         }
     }
     found
@@ -61,18 +65,30 @@ fn waits(task: &Task, moment: &Moment<'_>) -> bool {
 /// Whether a run waits for a person, or for what waits for one.
 fn run_waits(run: &Run, moment: &Moment<'_>) -> bool {
     match run.reason {
-        Reason::WaitingForApproval | Reason::Suspended | Reason::PipelineNotFound => true,
+        // Here nobody is asked without a time by which the answer is taken for given.
+        Reason::WaitingForApproval => false,
+        Reason::Suspended | Reason::PipelineNotFound => true,
         Reason::ConcurrencyLimit => moment.model.runs.values().any(|other| {
-            let before = other.row.text("pipeline") == run.row.text("pipeline") && other.row.text("uid") != run.row.text("uid");
+            let before =
+                other.row.text("pipeline") == run.row.text("pipeline") && other.row.text("uid") != run.row.text("uid");
             before && !other.phase.is_terminal() && other.reason != Reason::ConcurrencyLimit && run_waits(other, moment)
         }),
         _ => {
             let uid = run.row.text("uid");
-            let mut open = moment.model.children.iter().filter(|((of, _, _), row)| of == uid && row.maybe_text("conclusion").is_none());
+            let mut open = moment
+                .model
+                .children
+                .iter()
+                .filter(|((of, _, _), row)| of == uid && row.maybe_text("conclusion").is_none());
             open.any(|(_, row)| {
                 let child = row.text("uid");
-                let task = moment.model.tasks.get(child).is_some_and(|task| !task.phase.is_terminal() && waits(task, moment));
-                task || moment.model.runs.get(child).is_some_and(|run| !run.phase.is_terminal() && run_waits(run, moment))
+                let task =
+                    moment.model.tasks.get(child).is_some_and(|task| !task.phase.is_terminal() && waits(task, moment));
+                task || moment
+                    .model
+                    .runs
+                    .get(child)
+                    .is_some_and(|run| !run.phase.is_terminal() && run_waits(run, moment))
             })
         }
     }

@@ -24,12 +24,20 @@ pub(super) fn object_changed(change: &Change, moment: &Moment<'_>) -> Judged {
     match &change.new {
         Some(new) if old.maybe("removed_at").is_none() && new.maybe("removed_at").is_some() => {
             let absent = moment.declared.absent_at(kind, name, moment.age);
-            hold!(OnlyItself, found || was_lately(absent, moment.age), "{kind}/{name} is taken for removed, and a file declares it");
+            hold!(
+                OnlyItself,
+                found || was_lately(absent, moment.age),
+                "{kind}/{name} is taken for removed, and a file declares it"
+            );
             Ok(())
         }
         Some(new) => {
             let (before, after) = (old.number("generation"), new.number("generation"));
-            hold!(Generation, after == before || after == before + 1, "{kind}/{name} went from generation {before} to {after}");
+            hold!(
+                Generation,
+                after == before || after == before + 1,
+                "{kind}/{name} went from generation {before} to {after}"
+            );
             let same = old.text("spec") == new.text("spec");
             hold!(Generation, !(same && after != before), "{kind}/{name} has another generation and the same spec");
             Ok(())
@@ -58,7 +66,8 @@ pub(super) fn app_changed(change: &Change, moment: &Moment<'_>) -> Judged {
             hold!(OnlyItself, gone, "app {name} is taken for missing, and {path} is there");
         }
         (Some(_), None) => {
-            let there = moment.declared.is_there(&path) || was_lately(moment.declared.gone_at(&path, moment.age), moment.age);
+            let there =
+                moment.declared.is_there(&path) || was_lately(moment.declared.gone_at(&path, moment.age), moment.age);
             hold!(OnlyItself, there, "app {name} is taken for there, and {path} is not");
         }
         _ => {}
@@ -70,7 +79,8 @@ pub(super) fn app_changed(change: &Change, moment: &Moment<'_>) -> Judged {
         let gone = moment.wall - since.unwrap_or(moment.wall);
         // By the clock at the commit, which is a pass later than the plan.
         hold!(OnlyItself, gone > days - PASS_MAX as i64, "the record of app {name} is deleted {gone} ms after it went");
-        let there = moment.declared.is_there(&path) && !was_lately(moment.declared.gone_at(&path, moment.age), moment.age);
+        let there =
+            moment.declared.is_there(&path) && !was_lately(moment.declared.gone_at(&path, moment.age), moment.age);
         hold!(OnlyItself, !there, "the record of app {name} is deleted, and {path} is there");
     }
     Ok(())
@@ -85,8 +95,9 @@ pub(super) fn fuses(changes: &[Change], moment: &Moment<'_>) -> Judged {
         let (Some(old), Some(new)) = (&change.old, &change.new) else { return false };
         old.maybe(column).is_none() && new.maybe(column).is_some()
     };
-    let removed =
-        changes.iter().filter(|change| change.table == "object" && turned(change, "removed_at") && change.row().number("line") > 0);
+    let removed = changes
+        .iter()
+        .filter(|change| change.table == "object" && turned(change, "removed_at") && change.row().number("line") > 0);
     let removed = removed.count();
     let known = moment.model.objects.values().filter(|object| !object.removed && !object.found).count() + removed;
     let settings = moment.settings;
@@ -101,9 +112,15 @@ pub(super) fn fuses(changes: &[Change], moment: &Moment<'_>) -> Judged {
     for (set, gone) in missing {
         let own = |row: &&Row| row.maybe_text("app_set") == Some(set) && row.maybe("missing_since").is_none();
         let known = moment.model.apps.values().filter(own).count() + gone;
-        let Some((_, object)) = moment.model.find(Kind::AppSet, set) else { continue };
+        // Without its AppSet, which says how many may go, an app is looked at by itself, like one that was written by hand.
+        let declared = moment.model.find(Kind::AppSet, set).filter(|(_, object)| !object.removed);
+        let Some((_, object)) = declared else { continue };
         let spec: manifestd::resource::app_set::AppSetSpec = serde_json::from_str(&object.spec).expect("an AppSet");
-        hold!(OnlyItself, !exceeds(spec.max_disappear, gone, known), "{gone} of {known} apps of {set} are taken for missing at once");
+        hold!(
+            OnlyItself,
+            !exceeds(spec.max_disappear, gone, known),
+            "{gone} of {known} apps of {set} are taken for missing at once"
+        );
     }
     Ok(())
 }
@@ -116,17 +133,33 @@ fn exceeds(fuse: MaxDisappear, gone: usize, known: usize) -> bool {
 /// In the end nothing is left of what should be gone: no work that nobody waits for, no directory that was purged, nothing half done.
 pub(crate) fn all_gone(moment: &Moment<'_>) -> Judged {
     for (id, work) in &moment.ledger.works {
-        let closed = moment.model.tasks.get(&id.task.0).and_then(|task| task.attempts.get(&id.number)).is_none_or(|attempt| !attempt.is_open());
+        let closed = moment
+            .model
+            .tasks
+            .get(&id.task.0)
+            .and_then(|task| task.attempts.get(&id.number))
+            .is_none_or(|attempt| !attempt.is_open());
         let left = work.course == Course::Going && closed && work.side != super::super::ledger::Side::Base;
         hold!(Gone, !left, "{} goes on as attempt {}, which has ended", work.task, id.number);
     }
-    hold!(Gone, moment.model.removals.is_empty(), "these results were purged and are still to be removed: {:?}", moment.model.removals);
+    hold!(
+        Gone,
+        moment.model.removals.is_empty(),
+        "these results were purged and are still to be removed: {:?}",
+        moment.model.removals
+    );
     for (uid, task) in &moment.model.tasks {
         let purged = task.row.maybe("purged_at").is_some();
         hold!(Gone, !purged || task.attempts.is_empty(), "{} was purged and has attempts", task.name());
         let object = moment.model.objects.get(uid);
         let wanted = object.is_some_and(|object| !object.removed);
-        hold!(Gone, wanted || task.phase.is_terminal(), "{} is {} though its manifest is gone", task.name(), task.phase);
+        hold!(
+            Gone,
+            wanted || task.phase.is_terminal(),
+            "{} is {} though its manifest is gone",
+            task.name(),
+            task.phase
+        );
     }
     stray_rows(moment)
 }
@@ -137,7 +170,12 @@ fn stray_rows(moment: &Moment<'_>) -> Judged {
     for (task, attempt) in moment.model.attempts() {
         if let Some(directory) = attempt.row.maybe_text("result_dir") {
             let there = results.join(directory).is_dir();
-            hold!(OnlyItself, there, "the result of {} in {directory} is gone, and its row says that it is there", task.name());
+            hold!(
+                OnlyItself,
+                there,
+                "the result of {} in {directory} is gone, and its row says that it is there",
+                task.name()
+            );
         }
     }
     for directory in directories(&results) {

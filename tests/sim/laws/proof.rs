@@ -74,8 +74,11 @@ fn asks_for_no_good_tool(task: &Task, attempt: &Attempt) -> Judged {
         earlier.attempts.insert(u32::try_from(other.row.number("number")).unwrap_or(0), other.clone());
     }
     let good = good_tools(&earlier, round, generation);
-    let again: Vec<&String> =
-        if attempt.asked.is_empty() { good.iter().collect() } else { attempt.asked.iter().filter(|name| good.contains(&name.to_ascii_lowercase())).collect() };
+    let again: Vec<&String> = if attempt.asked.is_empty() {
+        good.iter().collect()
+    } else {
+        attempt.asked.iter().filter(|name| good.contains(&name.to_ascii_lowercase())).collect()
+    };
     hold!(Kept, again.is_empty(), "attempt {number} of {} asks again for {again:?}, which ran well", task.name());
     Ok(())
 }
@@ -141,6 +144,11 @@ fn is_reused(task: &Task, attempt: &Attempt, moment: &Moment<'_>) -> Judged {
             && other.row.text("analyzer") == attempt.row.text("analyzer")
             && other.tools == attempt.tools
     });
-    hold!(Proven, source, "{} takes the result in {directory}, which is that of no attempt that completed", task.name());
+    hold!(
+        Proven,
+        source,
+        "{} takes the result in {directory}, which is that of no attempt that completed",
+        task.name()
+    );
     is_on_disk(directory, attempt.row.text("result_sha256"), task.name(), moment)
 }

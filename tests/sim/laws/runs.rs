@@ -32,7 +32,12 @@ pub(super) fn changed(change: &Change, moment: &Moment<'_>) -> Judged {
     let name = change.row().text("name");
     let (Some(old), Some(new)) = (&change.old, &change.new) else {
         if let (Some(old), None) = (&change.old, &change.new) {
-            hold!(OnlyItself, phase(old).is_terminal(), "the record of run {name} is deleted while it is {}", phase(old));
+            hold!(
+                OnlyItself,
+                phase(old).is_terminal(),
+                "the record of run {name} is deleted while it is {}",
+                phase(old)
+            );
         }
         return Ok(());
     };
@@ -54,7 +59,8 @@ pub(super) fn changed(change: &Change, moment: &Moment<'_>) -> Judged {
 /// A run ends as its children did.
 fn ends(new: &Row, moment: &Moment<'_>) -> Judged {
     let (name, uid) = (new.text("name"), new.text("uid"));
-    let open: Vec<&str> = children(uid, moment).filter(|(_, row)| row.maybe_text("conclusion").is_none()).map(|(step, _)| step).collect();
+    let open: Vec<&str> =
+        children(uid, moment).filter(|(_, row)| row.maybe_text("conclusion").is_none()).map(|(step, _)| step).collect();
     hold!(Derived, open.is_empty(), "run {name} is {} while children of {open:?} have not ended", phase(new));
     let Some(spec) = spec(new, moment) else { return Ok(()) };
     let counts = |step: &str| steps(spec).any(|of| of["name"] == step);
@@ -70,7 +76,11 @@ fn ends(new: &Row, moment: &Moment<'_>) -> Judged {
             for step in steps(spec) {
                 let (step_name, expected) = (step["name"].as_str().unwrap_or_default(), expected(step, &counted));
                 let asked = counted.iter().filter(|(of, _)| *of == step_name).count() as u64;
-                hold!(Derived, asked == expected, "run {name} is Completed, and step {step_name} had {asked} of {expected} items");
+                hold!(
+                    Derived,
+                    asked == expected,
+                    "run {name} is Completed, and step {step_name} had {asked} of {expected} items"
+                );
             }
             hold!(Derived, new.number("cancel") == 0, "run {name} was cancelled and is Completed");
         }
@@ -84,7 +94,8 @@ fn ends(new: &Row, moment: &Moment<'_>) -> Judged {
         Phase::Failed if new.text("reason") == Reason::CriticalStepFailed.as_str() => {
             let critical = steps(spec).find(|step| step["critical"] == true).and_then(|step| step["name"].as_str());
             let failed = critical.is_some_and(|critical| {
-                let own: Vec<&str> = counted.iter().filter(|(step, _)| *step == critical).map(|(_, said)| *said).collect();
+                let own: Vec<&str> =
+                    counted.iter().filter(|(step, _)| *step == critical).map(|(_, said)| *said).collect();
                 !own.iter().any(|said| matches!(*said, "Succeeded" | "Partial"))
             });
             hold!(Derived, failed, "run {name} says that its critical step has failed, and it has not");

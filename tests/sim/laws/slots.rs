@@ -12,9 +12,12 @@ fn runs(row: &Row) -> bool {
     row.number("deadline_at") > row.number("opened_at")
 }
 
-/// Whether an attempt takes a slot by its row: it is open, or nobody knows that its other side has stopped.
+/// Whether an attempt takes a slot by its row: it is open, or nobody knows that its other side has stopped. What was opened in the future, by a
+/// clock that was turned back since, takes none any more.
 fn takes(attempt: &Attempt, wall: i64) -> bool {
-    runs(&attempt.row) && (attempt.is_open() || attempt.row.maybe("slot_until").is_some_and(|until| until > wall))
+    let drains =
+        attempt.row.maybe("slot_until").is_some_and(|until| until > wall) && attempt.row.number("opened_at") <= wall;
+    runs(&attempt.row) && (attempt.is_open() || drains)
 }
 
 fn highest(moment: &Moment<'_>, kind: Kind, name: &str) -> u64 {
@@ -35,9 +38,10 @@ pub(super) fn changed(change: &Change, moment: &Moment<'_>) -> Judged {
     hold!(Slots, taken <= most, "{taken} slots of {analyzer} {replica} are taken, and there are {most}");
     rate(new, (Kind::Analyzer, analyzer), "analyzer", moment)?;
     let Some(pool) = new.maybe_text("pool") else { return Ok(()) };
-    let taken = moment.model.attempts().filter(|(_, other)| {
-        takes(other, moment.wall) && other.row.maybe_text("pool") == Some(pool)
-    });
+    let taken = moment
+        .model
+        .attempts()
+        .filter(|(_, other)| takes(other, moment.wall) && other.row.maybe_text("pool") == Some(pool));
     let (taken, most) = (taken.count() as u64, highest(moment, Kind::Pool, pool));
     hold!(Slots, taken <= most, "{taken} slots of pool {pool} are taken, and there are {most}");
     rate(new, (Kind::Pool, pool), "pool", moment)
@@ -54,10 +58,18 @@ fn rate(new: &Row, (kind, name): (Kind, &str), column: &str, moment: &Moment<'_>
     let (at, per) = (new.number("opened_at"), i64::try_from(per.0).unwrap_or(i64::MAX));
     let opened = moment.model.attempts().filter(|(_, other)| {
         let other_at = other.row.number("opened_at");
-        other.row.text(column) == name && runs(&other.row) && other.opened >= from && other_at > at - per && other_at <= at
+        other.row.text(column) == name
+            && runs(&other.row)
+            && other.opened >= from
+            && other_at > at - per
+            && other_at <= at
     });
     let opened = opened.count() as u64;
-    hold!(Slots, opened <= u64::from(*limit), "{opened} attempts of {column} {name} within {per} ms, and {limit} are allowed");
+    hold!(
+        Slots,
+        opened <= u64::from(*limit),
+        "{opened} attempts of {column} {name} within {per} ms, and {limit} are allowed"
+    );
     Ok(())
 }
 

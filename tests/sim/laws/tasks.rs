@@ -78,8 +78,11 @@ fn moves(old: &Row, new: &Row, task: &Task, moment: &Moment<'_>) -> Judged {
     // Something must ask for another round.
     let reason = old.text("reason");
     let by_child = new.maybe_text("run").is_some();
+    let older =
+        task.of_round(before).last().is_some_and(|last| last.row.number("generation") < new.number("generation"));
     let is_asked = old.number("retry_round") >= before
         || new.number("generation") > old.number("observed_generation")
+        || older
         || new.number("on_app_change") == 1
         || reason == Reason::ManifestRemoved.as_str()
         || reason == Reason::AppDeleted.as_str()
@@ -107,7 +110,12 @@ fn begins_to_run(old: &Row, new: &Row, task: &Task, all: &[Change], moment: &Mom
     let (name, uid) = (new.text("name"), new.text("uid"));
     let number = new.number("attempt");
     hold!(OneOwner, phase(old) == Phase::Pending, "{name} went from {} to Running", phase(old));
-    hold!(OneOwner, number == old.number("attempt") + 1, "{name} runs attempt {number} after {}", old.number("attempt"));
+    hold!(
+        OneOwner,
+        number == old.number("attempt") + 1,
+        "{name} runs attempt {number} after {}",
+        old.number("attempt")
+    );
     let opened = all.iter().any(|change| {
         change.table == "attempt"
             && change.old.is_none()
