@@ -373,7 +373,7 @@ impl Attempts {
     }
 }
 
-/// Gives the reason for which an attempt was told to stop to a verdict that only says that it was.
+/// Gives the reason for which an attempt was told to stop to a verdict that only says that it was. One that stopped unasked has failed.
 fn explain(verdict: Verdict, why: Option<Reason>) -> Verdict {
     match (verdict.outcome, why) {
         (Outcome::Cancelled, Some(Reason::HeartbeatLost)) => Verdict {
@@ -389,6 +389,13 @@ fn explain(verdict: Verdict, why: Option<Reason>) -> Verdict {
             ..verdict
         },
         (Outcome::Cancelled, Some(reason)) => Verdict { reason, ..verdict },
+        // It would be queued again for ever, on no budget.
+        (Outcome::Cancelled, None) => Verdict {
+            outcome: Outcome::Failed,
+            reason: Reason::AnalyzerError,
+            message: "it was cancelled, and nobody here had asked for that".into(),
+            ..verdict
+        },
         _ => verdict,
     }
 }
@@ -396,6 +403,18 @@ fn explain(verdict: Verdict, why: Option<Reason>) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_cancelled_and_was_not_told_to_stop_has_failed() {
+        let cancelled = || Verdict::without_tools(Outcome::Cancelled, Reason::CancelledByUser, "stopped while it ran");
+        let ended = |why| {
+            let verdict = explain(cancelled(), why);
+            (verdict.outcome, verdict.reason)
+        };
+        assert_eq!(ended(Some(Reason::SpecChanged)), (Outcome::Cancelled, Reason::SpecChanged));
+        assert_eq!(ended(Some(Reason::Interrupted)), (Outcome::Interrupted, Reason::Interrupted));
+        assert_eq!(ended(None), (Outcome::Failed, Reason::AnalyzerError));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_measured_by_a_clock_that_nobody_sets() {

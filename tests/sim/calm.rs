@@ -41,7 +41,8 @@ pub(crate) fn come_to_rest(world: &Arc<World>) {
 
 /// Nothing goes wrong any more.
 fn heal(world: &World) {
-    super::deeds::suffer(world, &Trouble::Manifests { there: true });
+    super::deeds::suffer(world, &Trouble::Manifests { there: true, empty: false });
+    super::deeds::suffer(world, &Trouble::Link { is_link: false });
     let mut state = world.state();
     state.say(format_args!("calm"));
     state.ledger.heal();
@@ -79,8 +80,7 @@ async fn settle(stage: &mut Stage) -> End {
         if left.is_empty() {
             break;
         }
-        let only_runs = left.iter().all(|what| what.starts_with("run "));
-        let longer = if only_runs { state.turned_back } else { 0 };
+        let longer = if state.model.runs.is_empty() { 0 } else { state.turned_back };
         if at - began > CALM_MAX + longer {
             let what = format!("after {} minutes of calm: {}", CALM_MAX / MINUTE, left.join("; "));
             state.breached(Err(Breach::new(Law::Ends, what)));

@@ -60,13 +60,26 @@ pub(crate) struct Conduct {
 pub(crate) const CALM: Conduct =
     Conduct { how: How::Completes, after: 200, stops: Stops::AtOnce, signs: Some(10_000), scores: true, makes: true };
 
+/// How an attempt goes in the calm: most go well, and some tasks go on as they always did, so that their budgets are used up to the end.
+pub(crate) fn calm(seed: u64, task: &str, number: u32) -> Conduct {
+    let conduct = of(seed, task, number, false);
+    let is_stubborn = Dice::of(seed, task, 1).chance(40) && is_fixed(seed, task);
+    if is_stubborn && conduct.how != How::Fails(Reason::DiskFull) { conduct } else { CALM }
+}
+
+/// Whether all attempts of a task go the same way.
+fn is_fixed(seed: u64, task: &str) -> bool {
+    Dice::of(seed, task, 0).chance(35)
+}
+
 /// How an attempt goes. Some tasks go the same way each time, so that budgets are used up to their end.
 pub(crate) fn of(seed: u64, task: &str, number: u32, is_long: bool) -> Conduct {
     let mut fixed = Dice::of(seed, task, 0);
     let mut own = Dice::of(seed, task, u64::from(number));
-    let is_fixed = fixed.chance(35);
+    let is_fixed = is_fixed(seed, task);
+    fixed.roll(1);
     let how = how(if is_fixed { &mut fixed } else { &mut own });
-    let after = match own.roll(if is_long { 14 } else { 10 }) {
+    let after = match own.roll(if is_long { 20 } else { 10 }) {
         0..=2 => own.roll(5),
         3..=6 => own.roll(4_000),
         7 | 8 => own.roll(60_000),

@@ -12,8 +12,9 @@ use super::words::Document;
 pub(crate) struct Declared {
     /// What each file says, or said before it was broken.
     files: BTreeMap<String, Vec<Document>>,
-    /// Whether the directory is not there.
+    /// Whether the directory is not there, and whether an empty one is there in its place.
     hidden: bool,
+    empty: bool,
     /// When each object was last not declared anywhere, while the directory was there.
     absent: BTreeMap<(Kind, String), u64>,
     /// Directories of apps that are there.
@@ -56,10 +57,13 @@ impl Declared {
         self.note(age);
     }
 
-    /// The directory goes, or comes back.
-    pub(crate) fn hide(&mut self, hidden: bool, age: u64) {
+    /// The directory goes, with an empty one in its place or without, or comes back.
+    pub(crate) fn hide(&mut self, hidden: bool, empty: bool, age: u64) {
         self.note(age);
-        self.hidden = hidden;
+        if self.hidden && self.empty {
+            self.absent.values_mut().for_each(|at| *at = age);
+        }
+        (self.hidden, self.empty) = (hidden, empty);
         self.note(age);
     }
 
@@ -68,14 +72,9 @@ impl Declared {
         self.files.get(file)
     }
 
-    /// The documents of all files.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Document> {
-        self.files.values().flatten()
-    }
-
     /// When an object was last not declared; `None` when it always was, or its directory was away.
     pub(crate) fn absent_at(&self, kind: Kind, name: &str, age: u64) -> Option<u64> {
-        if !self.hidden && !self.declares(kind, name) {
+        if (self.hidden && self.empty) || (!self.hidden && !self.declares(kind, name)) {
             return Some(age);
         }
         self.absent.get(&(kind, name.to_owned())).copied()

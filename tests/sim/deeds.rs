@@ -19,7 +19,7 @@ use notify::event::{AccessKind, AccessMode, Event, EventKind, ModifyKind, Rename
 use super::laws::{Breach, Law};
 use super::play::Stage;
 use super::script::Script;
-use super::troubles::{Told, Trouble};
+use super::troubles::{Place, Told, Trouble};
 use super::words::{APPS, Document, FOUND};
 use super::world::World;
 
@@ -30,8 +30,11 @@ fn cares(world: &World) {
 }
 
 /// What is there before anything happens: the directories of apps.
-pub(crate) fn furnish(world: &World, _: &Script) {
-    for path in APPS.iter().map(|name| format!("apps/{name}")).chain(FOUND.iter().map(|(_, path)| (*path).to_owned())) {
+pub(crate) fn furnish(world: &World, script: &Script) {
+    // Few enough to be gone at once, or so many that a fuse has to look at it.
+    let found = if script.seed % 3 == 0 { FOUND.len() } else { 4 };
+    let found = FOUND.iter().take(found).map(|(_, path)| (*path).to_owned());
+    for path in APPS.iter().map(|name| format!("apps/{name}")).chain(found) {
         directory(world, &path, true);
     }
     world.state().declared.place("gen", true, 0);
@@ -49,8 +52,14 @@ pub(crate) async fn act(stage: &mut Stage, trouble: &Trouble) {
         Trouble::Replica { .. } | Trouble::Restart { .. } => stage.life.changed.notify_waiters(),
         Trouble::Kill { steps, place, down } => {
             let mut state = stage.life.state();
-            state.weather.kill = Some((*steps, *place));
             state.weather.down = *down;
+            if *steps == 0 && *place == Place::Silently {
+                state.count("killed between two steps");
+                state.say(format_args!("killed"));
+                stage.life.end();
+            } else {
+                state.weather.kill = Some((*steps, *place));
+            }
         }
         Trouble::Late { task } => late(stage, task),
         _ => {
@@ -86,13 +95,33 @@ pub(crate) fn suffer(world: &World, trouble: &Trouble) {
         Trouble::Remove { file, .. } => {
             state.declared.remove(file, age);
             drop(state);
-            let _ = std::fs::remove_file(world.path(&format!("manifests/{file}")));
+            for place in ["manifests", "manifests-away"] {
+                let _ = std::fs::remove_file(world.path(place).join(file));
+            }
         }
-        Trouble::Manifests { there } => {
-            state.declared.hide(!there, age);
+        Trouble::Manifests { there, empty } => {
+            state.declared.hide(!there, *empty, age);
             drop(state);
             let (shown, hidden) = (world.path("manifests"), world.path("manifests-away"));
-            let _ = if *there { std::fs::rename(hidden, shown) } else { std::fs::rename(shown, hidden) };
+            if !*there && !hidden.exists() {
+                std::fs::rename(&shown, &hidden).expect("the manifests go");
+                // As a disk that is not mounted: the directory is there, and nothing in it.
+                let _ = empty.then(|| std::fs::create_dir(&shown));
+            } else if *there && hidden.exists() {
+                let _ = std::fs::remove_dir_all(&shown);
+                std::fs::rename(&hidden, &shown).expect("the manifests are back");
+            }
+        }
+        Trouble::Link { is_link } => {
+            drop(state);
+            // What lies behind a link is there for everybody but a scan, which follows none.
+            let (root, real) = (world.path("gen"), world.path("gen-real"));
+            if *is_link && !real.exists() && root.is_dir() {
+                std::fs::rename(&root, &real).and_then(|()| std::os::unix::fs::symlink(&real, &root)).expect("a link");
+            } else if !*is_link && real.exists() {
+                let _ = std::fs::remove_file(&root);
+                std::fs::rename(&real, &root).expect("the directory is back");
+            }
         }
         Trouble::Directory { path, there } => {
             drop(state);
@@ -128,9 +157,9 @@ fn write(world: &World, file: &str, text: &str) {
         state.written += 1;
         state.written
     };
-    let path = world.path("manifests");
     // While the directory is away, what is written lies with it.
-    let path = if path.is_dir() { path } else { world.path("manifests-away") }.join(file);
+    let away = world.path("manifests-away");
+    let path = if away.exists() { away } else { world.path("manifests") }.join(file);
     let at = UNIX_EPOCH + Duration::from_secs(1_000_000 + number);
     let written =
         std::fs::write(&path, text).and_then(|()| std::fs::File::options().write(true).open(&path)?.set_modified(at));
@@ -140,6 +169,11 @@ fn write(world: &World, file: &str, text: &str) {
 /// An app's directory, or one above it, comes or goes.
 fn directory(world: &World, path: &str, there: bool) {
     let whole = world.path(path);
+    if path == "gen" && world.path("gen-real").exists() {
+        // The link goes as well as what is behind it.
+        let _ = std::fs::remove_file(&whole);
+        let _ = std::fs::remove_dir_all(world.path("gen-real"));
+    }
     if there {
         std::fs::create_dir_all(&whole).expect("a directory");
         if path.matches('/').count() != 1 || path.starts_with("apps/") {

@@ -6,10 +6,6 @@
 pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub(crate) const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
     /// Dice of their own for something that has a name and perhaps a number.
     pub(crate) fn of(seed: u64, name: &str, number: u64) -> Self {
         let named = name

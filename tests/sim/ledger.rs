@@ -47,6 +47,8 @@ pub(crate) struct Work {
     /// When whoever works on it gives up.
     pub(crate) deadline: u64,
     pub(crate) course: Course,
+    /// When it last gave a sign of life.
+    pub(crate) heard: u64,
     /// The number of the controller that carries it.
     pub(crate) carried: Option<u64>,
     /// Whether that controller has told it to stop.
@@ -78,6 +80,7 @@ impl Work {
             side,
             conduct,
             began: age,
+            heard: age,
             ends,
             deadline: age.saturating_add(remaining),
             course: Course::Going,

@@ -16,8 +16,8 @@ use serde_json::{Map, json};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
-use super::conduct::{self, CALM, How, Stops};
-use super::laws::{Breach, Law, begins, hold};
+use super::conduct::{self, How, Stops};
+use super::laws::{begins, hold};
 use super::ledger::{Course, Side, Work};
 use super::life::{Life, until};
 use super::script::Focus;
@@ -72,7 +72,7 @@ impl Life {
         let mood = state.ledger.mood(address(assignment));
         let known = state.ledger.works.get(id).map(|work| work.course);
         let mut conduct = if state.weather.calm {
-            CALM
+            conduct::calm(self.world.seed, &assignment.task, id.number)
         } else {
             conduct::of(self.world.seed, &assignment.task, id.number, self.world.focus == Focus::Crashes)
         };
@@ -94,7 +94,7 @@ impl Life {
             state.ledger.works.insert(id.clone(), work);
         }
         if let Some(work) = state.ledger.works.get_mut(id) {
-            work.carried = Some(self.number);
+            (work.carried, work.heard) = (Some(self.number), age);
         }
         Ok(())
     }
@@ -156,7 +156,7 @@ impl Life {
         let mut sign = self.age().saturating_add(work.conduct.signs.unwrap_or(u64::MAX));
         loop {
             match self.next(id, deadline, &mut sign, stop).await {
-                Next::Goes => _ = signs.try_send(Sign::Alive),
+                Next::Goes => self.give_sign(id, &signs),
                 Next::Ends => return Some(self.result(assignment)),
                 Next::Dies => {
                     if let Some(ending) = self.bereft(assignment, stop).await {
@@ -171,6 +171,16 @@ impl Life {
                 Next::Late => return Some(self.withdraw(assignment, Outcome::TimedOut).await),
             }
         }
+    }
+
+    /// Gives a sign of life.
+    fn give_sign(&self, id: &AttemptId, signs: &mpsc::Sender<Sign>) {
+        let mut state = self.state();
+        let age = state.age;
+        if let Some(work) = state.ledger.works.get_mut(id) {
+            work.heard = age;
+        }
+        let _ = signs.try_send(Sign::Alive);
     }
 
     /// Whoever worked on it is gone. A service that knows its token is asked again, and begins anew when it is back.
@@ -428,9 +438,4 @@ impl Outside for Life {
             Reaped { ended: usize::from(going), remaining: 0 }
         })
     }
-}
-
-/// What no world here should ever see.
-pub(crate) fn never(what: impl Into<String>) -> Breach {
-    Breach::new(Law::Ends, what)
 }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use manifestd::executor::{Executors, Limits, Surroundings};
-use manifestd::resource::attempt::AttemptId;
 use manifestd::resource::time::Timestamp;
 use manifestd::runtime::answer::Answerer;
 use manifestd::runtime::clock::Clock;
@@ -99,6 +98,7 @@ pub(crate) fn live(world: &Arc<World>, deed: impl AsyncFnOnce(&mut Stage) -> End
             if let End::Stopped(_) = end {
                 let Stage { controller, .. } = stage;
                 let grace = world.settings().shutdown_grace_period.std();
+                life.state().weather.stopping = true;
                 controller.shut_down(grace).await;
             }
             end
@@ -111,7 +111,7 @@ pub(crate) fn live(world: &Arc<World>, deed: impl AsyncFnOnce(&mut Stage) -> End
         // The rest of the process is dropped as it stands.
         life.end();
         let mut state = life.state();
-        state.weather.kill = None;
+        (state.weather.kill, state.weather.stopping) = (None, false);
         (end, life.number)
     });
     drop(runtime);
@@ -147,7 +147,7 @@ async fn start(life: &Arc<Life>) -> Stage {
     };
     let executors = Executors::played(surroundings, Arc::clone(life) as _);
     let mut core = Core::new(store, clock, (*world.settings()).clone(), world.path(""), executors);
-    core.twist = world.mutant.and_then(Mutant::twist);
+    core.twist = world.mutant.map(Mutant::twist);
     let _ = life.core.set(core.clone());
     let mut controller = Controller::of(core);
     controller.start().await;
@@ -193,7 +193,3 @@ fn wait_down(world: &Arc<World>, script: &Script, at: &mut usize, down: u64) {
     state.ledger.settle(age);
 }
 
-/// Whether a controller carries an attempt.
-pub(crate) fn carries(core: &Core, id: &AttemptId) -> bool {
-    core.attempts.carried(id).is_some()
-}

@@ -285,7 +285,8 @@ impl Draft {
             0..=4 => Trouble::Directory { path, there },
             5 | 6 => Trouble::Touch { path },
             7 => Trouble::Directory { path: "gen/m".into(), there },
-            8 => Trouble::Directory { path: words::ROOT.into(), there },
+            8 if self.dice.chance(50) => Trouble::Directory { path: words::ROOT.into(), there },
+            8 => Trouble::Link { is_link: there },
             _ => Trouble::AcceptGone,
         };
         self.then(trouble);
@@ -308,20 +309,29 @@ impl Draft {
     }
 
     fn kill(&mut self) {
+        if self.focus == Focus::Crashes && self.dice.chance(15) {
+            return self.kill_often();
+        }
         let place = *self.dice.pick(&[Place::Before, Place::After, Place::Silently]);
-        let times = if self.focus == Focus::Crashes && self.dice.chance(25) { self.dice.within(4, 14) } else { 1 };
         let most = *self.dice.pick(&[2, 6, 40]);
-        let (steps, down) = (self.dice.roll(most), if times > 1 { self.dice.roll(500) } else { self.dice.pause() });
-        for _ in 0..times {
-            self.then(Trouble::Kill { steps, place, down });
-            self.at += down + self.dice.roll(3_000);
+        let (steps, down) = (self.dice.roll(most), self.dice.pause());
+        self.then(Trouble::Kill { steps, place, down });
+    }
+
+    /// A controller that is killed again and again, each time after it has begun to work.
+    fn kill_often(&mut self) {
+        let down = self.dice.roll(500);
+        for _ in 0..self.dice.within(8, 15) {
+            self.then(Trouble::Kill { steps: 0, place: Place::Silently, down });
+            self.at += down + self.dice.within(500, 4_000);
         }
     }
 
     fn manifests(&mut self) {
-        self.then(Trouble::Manifests { there: false });
+        let empty = self.dice.chance(50);
+        self.then(Trouble::Manifests { there: false, empty });
         self.at += self.dice.pause();
-        self.then(Trouble::Manifests { there: true });
+        self.then(Trouble::Manifests { there: true, empty });
     }
 
     fn aside(&mut self) {

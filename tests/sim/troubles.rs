@@ -49,7 +49,8 @@ pub(crate) enum Trouble {
     Write { file: String, documents: Vec<Document>, told: Told },
     Break { file: String, told: Told },
     Remove { file: String, told: Told },
-    Manifests { there: bool },
+    Manifests { there: bool, empty: bool },
+    Link { is_link: bool },
     Directory { path: String, there: bool },
     Touch { path: String },
     AcceptGone,
@@ -79,6 +80,42 @@ pub(crate) enum Trouble {
     Slow { lasts: u64 },
 }
 
+/// The names of all troubles.
+pub(crate) const NAMES: [&str; 32] = [
+    "write",
+    "break",
+    "remove",
+    "manifests",
+    "link",
+    "directory",
+    "touch",
+    "accept gone",
+    "replica",
+    "restart",
+    "cancel",
+    "retry",
+    "sync",
+    "reconcile",
+    "run",
+    "rerun",
+    "cancel run",
+    "retry run",
+    "suspend",
+    "resume",
+    "decide",
+    "backfill",
+    "keep",
+    "restore",
+    "purge",
+    "late",
+    "kill",
+    "stop",
+    "thief",
+    "clock",
+    "full",
+    "slow",
+];
+
 impl Trouble {
     /// Its name, for counting.
     pub(crate) fn name(&self) -> &'static str {
@@ -87,6 +124,7 @@ impl Trouble {
             Self::Break { .. } => "break",
             Self::Remove { .. } => "remove",
             Self::Manifests { .. } => "manifests",
+            Self::Link { .. } => "link",
             Self::Directory { .. } => "directory",
             Self::Touch { .. } => "touch",
             Self::AcceptGone => "accept gone",

@@ -128,7 +128,7 @@ pub(crate) fn task(name: &str, analyzers: &[&str], apps: &[&str], dice: &mut Dic
     let base = *dice.pick(&["1s", "5s", "20s"]);
     spec.insert("retry".into(), json!({"base": base, "factor": 2, "max": "40s"}));
     spec.insert("priority".into(), (100 + dice.roll(3) * 10).into());
-    if dice.chance(60) {
+    if dice.chance(40) {
         spec.insert("activeDeadlineSeconds".into(), dice.within(30, 240).into());
     }
     if dice.chance(25) {

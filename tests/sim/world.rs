@@ -136,6 +136,8 @@ pub(crate) struct Weather {
     pub(crate) thief_until: u64,
     pub(crate) thief_percent: u64,
     pub(crate) calm: bool,
+    /// Whether the controller is being stopped.
+    pub(crate) stopping: bool,
     /// How long after a kill the next controller starts.
     pub(crate) down: u64,
 }
@@ -250,6 +252,7 @@ impl State {
             wall: world.wall(self.age),
             life: self.lives,
             born,
+            is_stopping: self.weather.stopping,
             jumps: &self.jumps,
             troubled: self.weather.full_until.max(self.weather.thief_until).max(self.weather.slow_until).min(self.age),
             cared_at: self.cared_at,
@@ -294,7 +297,7 @@ fn settings(seed: u64, focus: Focus) -> Settings {
     if focus == Focus::Care {
         chosen.extend([
             ("maintenanceAutoStart", "true"),
-            ("maintenanceInterval", *dice.pick(&["5m", "15m"])),
+            ("maintenanceInterval", *dice.pick(&["1m", "5m"])),
             ("orphanAppRetentionDays", *dice.pick(&["0", "1"])),
             ("pendingTaskTimeoutMinutes", *dice.pick(&["30", "240"])),
             ("taskRetentionDays", *dice.pick(&["0", "1"])),

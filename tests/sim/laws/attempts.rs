@@ -7,7 +7,7 @@ use manifestd::resource::task::RunPolicy;
 
 use super::super::audit::{Change, Row};
 use super::super::ledger::{Course, Side};
-use super::super::model::{PASS_MAX, Task};
+use super::super::model::Task;
 use super::{Judged, Moment, hold};
 
 /// What never changes of an attempt once it has ended.
@@ -109,7 +109,7 @@ pub(super) fn stand(moment: &Moment<'_>) -> Judged {
             if !carried(&id) {
                 hold!(
                     HeldOrOrphaned,
-                    late <= moment.patience(),
+                    late <= moment.patience(attempt.opened),
                     "attempt {number} of {name} is open and nobody has carried it for {late} ms"
                 );
                 continue;
@@ -123,7 +123,7 @@ pub(super) fn stand(moment: &Moment<'_>) -> Judged {
                 moment.ledger.works.get(&id).is_none_or(|work| work.stopping || work.course != Course::Going);
             hold!(
                 Wanted,
-                stopping || late <= moment.patience() + PASS_MAX,
+                stopping || moment.is_stopping || late <= moment.patience(since),
                 "attempt {number} of {name} runs on, though for {late} ms nobody has wanted it to"
             );
         }

@@ -88,7 +88,7 @@ pub(super) fn app_changed(change: &Change, moment: &Moment<'_>) -> Judged {
 
 /// No more goes in one scan than the fuses allow.
 pub(super) fn fuses(changes: &[Change], moment: &Moment<'_>) -> Judged {
-    if moment.cared_at.is_some_and(|at| moment.age.saturating_sub(at) <= PASS_MAX + moment.patience()) {
+    if moment.cared_at.is_some_and(|at| moment.age.saturating_sub(at) <= PASS_MAX + moment.settings.rescan_interval.0) {
         return Ok(());
     }
     let turned = |change: &&Change, column: &str| {

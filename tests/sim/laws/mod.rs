@@ -95,6 +95,8 @@ pub(crate) struct Moment<'m> {
     pub(crate) life: u64,
     /// When it began.
     pub(crate) born: u64,
+    /// Whether it is being stopped, so that nothing new is done.
+    pub(crate) is_stopping: bool,
     /// When clocks were set, as ages.
     pub(crate) jumps: &'m [u64],
     /// Until when wake-ups are lost or the disk is full, if ever.
@@ -123,9 +125,11 @@ impl Moment<'_> {
         age.max(self.born).max(self.troubled)
     }
 
-    /// How long a controller may take to hear of something by itself.
-    pub(crate) fn patience(&self) -> u64 {
-        self.settings.task_poll_interval.0 + super::model::PASS_MAX
+    /// How long a controller may take to act on something that it heard of at an age: a pass, or, when wake-ups were lost since, until the next
+    /// resync.
+    pub(crate) fn patience(&self, since: u64) -> u64 {
+        let is_lost = self.troubled >= since;
+        super::model::PASS_MAX + if is_lost { self.settings.task_poll_interval.0 } else { 0 }
     }
 }
 
@@ -148,7 +152,8 @@ pub(crate) fn judge(changes: &[Change], moment: &Moment<'_>) -> Judged {
         }
     }
     gone::fuses(changes, moment)?;
-    events::told(changes, moment)
+    events::told(changes, moment)?;
+    stand(moment)
 }
 
 /// Judges how things stand, whatever changed.

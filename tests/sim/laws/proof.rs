@@ -10,7 +10,7 @@ use manifestd::resource::reason::Reason;
 
 use super::super::audit::Change;
 use super::super::ledger::Course;
-use super::super::model::{Attempt, Task};
+use super::super::model::{Attempt, PASS_MAX, Task};
 use super::{Judged, Moment, hold};
 
 /// The tools that attempts of a round on one generation of the spec ran well.
@@ -99,7 +99,9 @@ fn says_what_was_said(task: &Task, attempt: &Attempt, outcome: Outcome, moment: 
         | Outcome::TimedOut
         | Outcome::Unavailable
         | Outcome::ProtocolError => {
-            let said = ledger.has_told(&id, outcome);
+            // One that was cancelled though nobody had asked for that has failed.
+            let unasked = attempt.reason == Some(Reason::AnalyzerError) && outcome == Outcome::Failed;
+            let said = ledger.has_told(&id, outcome).or_else(|| ledger.has_told(&id, Outcome::Cancelled).filter(|_| unasked));
             hold!(Proven, said.is_some(), "attempt {number} of {name} is {outcome}, which nobody said");
             let same = said.is_some_and(|said| said.tools == attempt.tools);
             hold!(Proven, same, "attempt {number} of {name} tells of other tools than its analyzer did");
@@ -107,12 +109,20 @@ fn says_what_was_said(task: &Task, attempt: &Attempt, outcome: Outcome, moment: 
         Outcome::Cancelled | Outcome::HeartbeatLost => {
             let said = ledger.has_told(&id, Outcome::Cancelled).is_some();
             hold!(Proven, said, "attempt {number} of {name} is {outcome}, and nobody said that it was stopped");
+            let heard = ledger.works.get(&id).map_or(moment.age, |work| work.heard);
+            let silent = moment.age.saturating_sub(heard);
+            let long = outcome == Outcome::Cancelled || silent + PASS_MAX >= moment.settings.stuck_after.0;
+            hold!(Proven, long, "attempt {number} of {name} is called silent after {silent} ms");
         }
         Outcome::Interrupted => {
-            let works = ledger.works.get(&id).is_some_and(|work| {
-                work.course == Course::Going && work.carried == Some(moment.life) && !ledger.told.contains_key(&id)
-            });
-            hold!(HeldOrOrphaned, !works, "attempt {number} of {name} is taken for interrupted while it is carried");
+            let said = ledger.has_told(&id, Outcome::Cancelled).is_some();
+            let own = attempt.by == moment.life;
+            let carried = ledger.works.get(&id).is_some_and(|work| work.carried == Some(moment.life) && work.course == Course::Going);
+            hold!(
+                HeldOrOrphaned,
+                said || !(own || carried),
+                "attempt {number} of {name} is taken for interrupted by the controller whose it is"
+            );
         }
     }
     if let Some(directory) = attempt.row.maybe_text("result_dir") {

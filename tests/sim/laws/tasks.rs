@@ -167,8 +167,16 @@ fn ends(old: &Row, new: &Row, task: &Task, moment: &Moment<'_>) -> Judged {
     Ok(())
 }
 
-/// What is set aside has been over for as long as the settings say.
+/// What is set aside has been over for as long as the settings say, and what is purged has been set aside for as long.
 fn set_aside(old: &Row, new: &Row, moment: &Moment<'_>) -> Judged {
+    if new.maybe("purged_at").is_some() && old.maybe("purged_at").is_none() && new.maybe_text("run").is_none() {
+        let (name, aside) = (new.text("name"), old.maybe("aside_at"));
+        hold!(OnlyItself, aside.is_some(), "{name} is purged, and was not set aside");
+        let days = i64::from(moment.settings.quarantine_days) * 86_400_000;
+        let age = moment.wall - aside.unwrap_or(moment.wall);
+        let by_hand = moment.cared_at.is_some_and(|at| moment.age.saturating_sub(at) <= PASS_MAX);
+        hold!(OnlyItself, by_hand || age >= days, "{name} is purged {age} ms after it was set aside");
+    }
     let Some(aside) = new.maybe("aside_at").filter(|_| old.maybe("aside_at").is_none()) else { return Ok(()) };
     let name = new.text("name");
     let days = i64::from(moment.settings.task_retention_days) * 86_400_000;
