@@ -7,6 +7,8 @@
 mod apps;
 #[path = "store/children.rs"]
 mod children;
+#[path = "store/clocks.rs"]
+mod clocks;
 #[path = "store/commits.rs"]
 mod commits;
 #[path = "store/crash.rs"]

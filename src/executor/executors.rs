@@ -184,7 +184,7 @@ impl Executors {
 
     /// Drives one attempt to its end.
     ///
-    /// `now` is the time at the call; the deadline is `assignment.deadline_at - now` later by the runtime's clock. `signs` hears what the attempt says
+    /// `now` is the time at the call; the deadline is [`Assignment::remaining`] later by the runtime's clock. `signs` hears what the attempt says
     /// of itself: `Spawned` always arrives, others are dropped while nobody listens. `stop` ends the attempt as `Cancelled`; the caller may put a
     /// better reason in place of `CancelledByUser`. It comes back within a bounded time after `stop` or the deadline, whatever the
     /// other side does, and never panics: a panic inside is a `Failed` of its own.

@@ -79,7 +79,7 @@ impl<'a> Running<'a> {
         let fence = Fence {
             stop,
             started,
-            remaining: assignment.deadline_at.since(now),
+            remaining: assignment.remaining(now),
             allowed: assignment.deadline_at.since(assignment.opened_at),
         };
         Self {

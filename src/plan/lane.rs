@@ -11,9 +11,10 @@ use super::budgets::Budgets;
 use super::merge::{Merged, Told, merge};
 use super::orphan::EMBEDDED;
 use super::pool::{Answer, Claims, ObservedPool};
-use super::replica::{ReplicaFacts, Standing, of, standing};
+use super::replica::{ReplicaFacts, of};
 use super::reuse::{self, Reusable};
 use super::settle::keep_what_succeeded;
+use super::slots::Slots;
 use super::transition::{TaskRef, transition};
 use super::unavailable::{Readiness, readiness, wait_or_fail};
 use super::write::{OpenAttempt, TaskStatus, Write};
@@ -84,6 +85,8 @@ pub struct Candidate {
     pub app: Option<AppFacts>,
     /// What earlier attempts of this round told of its tools.
     pub told: Vec<Told>,
+    /// The replicas that its latest attempts, one after the other, reached nobody at: since something was sent last.
+    pub tried: Vec<String>,
     /// When it came into its phase.
     pub since: Timestamp,
     /// A person asked that it really runs.
@@ -128,7 +131,7 @@ impl Reconciler for LaneReconciler {
         let mut claims = Claims::new(&lane.pools, now);
         let mut allowance = allowance(lane, now, &mut plan);
         let mut queue = Queue::new(lane, now);
-        let mut ready = false;
+        let (mut ready, mut waits) = (false, false);
         for candidate in &lane.candidates {
             if candidate.unwanted {
                 plan.wakes.push(Key::Task(candidate.uid.clone()));
@@ -172,22 +175,26 @@ impl Reconciler for LaneReconciler {
                 continue;
             }
             // Those behind the first that finds no slot are still told when they could not run anyway.
-            let slot = (allowance > 0 && !ready).then(|| slots.take()).flatten();
+            let slot = (allowance > 0 && !ready).then(|| slots.take(&candidate.tried)).flatten();
             let Some(replica) = slot else {
-                ready = true;
+                // One that only waits for a replica that it has not tried yet keeps nobody behind it from the others.
+                waits = true;
+                ready |= candidate.tried.is_empty();
                 continue;
             };
             allowance -= 1;
             claims.take(pool);
             open(lane, candidate, spec, app, &replica, now, &mut plan);
         }
-        if ready && let Some(at) = lane.slot_free_at {
+        if (ready || waits)
+            && let Some(at) = lane.slot_free_at
+        {
             plan.look_again(at);
         }
-        if lane.more && !ready {
+        if lane.more && !ready && !waits {
             plan.look_again(now);
         }
-        queue.ask(!plan.effects.is_empty(), ready, &mut plan);
+        queue.ask(!plan.effects.is_empty(), ready || waits, &mut plan);
         claims.look_again(now, &mut plan);
         plan
     }
@@ -262,52 +269,6 @@ fn allowance(lane: &ObservedLane, now: Timestamp, plan: &mut Plan) -> usize {
         plan.look_again(oldest.unwrap_or(now).plus(per));
     }
     left
-}
-
-/// Free slots of each replica that can be used: address, used, capacity.
-struct Slots(Vec<(String, u32, u32)>);
-
-impl Slots {
-    /// Slots of an analyzer, whether its replicas can be used or not.
-    fn total(spec: &AnalyzerSpec) -> usize {
-        let mut urls = spec.replicas();
-        urls.sort();
-        urls.dedup();
-        urls.len() * spec.capacity as usize
-    }
-
-    fn free(lane: &ObservedLane, now: Timestamp) -> Self {
-        let Some(spec) = &lane.spec else { return Self(Vec::new()) };
-        let used = |replica: &str| lane.occupied.iter().find(|(r, _)| r == replica).map_or(0, |(_, used)| *used);
-        let mut slots: Vec<(String, u32, u32)> = Vec::new();
-        for replica in spec.replicas() {
-            // The environment may name one address twice; it has its slots once.
-            if slots.iter().any(|(known, ..)| *known == replica) {
-                continue;
-            }
-            let facts = of(&lane.replicas, &replica);
-            let (used, trial) = match standing(facts, spec.breaker, now) {
-                _ if spec.websocket.is_none() => (used(&replica), false),
-                Standing::Usable => (used(&replica), false),
-                Standing::Trial => (used(&replica), true),
-                Standing::Unknown | Standing::Unhealthy | Standing::Open { .. } => continue,
-            };
-            // Abandoned requests do not keep a trial back, since what they came to is known; their slots do as always.
-            let open = facts.map_or(0, |facts| facts.open);
-            let capacity =
-                if trial { spec.capacity.min(used.saturating_sub(open).saturating_add(1)) } else { spec.capacity };
-            slots.push((replica, used, capacity));
-        }
-        Self(slots)
-    }
-
-    /// Takes a slot of the replica with the fewest in flight; the first among equals.
-    fn take(&mut self) -> Option<String> {
-        let free = self.0.iter_mut().filter(|(_, used, capacity)| used < capacity);
-        let (replica, used, _) = free.min_by_key(|(_, used, _)| *used)?;
-        *used += 1;
-        Some(replica.clone())
-    }
 }
 
 fn open(

@@ -26,6 +26,7 @@ pub mod rebuild;
 pub mod replica;
 pub mod reuse;
 mod settle;
+mod slots;
 pub mod task;
 mod transition;
 pub mod tree;

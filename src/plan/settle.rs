@@ -76,18 +76,18 @@ fn unreached(task: &ObservedTask, ended: &EndedAttempt, now: Timestamp) -> TaskS
         .take_while(|attempt| attempt.ended.as_ref().is_some_and(|ended| ended.outcome == Outcome::Unavailable));
     let tried: Vec<&str> = in_a_row.map(|attempt| attempt.replica.as_str()).collect();
     let urls = task.analyzer.as_ref().map(AnalyzerSpec::replicas).unwrap_or_default();
+    // A replica that answers probes and refuses requests lets go of what waits for it again and again, and counts as one that can be used: the
+    // attempts themselves are the limit, one on each replica and one more after each wait.
+    let limit = urls.len().saturating_add(task.budgets.preflight_retries_max as usize);
+    if tried.len() >= limit {
+        let message = format!("{} attempts in a row reached nobody: {}", tried.len(), ended.message);
+        return end(task, ended, Phase::Failed, Reason::AnalyzerUnavailable, message);
+    }
     let can_be_used = |url: &String| {
         task.analyzer.as_ref().is_some_and(|spec| standing(of(&task.replicas, url), spec.breaker, now).is_usable())
     };
     if urls.iter().any(|url| !tried.contains(&url.as_str()) && can_be_used(url)) {
         return task.status.waiting(Reason::Queued, format!("{}; another replica can be used", ended.message), None);
-    }
-    // A replica that answers probes and refuses requests lets go of what waits for it again and again: the attempts themselves are the limit,
-    // one on each replica and one more after each wait.
-    let limit = urls.len().saturating_add(task.budgets.preflight_retries_max as usize);
-    if tried.len() >= limit {
-        let message = format!("{} attempts in a row reached nobody: {}", tried.len(), ended.message);
-        return end(task, ended, Phase::Failed, Reason::AnalyzerUnavailable, message);
     }
     wait_or_fail(&task.status, &ended.message, &task.budgets, ended.at)
 }

@@ -37,7 +37,7 @@ pub struct ObservedTask {
     pub version: i64,
     /// Where it stands.
     pub status: TaskStatus,
-    /// When it came into its phase.
+    /// When it came into its phase; in the future only if the clock was turned back since.
     pub since: Timestamp,
     /// A person asked to cancel every round up to this one.
     pub cancel_round: i64,
@@ -212,6 +212,10 @@ fn pending(task: &ObservedTask, now: Timestamp, plan: &mut Plan) {
     }
     if !task.attempts.is_empty() && task.app_changed_since(status.app_digest.as_deref()) {
         return app_changed(task, plan);
+    }
+    if task.since > now && status.next_at.is_some() {
+        // It came to wait in the future, so the clock was turned back; nobody knows how much of the wait is over.
+        return turn(task, status.waiting(Reason::Queued, "the clock was turned back while it waited", None), plan);
     }
     let hurried = task.hurry_version >= task.version;
     let admitted = admit(&task.spec, task.app.as_ref(), task.analyzer.as_ref())

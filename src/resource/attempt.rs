@@ -58,6 +58,14 @@ pub struct Assignment {
     pub resumed: bool,
 }
 
+impl Assignment {
+    /// How long it may still run: never longer than it was allowed at all, though the clock was turned back since it was opened.
+    #[must_use]
+    pub fn remaining(&self, now: Timestamp) -> Span {
+        self.deadline_at.since(now).min(self.deadline_at.since(self.opened_at))
+    }
+}
+
 /// What an attempt belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Origin {

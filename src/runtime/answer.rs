@@ -110,7 +110,7 @@ impl Answerer {
                 disk_full: self.core.room.report(),
             }),
             Request::Held => {
-                let held = self.core.attempts.held().into_iter();
+                let held = self.core.attempts.held(self.core.now()).into_iter();
                 let report = |(id, carried): (_, Carried)| HeldReport {
                     id,
                     alive_at: carried.alive_at,

@@ -4,9 +4,10 @@
 //! register only after its outcome was written; then its owner is woken.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::carry::{carry, reap};
@@ -17,7 +18,7 @@ use crate::plan::task::Carried;
 use crate::resource::attempt::{Assignment, AttemptId};
 use crate::resource::name::Uid;
 use crate::resource::reason::Reason;
-use crate::resource::time::Timestamp;
+use crate::resource::time::{Span, Timestamp};
 use crate::store::Held;
 
 /// The attempts that this process carries.
@@ -56,8 +57,8 @@ impl Drop for Reserved {
 /// What is told to an attempt that is carried, and what it tells.
 #[derive(Clone)]
 pub(super) struct Carrier {
-    /// When it last gave a sign of life, in UTC milliseconds.
-    pub(super) alive_ms: Arc<AtomicI64>,
+    /// When it last gave a sign of life, by a clock that nobody sets: one that is set ahead, or a machine that slept, makes nobody silent.
+    pub(super) alive: Arc<Mutex<Instant>>,
     /// Tells it to end.
     pub(super) stop: Stop,
     /// Why it was told so.
@@ -65,12 +66,13 @@ pub(super) struct Carrier {
 }
 
 impl Carrier {
-    fn new(now: Timestamp) -> Self {
-        Self { alive_ms: Arc::new(AtomicI64::new(now.0)), stop: Stop::new(), why: Arc::default() }
+    fn new() -> Self {
+        Self { alive: Arc::new(Mutex::new(Instant::now())), stop: Stop::new(), why: Arc::default() }
     }
 
-    fn seen(&self) -> Carried {
-        Carried { alive_at: Timestamp(self.alive_ms.load(Ordering::SeqCst)), stopping: self.stop.is_told() }
+    fn seen(&self, now: Timestamp) -> Carried {
+        let silent = u64::try_from(locked(&self.alive).elapsed().as_millis()).unwrap_or(u64::MAX);
+        Carried { alive_at: now.minus(Span(silent)), stopping: self.stop.is_told() }
     }
 }
 
@@ -93,23 +95,23 @@ impl Attempts {
 
     /// The attempts carried now. Read before the store: an attempt that ends between the two has written its outcome.
     #[must_use]
-    pub fn held(&self) -> Held {
-        locked(&self.held).iter().map(|(id, carrier)| (id.clone(), carrier.seen())).collect()
+    pub fn held(&self, now: Timestamp) -> Held {
+        locked(&self.held).iter().map(|(id, carrier)| (id.clone(), carrier.seen(now))).collect()
     }
 
     /// Those of some tasks.
     #[must_use]
-    pub fn held_of(&self, tasks: &[Uid]) -> Held {
+    pub fn held_of(&self, tasks: &[Uid], now: Timestamp) -> Held {
         let held = locked(&self.held);
         let of = |task: &Uid, number| AttemptId { task: task.clone(), number };
         let of_task = |task: &Uid| held.range(of(task, 0)..=of(task, u32::MAX));
-        tasks.iter().flat_map(of_task).map(|(id, carrier)| (id.clone(), carrier.seen())).collect()
+        tasks.iter().flat_map(of_task).map(|(id, carrier)| (id.clone(), carrier.seen(now))).collect()
     }
 
     /// How one attempt is carried now.
     #[must_use]
-    pub fn carried(&self, id: &AttemptId) -> Option<Carried> {
-        locked(&self.held).get(id).map(Carrier::seen)
+    pub fn carried(&self, id: &AttemptId, now: Timestamp) -> Option<Carried> {
+        locked(&self.held).get(id).map(|carrier| carrier.seen(now))
     }
 
     /// How many attempts are carried now.
@@ -152,17 +154,16 @@ impl Attempts {
     }
 
     /// Registers the attempts that a plan is about to open or to take up, before it is committed, so that no observer ever sees them orphaned.
-    pub(super) fn reserve(self: &Arc<Self>, effects: &[Effect], now: Timestamp) -> Reserved {
+    pub(super) fn reserve(self: &Arc<Self>, effects: &[Effect]) -> Reserved {
         let mut ids = Vec::new();
         let mut held = locked(&self.held);
         for effect in effects {
-            let (id, carrier) = match effect {
-                Effect::Start(assignment) => (&assignment.id, Carrier::new(assignment.opened_at)),
-                // The last sign of life was another controller's to hear; the silence counts from now.
-                Effect::Resume { assignment, .. } => (&assignment.id, Carrier::new(now)),
+            let id = match effect {
+                // Of one that is taken up the last sign of life was another controller's to hear; the silence counts from now.
+                Effect::Start(assignment) | Effect::Resume { assignment, .. } => &assignment.id,
                 Effect::Stop { .. } | Effect::Reap { .. } | Effect::Probe(_) | Effect::Sweep => continue,
             };
-            held.insert(id.clone(), carrier);
+            held.insert(id.clone(), Carrier::new());
             ids.push(id.clone());
         }
         drop(held);
@@ -170,14 +171,14 @@ impl Attempts {
     }
 
     /// Counts what these effects would begin or end as carried, as it would be once they were performed. For a rehearsal, which performs nothing.
-    pub(super) fn assume(self: &Arc<Self>, effects: &[Effect], now: Timestamp) {
-        self.reserve(effects, now).begin();
+    pub(super) fn assume(self: &Arc<Self>, effects: &[Effect]) {
+        self.reserve(effects).begin();
         let ending = effects.iter().filter_map(|effect| match effect {
             Effect::Reap { id, .. } => Some(id.clone()),
             Effect::Start(_) | Effect::Resume { .. } | Effect::Stop { .. } | Effect::Probe(_) | Effect::Sweep => None,
         });
         let mut held = locked(&self.held);
-        ending.for_each(|id| _ = held.entry(id).or_insert_with(|| Carrier::new(now)));
+        ending.for_each(|id| _ = held.entry(id).or_insert_with(Carrier::new));
     }
 
     /// Performs one effect of a committed plan. Returns at once; endings are reported through the store.
@@ -194,7 +195,7 @@ impl Attempts {
                 }
             }
             Effect::Reap { id, process } => {
-                let carrier = Carrier::new(core.now());
+                let carrier = Carrier::new();
                 carrier.stop.cancel();
                 if locked(&self.held).insert(id.clone(), carrier).is_none() {
                     self.spawn(core, reap(core.clone(), id, process));
@@ -207,8 +208,7 @@ impl Attempts {
 
     fn start(self: &Arc<Self>, core: &Core, assignment: Box<Assignment>, stop: Option<Reason>) {
         self.opened.fetch_add(1, Ordering::SeqCst);
-        let reserved = || Carrier::new(core.now());
-        let carrier = locked(&self.held).entry(assignment.id.clone()).or_insert_with(reserved).clone();
+        let carrier = locked(&self.held).entry(assignment.id.clone()).or_insert_with(Carrier::new).clone();
         if let Some(reason) = stop {
             locked(&carrier.why).get_or_insert(reason);
             carrier.stop.cancel();
@@ -244,5 +244,22 @@ impl Attempts {
     pub(super) async fn all_ended(&self) {
         self.running.close();
         self.running.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_measured_by_a_clock_that_nobody_sets() {
+        let carrier = Carrier::new();
+        tokio::time::advance(Duration::from_secs(5)).await;
+        // Whatever the clock shows: it may have been set ahead by a day, or back.
+        for now in [Timestamp(86_400_000), Timestamp(10_000)] {
+            assert_eq!(carrier.seen(now).alive_at, now.minus(Span::seconds(5)));
+        }
     }
 }

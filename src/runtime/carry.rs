@@ -1,11 +1,11 @@
 //! Carrying one attempt: from its start to the moment at which its ending is durable.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::attempts::{Carrier, locked};
 use super::core::Core;
@@ -104,7 +104,7 @@ async fn listen(core: &Core, id: &AttemptId, carrier: &Carrier, mut signs: mpsc:
         };
         let Some(sign) = sign else { return };
         let now = core.now();
-        carrier.alive_ms.store(now.0, Ordering::SeqCst);
+        *locked(&carrier.alive) = Instant::now();
         let worth_writing = match &sign {
             Sign::Alive => false,
             Sign::Spawned { .. } if !moment.is_elapsed() => {
@@ -166,7 +166,7 @@ async fn end(core: &Core, close: CloseAttempt) {
     }
 }
 
-/// Gives the reason for which an attempt was told to stop to a verdict that only says that it was.
+/// Gives the reason for which an attempt was told to stop to a verdict that only says that it was. One that stopped unasked has failed.
 fn explain(verdict: Verdict, why: Option<Reason>) -> Verdict {
     match (verdict.outcome, why) {
         (Outcome::Cancelled, Some(Reason::HeartbeatLost)) => Verdict {
@@ -182,6 +182,30 @@ fn explain(verdict: Verdict, why: Option<Reason>) -> Verdict {
             ..verdict
         },
         (Outcome::Cancelled, Some(reason)) => Verdict { reason, ..verdict },
+        // It would be queued again for ever, on no budget.
+        (Outcome::Cancelled, None) => Verdict {
+            outcome: Outcome::Failed,
+            reason: Reason::AnalyzerError,
+            message: "it was cancelled, and nobody here had asked for that".into(),
+            ..verdict
+        },
         _ => verdict,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_cancelled_and_was_not_told_to_stop_has_failed() {
+        let cancelled = || Verdict::without_tools(Outcome::Cancelled, Reason::CancelledByUser, "stopped while it ran");
+        let ended = |why| {
+            let verdict = explain(cancelled(), why);
+            (verdict.outcome, verdict.reason)
+        };
+        assert_eq!(ended(Some(Reason::SpecChanged)), (Outcome::Cancelled, Reason::SpecChanged));
+        assert_eq!(ended(Some(Reason::Interrupted)), (Outcome::Interrupted, Reason::Interrupted));
+        assert_eq!(ended(None), (Outcome::Failed, Reason::AnalyzerError));
     }
 }

@@ -318,7 +318,7 @@ pub(super) async fn wake_unsettled(core: &Core) {
         Ok(names) => names.into_iter().for_each(|name| core.wakes.add(Key::Analyzer(name))),
         Err(error) => core.check("looking for analyzers", &error),
     }
-    match core.store.unsettled().await {
+    match core.store.unsettled(core.now()).await {
         Ok(wakes) => wakes.into_iter().for_each(|(key, at)| match at {
             None => core.wakes.add(key),
             Some(at) => core.wakes.add_at(key, at),

@@ -156,7 +156,7 @@ async fn settle(core: &Core, of: Loop) -> Result<Vec<Event>, ControllerError> {
         let Some(key) = core.wakes.pop(of, core.now()) else { return Ok(questions) };
         let planned = plan(core, &key).await?;
         let changes = !planned.writes.is_empty();
-        core.attempts.assume(&planned.effects, core.now());
+        core.attempts.assume(&planned.effects);
         if let Committed::Applied(woken) = core.store.commit(planned.writes, core.now()).await? {
             planned.wakes.into_iter().chain(woken).for_each(|key| core.wakes.add(key));
         }

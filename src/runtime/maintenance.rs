@@ -55,7 +55,7 @@ pub(super) async fn observe_maintenance(
         Permit::Only(known) => Some(known.iter().map(|(_, object)| object.clone()).collect()),
     };
     // Before the store is read: an attempt that ends in between has written its outcome.
-    let held = core.attempts.held();
+    let held = core.attempts.held(core.now());
     let mut observed = core.store.observe_maintenance(rules, only, held, core.now()).await?;
     observed.permit = permit;
     let workspace = core.workspace.clone();
@@ -70,7 +70,7 @@ pub(super) async fn observe_maintenance(
         .await?;
     // Once more, last of all: an attempt that was opened or taken up in between is carried by now.
     for (id, carried) in observed.tasks.iter_mut().filter_map(|task| task.open.as_mut()) {
-        *carried |= core.attempts.carried(id).is_some();
+        *carried |= core.attempts.carried(id, core.now()).is_some();
     }
     if rules.strays {
         observed.strays = match &search {

@@ -64,7 +64,7 @@ fn pass_over(core: &Core, moment: &Moment<'_>, key: &Key) -> Result<Option<Passe
     let (now, began) = (core.now(), Instant::now());
     let planned = match key {
         Key::Task(uid) => {
-            let held = core.attempts.held_of(std::slice::from_ref(uid));
+            let held = core.attempts.held_of(std::slice::from_ref(uid), now);
             let observed = moment.observe_task(uid, &held, core.settings.budgets())?;
             Some(observed.map_or_else(Plan::default, |task| plan_task(core, task, now)))
         }
@@ -83,7 +83,7 @@ fn pass_over(core: &Core, moment: &Moment<'_>, key: &Key) -> Result<Option<Passe
     }
     let Plan { writes, effects, mut wakes, next, actions: _ } = plan;
     // Before it is durable, so that nobody ever sees it orphaned.
-    let reserved = core.attempts.reserve(&effects, now);
+    let reserved = core.attempts.reserve(&effects);
     wakes.extend(moment.commit(&writes, now)?);
     Ok(Some(Passed { key: key.clone(), effects, reserved, wakes, wrote: !writes.is_empty(), next }))
 }

@@ -97,7 +97,7 @@ pub async fn carry_out(core: &Core, plan: Plan) -> Result<Verdict, StoreError> {
     let wrote = !writes.is_empty();
     // A rehearsal is on a copy of the state, but the world is the real one.
     let effects = if core.rehearses { Vec::new() } else { effects };
-    let reserved = core.attempts.reserve(&effects, core.now());
+    let reserved = core.attempts.reserve(&effects);
     match core.store.commit(writes, core.now()).await? {
         Committed::Applied(woken) => {
             if wrote {
@@ -157,7 +157,7 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
         }
         Key::Task(uid) => {
             // Before the store is read: an attempt that ends in between has written its outcome.
-            let held = core.attempts.held_of(std::slice::from_ref(uid));
+            let held = core.attempts.held_of(std::slice::from_ref(uid), core.now());
             let task = core.store.observe_task(uid.clone(), held, budgets).await?;
             Ok(task.map_or_else(Plan::default, |task| plan_task(core, task, core.now())))
         }
@@ -186,7 +186,7 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
 
 /// Plans for a task.
 pub(super) fn plan_task(core: &Core, mut task: ObservedTask, now: Timestamp) -> Plan {
-    recheck(core, &mut task);
+    recheck(core, &mut task, now);
     task.analyzer.iter_mut().for_each(|spec| replace_replicas(core, spec));
     timed::<TaskReconciler>(core, &Key::Task(task.uid.clone()), task, now)
 }
@@ -221,9 +221,9 @@ fn processor_time() -> Duration {
 }
 
 /// And once more after it was read: an attempt that was opened in between is carried by now.
-fn recheck(core: &Core, task: &mut ObservedTask) {
+fn recheck(core: &Core, task: &mut ObservedTask, now: Timestamp) {
     for attempt in task.attempts.iter_mut().filter(|attempt| attempt.ended.is_none() && attempt.carried.is_none()) {
-        attempt.carried = core.attempts.carried(&attempt.id);
+        attempt.carried = core.attempts.carried(&attempt.id, now);
     }
 }
 

@@ -103,7 +103,7 @@ fn set_task(
         .prepare_cached(
             "UPDATE task SET phase = ?3, reason = ?4, message = ?5, observed_generation = ?6, round = ?7, attempt = ?8,
                  next_at = ?9, started_at = ?10, finished_at = ?11, high = ?12, medium = ?13, low = ?14, unrated = ?15,
-                 waits = ?16, recoveries = ?17, app_digest = ?18, since = iif(phase = ?3 AND round = ?7, since, ?19),
+                 waits = ?16, recoveries = ?17, app_digest = ?18, since = iif(phase = ?3 AND round = ?7, min(since, ?19), ?19),
                  aside_at = iif(?11 IS NULL, NULL, aside_at),
                  purged_at = iif(?11 IS NULL, NULL, purged_at), version = version + 1
              WHERE uid = ?1 AND version = ?2 RETURNING run",

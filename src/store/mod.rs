@@ -27,6 +27,7 @@ mod mirror_write;
 mod moment;
 mod new_run;
 mod observe;
+mod observe_lane;
 pub mod old;
 mod open;
 pub mod orphan_view;

@@ -6,7 +6,8 @@
 use rusqlite::Connection;
 
 use super::commit::{apply_all, close_attempt};
-use super::observe::{observed_lane, observed_task};
+use super::observe::observed_task;
+use super::observe_lane::observed_lane;
 use super::replica::unreached;
 use super::{Held, Store, StoreError};
 use crate::plan::lane::ObservedLane;

@@ -2,20 +2,18 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
-use super::replica::{replicas, waiting_count};
+use super::replica::replicas;
 use super::rows::{
-    Columns, Names, app_facts, findings, json_column, json_column_or_empty, task_status, time, word, word_or_none,
+    Columns, Names, app_facts, findings, json_column, json_column_or_empty, task_columns, task_status, time, word,
+    word_or_none,
 };
 use super::{Store, StoreError};
 use crate::import::FROM_THE_OLD_SYSTEM;
 use crate::plan::apps::{GONE_ACCEPTED, KnownApp, NAME_TAKEN, ObservedSet, SOURCE_SUSPECT};
 use crate::plan::budgets::Budgets;
-use crate::plan::lane::{Candidate, ObservedLane};
-use crate::plan::merge::Told;
 use crate::plan::task::{AttemptFacts, Carried, EndedAttempt, ObservedTask};
-use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::app_set::AppSetSpec;
 use crate::resource::attempt::AttemptId;
 use crate::resource::name::Uid;
@@ -25,25 +23,6 @@ use crate::resource::time::Timestamp;
 
 /// The attempts that this process carries, as they were before the store was read.
 pub type Held = HashMap<AttemptId, Carried>;
-
-/// Occupied slots by replica, and when the first abandoned one becomes free.
-type Occupied = (Vec<(String, u32)>, Option<Timestamp>);
-
-/// Pending tasks that one pass looks at, beyond the free slots: so many may be held back without another pass. A lane with few slots looks often,
-/// and reading them is most of what that costs.
-const CANDIDATES_EXTRA: usize = 4;
-
-/// Attempts that one pass opens at most; an analyzer with more free slots gets another pass at once.
-const OPENINGS_MAX: usize = 1024;
-
-/// What is read of a task, without its spec: its name, what people ask, its status. In the order in which it is read.
-macro_rules! task_columns {
-    () => {
-        "t.phase, t.reason, t.message, t.observed_generation, t.round, t.attempt, t.next_at, t.started_at, t.finished_at, t.high, t.medium, t.low,
-         t.unrated, t.waits, t.recoveries, t.app_digest, t.uid, t.name, t.generation, t.removed, t.cancel_round, t.cancel_generation,
-         t.retry_round, t.hurry_version, t.no_cache_round, t.version, t.pool, t.since"
-    };
-}
 
 /// One task with its references.
 pub(super) const TASK: &str = concat!(
@@ -65,36 +44,6 @@ pub(super) const TASK: &str = concat!(
 /// The attempts of one round of a task.
 pub(super) const ATTEMPTS: &str = "SELECT * FROM attempt WHERE task_uid = ?1 AND round = ?2 ORDER BY number";
 
-/// What the attempts of a round told of their tools.
-pub(super) const TOLD: &str = "SELECT number, generation, asked, outcome, coalesce(message, '') AS message, tools FROM attempt
-     WHERE task_uid = ?1 AND round = ?2 AND outcome IS NOT NULL AND tools IS NOT NULL AND tools <> '[]' ORDER BY number";
-
-/// Slots of an analyzer that open attempts occupy, for each replica. Without the hint SQLite reads every attempt that the analyzer ever had.
-pub(super) const OPEN: &str = "SELECT replica, count(*) FROM attempt INDEXED BY attempt_slot WHERE analyzer = ?1 AND outcome IS NULL GROUP BY replica";
-
-/// Slots that attempts occupy which have ended, while the other side may still be working.
-pub(super) const DRAINING: &str =
-    "SELECT replica, slot_until FROM attempt INDEXED BY attempt_draining WHERE analyzer = ?1 AND slot_until > ?2";
-
-/// The head of an analyzer's queue, without the tasks of pools that have nothing left. The queue's index alone decides who that is.
-pub(super) const CANDIDATES: &str = concat!(
-    "SELECT ",
-    task_columns!(),
-    ", o.spec AS spec, a.uid AS app_uid, a.spec AS app_spec, p.missing_since,
-         p.tree_digest, p.tree_seen_at
-     FROM (SELECT uid FROM task INDEXED BY task_queue WHERE analyzer = ?1 AND phase = 'Pending' AND reason = 'Queued'
-               AND (pool IS NULL OR pool NOT IN (SELECT value FROM json_each(?3)))
-           ORDER BY priority DESC, turn, created_at, uid LIMIT ?2) head
-     JOIN task t ON t.uid = head.uid
-     JOIN object o ON o.uid = t.uid
-     LEFT JOIN object a ON a.kind = 'App' AND a.name = t.app AND a.removed_at IS NULL
-     LEFT JOIN app p ON p.uid = a.uid
-     ORDER BY t.priority DESC, t.turn, t.created_at, t.uid"
-);
-
-/// The latest openings of an analyzer, for its rate. Where a result was reused, nothing was started.
-pub(super) const OPENED: &str = "SELECT opened_at FROM attempt WHERE analyzer = ?1 AND opened_at > ?2 AND reason IS NOT 'Reused' ORDER BY opened_at DESC LIMIT ?3";
-
 impl Store {
     /// What a task plan looks at; `None` when there is no such task.
     ///
@@ -109,19 +58,6 @@ impl Store {
         self.read(move |connection| observed_task(connection, uid, &held, budgets)).await
     }
 
-    /// What a lane plan looks at.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn observe_lane(
-        &self,
-        analyzer: String,
-        now: Timestamp,
-        budgets: Budgets,
-    ) -> Result<ObservedLane, StoreError> {
-        self.read(move |connection| observed_lane(connection, &analyzer, now, budgets)).await
-    }
-
     /// Every AppSet with its spec, and every App, without what a scan of the disk will add.
     ///
     /// # Errors
@@ -129,50 +65,6 @@ impl Store {
     pub async fn observe_apps(&self) -> Result<(Vec<(ObservedSet, AppSetSpec)>, Vec<KnownApp>), StoreError> {
         self.read(|connection| Ok((app_sets(connection)?, known_apps(connection)?))).await
     }
-}
-
-/// What a lane plan looks at.
-pub(super) fn observed_lane(
-    connection: &Connection,
-    analyzer: &str,
-    now: Timestamp,
-    budgets: Budgets,
-) -> Result<ObservedLane, StoreError> {
-    let spec: Option<String> = connection
-        .prepare_cached("SELECT spec FROM object WHERE kind = 'Analyzer' AND name = ?1 AND removed_at IS NULL")?
-        .query_row([analyzer], |row| row.get(0))
-        .optional()?;
-    let spec: Option<AnalyzerSpec> = spec.map(|spec| super::rows::json(&spec)).transpose()?;
-    let (occupied, slot_free_at) = occupied(connection, analyzer, now)?;
-    let total = spec.as_ref().map_or(0, |spec| spec.replicas().len() * spec.capacity as usize);
-    let used: usize = occupied.iter().map(|(_, used)| *used as usize).sum();
-    let limit = total.saturating_sub(used).min(OPENINGS_MAX) + CANDIDATES_EXTRA;
-    let pools = super::pool::of_lane(connection, analyzer, now)?;
-    let closed = pools.iter().filter(|pool| pool.left(now) == 0).map(|pool| pool.name.as_str()).collect();
-    let mut candidates = candidates(connection, analyzer, limit + 1, closed)?;
-    let more = candidates.len() > limit;
-    candidates.truncate(limit);
-    let opened = match spec.as_ref().and_then(|spec| spec.rate) {
-        Some(rate) => opened(connection, analyzer, now.minus(rate.per), rate.limit)?,
-        None => Vec::new(),
-    };
-    let (replicas, waiting) = match spec.as_ref().and_then(|spec| spec.websocket.as_ref()) {
-        Some(_) => (replicas(connection, analyzer)?, waiting_count(connection, analyzer)?),
-        None => (Vec::new(), 0),
-    };
-    Ok(ObservedLane {
-        analyzer: analyzer.to_owned(),
-        spec,
-        occupied,
-        slot_free_at,
-        replicas,
-        waiting,
-        opened,
-        pools,
-        candidates,
-        more,
-        budgets,
-    })
 }
 
 /// What a task plan looks at.
@@ -261,87 +153,6 @@ fn attempt(row: &impl Columns, uid: &Uid, held: &Held) -> Result<AttemptFacts, S
         ended,
         id,
     })
-}
-
-fn occupied(connection: &Connection, analyzer: &str, now: Timestamp) -> Result<Occupied, StoreError> {
-    let mut used: HashMap<String, u32> = HashMap::new();
-    let mut open = connection.prepare_cached(OPEN)?;
-    for row in open.query_map([analyzer], |row| Ok((row.get(0)?, row.get::<_, u32>(1)?)))? {
-        let (replica, count) = row?;
-        used.insert(replica, count);
-    }
-    let mut free_at: Option<Timestamp> = None;
-    let mut draining = connection.prepare_cached(DRAINING)?;
-    for row in draining.query_map(params![analyzer, now.0], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))? {
-        let (replica, until) = row?;
-        *used.entry(replica).or_default() += 1;
-        free_at = Some(free_at.map_or(Timestamp(until), |at| at.min(Timestamp(until))));
-    }
-    let mut used: Vec<(String, u32)> = used.into_iter().collect();
-    used.sort();
-    Ok((used, free_at))
-}
-
-fn candidates(
-    connection: &Connection,
-    analyzer: &str,
-    limit: usize,
-    closed_pools: Vec<&str>,
-) -> Result<Vec<Candidate>, StoreError> {
-    let mut statement = connection.prepare_cached(CANDIDATES)?;
-    let closed = serde_json::Value::from(closed_pools).to_string();
-    let names = Names::of(&statement);
-    let mut rows = statement.query(params![analyzer, i64::try_from(limit).unwrap_or(i64::MAX), closed])?;
-    let mut candidates = Vec::new();
-    while let Some(row) = rows.next()? {
-        let row = &names.row(row);
-        let status = task_status(row)?;
-        let cancel_round: i64 = row.column("cancel_round")?;
-        let uid: String = row.column("uid")?;
-        // Fresh tasks, which are most of a queue, cost no query of their own.
-        let told = if status.started_at.is_some() { told(connection, &uid, status.round)? } else { Vec::new() };
-        candidates.push(Candidate {
-            uid: Uid(uid),
-            told,
-            name: row.column("name")?,
-            generation: row.column("generation")?,
-            unwanted: row.column::<bool>("removed")? || cancel_round >= status.round,
-            spec: json_column(row, "spec")?,
-            pool: row.column("pool")?,
-            version: row.column("version")?,
-            app: app_facts(row)?,
-            since: time(row, "since")?,
-            no_cache: row.column::<i64>("no_cache_round")? >= status.round,
-            stamp: None,
-            reusable: None,
-            status,
-        });
-    }
-    Ok(candidates)
-}
-
-/// What the ended attempts of a round told of their tools.
-fn told(connection: &Connection, uid: &str, round: i64) -> Result<Vec<Told>, StoreError> {
-    let mut statement = connection.prepare_cached(TOLD)?;
-    let mut rows = statement.query(params![uid, round])?;
-    let mut told = Vec::new();
-    while let Some(row) = rows.next()? {
-        told.push(Told {
-            number: row.get("number")?,
-            generation: row.get("generation")?,
-            asked: json_column(row, "asked")?,
-            outcome: word(row, "outcome")?,
-            message: row.get("message")?,
-            tools: json_column(row, "tools")?,
-        });
-    }
-    Ok(told)
-}
-
-fn opened(connection: &Connection, analyzer: &str, since: Timestamp, limit: u32) -> Result<Vec<Timestamp>, StoreError> {
-    let mut statement = connection.prepare_cached(OPENED)?;
-    let times = statement.query_map(params![analyzer, since.0, limit], |row| row.get(0).map(Timestamp))?;
-    Ok(times.collect::<Result<_, _>>()?)
 }
 
 fn app_sets(connection: &Connection) -> Result<Vec<(ObservedSet, AppSetSpec)>, StoreError> {

@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
-use super::observe::{self, DRAINING, OPEN};
+use super::observe_lane::{DRAINING, OPEN, opened};
 use super::replica::replicas;
 use super::rows::json;
 use crate::plan::Key;
@@ -29,8 +29,9 @@ const SPEC: &str = "SELECT spec FROM object WHERE kind = 'Pool' AND name = ?1 AN
 pub(super) const TAKEN: &str =
     "SELECT count(*) FROM attempt INDEXED BY attempt_pool_open WHERE pool = ?1 AND outcome IS NULL";
 
-/// Slots that are taken after the end of their attempts, and when the first of them becomes free.
-pub(super) const TAKEN_UNTIL: &str = "SELECT count(*), min(slot_until) FROM attempt INDEXED BY attempt_pool_draining WHERE pool = ?1 AND slot_until > ?2";
+/// Slots that are taken after the end of their attempts, and when the first of them becomes free; those of the future as for one analyzer.
+pub(super) const TAKEN_UNTIL: &str = "SELECT count(*), min(slot_until) FROM attempt INDEXED BY attempt_pool_draining
+     WHERE pool = ?1 AND slot_until > ?2 AND opened_at <= ?2";
 
 /// The latest openings of a pool, for its rate. Bounded on both sides, so that openings which a clock turned back left in the future do not
 /// hide those that count.
@@ -162,9 +163,7 @@ fn can_open(connection: &Connection, analyzer: &str, now: Timestamp) -> Result<b
     let draining = connection.prepare_cached(DRAINING)?.query_map(params![analyzer, now.0], |_| Ok(()))?.count();
     let mut can = open + draining < spec.replicas().len() * spec.capacity as usize;
     if let Some(rate) = spec.rate.filter(|_| can) {
-        let within = params![analyzer, now.minus(rate.per).0, rate.limit];
-        let opened = connection.prepare_cached(observe::OPENED)?.query_map(within, |_| Ok(()))?.count();
-        can = opened < rate.limit as usize;
+        can = opened(connection, analyzer, rate, now)?.len() < rate.limit as usize;
     }
     Ok(can)
 }

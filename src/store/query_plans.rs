@@ -4,8 +4,8 @@ use rusqlite::types::Null;
 use rusqlite::{Connection, StatementStatus, ToSql};
 
 use super::{
-    aside, commit, events, glance, maintenance, mirror, observe, open, pool, purge, replica, reuse, run_follow,
-    run_observe, standing, stray, tree, view, wakes,
+    aside, commit, events, glance, maintenance, mirror, observe, observe_lane, open, pool, purge, replica, reuse,
+    run_follow, run_observe, standing, stray, tree, view, wakes,
 };
 
 /// Finished tasks behind the few that are not.
@@ -31,16 +31,17 @@ fn hot() -> Vec<(&'static str, &'static str, Vec<&'static dyn ToSql>)> {
     vec![
         ("COVERING INDEX task_", wakes::LANES, vec![]),
         ("task_running", wakes::RUNNING, vec![]),
-        ("task_held", wakes::HELD, vec![]),
+        ("task_held", wakes::HELD, vec![&2_000_000]),
         ("task_unsettled", wakes::UNSETTLED, vec![]),
         ("task_held", wakes::DUE, vec![&10]),
         ("run_active", wakes::DUE_RUNS, vec![&10]),
         ("PRIMARY KEY", observe::TASK, vec![&"uid-1"]),
         ("PRIMARY KEY", observe::ATTEMPTS, vec![&"uid-1", &1]),
-        ("PRIMARY KEY", observe::TOLD, vec![&"uid-1", &1]),
-        ("attempt_slot", observe::OPEN, vec![&"lint"]),
-        ("attempt_draining", observe::DRAINING, vec![&"lint", &2_000_000]),
-        ("COVERING INDEX task_queue", observe::CANDIDATES, vec![&"lint", &3, &"[\"full\"]"]),
+        ("PRIMARY KEY", observe_lane::TOLD, vec![&"uid-1", &1]),
+        ("PRIMARY KEY", observe_lane::TRIED, vec![&"uid-1", &1]),
+        ("attempt_slot", observe_lane::OPEN, vec![&"lint"]),
+        ("attempt_draining", observe_lane::DRAINING, vec![&"lint", &2_000_000]),
+        ("COVERING INDEX task_queue", observe_lane::CANDIDATES, vec![&"lint", &3, &"[\"full\"]"]),
         ("sqlite_autoindex_object_2", mirror::BY_NAME, vec![&"Task", &"[\"nobody\"]"]),
         ("object_by_file", mirror::BY_FILE, vec![&"[\"nowhere\"]"]),
         ("task_pool", pool::OF_LANE, vec![&"lint"]),
@@ -53,7 +54,7 @@ fn hot() -> Vec<(&'static str, &'static str, Vec<&'static dyn ToSql>)> {
         ("task_pool", pool::CLAIM, vec![&"gpu", &"lint"]),
         ("task_pool", pool::WAITING, vec![&"gpu"]),
         ("attempt_pool_open", pool::OCCUPANTS, vec![&"gpu", &10]),
-        ("attempt_opened", observe::OPENED, vec![&"lint", &2_000_000, &60]),
+        ("attempt_opened", observe_lane::OPENED, vec![&"lint", &2_000_000, &4_000_000, &60]),
         ("PRIMARY KEY", replica::REPLICAS, vec![&"lint"]),
         ("attempt_replica_ended", replica::ENDINGS, vec![&"lint", &"ws://one", &10]),
         ("task_waiting", replica::WAITING, vec![&"lint", &9]),

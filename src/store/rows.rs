@@ -162,3 +162,14 @@ pub(super) fn app_facts(row: &impl Columns) -> Result<Option<AppFacts>, StoreErr
         tree: seen_tree(row)?,
     }))
 }
+
+/// What is read of a task, without its spec: its name, what people ask, its status. In the order in which it is read.
+macro_rules! task_columns {
+    () => {
+        "t.phase, t.reason, t.message, t.observed_generation, t.round, t.attempt, t.next_at, t.started_at, t.finished_at, t.high, t.medium, t.low,
+         t.unrated, t.waits, t.recoveries, t.app_digest, t.uid, t.name, t.generation, t.removed, t.cancel_round, t.cancel_generation,
+         t.retry_round, t.hurry_version, t.no_cache_round, t.version, t.pool, t.since"
+    };
+}
+
+pub(super) use task_columns;

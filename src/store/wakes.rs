@@ -26,8 +26,9 @@ pub(super) const LANES: &str = "WITH RECURSIVE lane (analyzer) AS (
 /// Tasks with an open attempt, or with an ending that nothing was made of yet.
 pub(super) const RUNNING: &str = "SELECT uid, NULL FROM task WHERE phase = 'Running'";
 
-/// Tasks that wait for their time, or for an event.
-pub(super) const HELD: &str = "SELECT uid, next_at FROM task WHERE phase = 'Pending' AND reason <> 'Queued'";
+/// Tasks that wait for their time, or for an event. One that came to wait in the future is looked at now: the clock was turned back.
+pub(super) const HELD: &str =
+    "SELECT uid, iif(since > ?1, NULL, next_at) FROM task WHERE phase = 'Pending' AND reason <> 'Queued'";
 
 /// The condition of the index task_unsettled, word by word: SQLite uses a partial index only if it recognises it.
 pub(super) const UNSETTLED: &str = "SELECT uid, NULL FROM task WHERE
@@ -67,14 +68,15 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn unsettled(&self) -> Result<Vec<Wake>, StoreError> {
-        self.read(|connection| {
+    pub async fn unsettled(&self, now: Timestamp) -> Result<Vec<Wake>, StoreError> {
+        self.read(move |connection| {
             let mut wakes = Vec::new();
             lanes(connection, &mut wakes)?;
             pipelines(connection, &mut wakes)?;
-            for query in [RUNNING, HELD, UNSETTLED, REVIVED] {
+            for (query, given) in [(RUNNING, None), (HELD, Some(now.0)), (UNSETTLED, None), (REVIVED, None)] {
                 let mut statement = connection.prepare_cached(query)?;
-                for row in statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)))? {
+                let given = rusqlite::params_from_iter(given);
+                for row in statement.query_map(given, |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)))? {
                     let (uid, at) = row?;
                     wakes.push((Key::Task(Uid(uid)), at.map(Timestamp)));
                 }

@@ -329,6 +329,9 @@ fn an_attempt_that_reached_nobody_goes_on_elsewhere_or_waits() {
         sent.with(|task| task.status.waits = 3)
     });
     case("it answers probes and refuses requests: the fifth attempt in a row", reached_nobody(&["ws://one"; 5]));
+    case("the fifth in a row of two replicas, though one of them looks well and was never tried", {
+        on_two(reached_nobody(&["ws://one"; 5]), healthy("ws://two"))
+    });
     let waiting = |minutes| {
         let waits = task().waiting(Reason::AnalyzerUnavailable, Some(minutes));
         waits.with(|task| (task.status.waits, task.status.observed_generation) = (2, 1))
@@ -336,6 +339,7 @@ fn an_attempt_that_reached_nobody_goes_on_elsewhere_or_waits() {
     case("a wait is over", waiting(0));
     case("a wait is not over", waiting(1));
     case("a person does not want to wait", waiting(1).with(|task| task.hurry_version = 1));
+    case("the clock was turned back while it waited", waiting(600).with(|task| task.since = NOW.plus(Span(1))));
     case("it waits for its analyzer, and its spec changed", waiting(1).spec_changed());
     golden.check("task/unavailable.txt");
 }

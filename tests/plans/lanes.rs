@@ -28,6 +28,7 @@ pub(crate) fn queued(name: &str, priority: i32) -> Candidate {
         status: TaskStatus::fresh(1, 0, 0),
         app: Some(app()),
         told: vec![],
+        tried: vec![],
         since: NOW,
         no_cache: false,
         stamp: None,
@@ -172,6 +173,32 @@ fn a_rate_is_kept_to_the_millisecond() {
             }),
         ],
     );
+}
+
+/// Where the tasks of a queue are opened.
+fn opened(lane: &ObservedLane) -> Vec<(String, String)> {
+    let plan = LaneReconciler::plan(lane, NOW);
+    let place = |write: &Write| match write {
+        Write::OpenAttempt(open) => Some((open.id.task.0.clone(), open.replica.clone())),
+        _ => None,
+    };
+    plan.writes.iter().filter_map(place).collect()
+}
+
+#[test]
+fn a_task_goes_where_it_has_not_been_refused_and_keeps_nobody_from_the_other_place() {
+    let on = |name: &str, url: &str| (name.to_owned(), url.to_owned());
+    let refused = Candidate { tried: vec!["ws://one".into()], ..queued("a", 200) };
+    let both = |occupied: &[(&str, u32)], first: &Candidate| ObservedLane {
+        occupied: occupied.iter().map(|(url, used)| ((*url).to_owned(), *used)).collect(),
+        ..lane(replicas(&["ws://one", "ws://two"], 1), vec![first.clone(), queued("b", 100)])
+    };
+    assert_eq!(opened(&both(&[], &refused)), [on("a", "ws://two"), on("b", "ws://one")]);
+    // The other replica is busy: it waits for that, and who is behind it takes the free slot.
+    assert_eq!(opened(&both(&[("ws://two", 1)], &refused)), [on("b", "ws://one")]);
+    // Refused everywhere, it goes wherever there is room.
+    let everywhere = Candidate { tried: vec!["ws://two".into(), "ws://one".into()], ..queued("a", 200) };
+    assert_eq!(opened(&both(&[("ws://two", 1)], &everywhere)), [on("a", "ws://one")]);
 }
 
 #[test]

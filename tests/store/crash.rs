@@ -66,7 +66,7 @@ async fn recover(directory: &Path, acknowledged: &[(String, i64)]) {
             connection.query_row("SELECT version FROM task WHERE name = ?1", [name], |row| row.get(0)).unwrap();
         assert!(found >= *version, "{name}: acknowledged {version}, found {found}");
     }
-    for (key, _) in store.unsettled().await.unwrap() {
+    for (key, _) in store.unsettled(NOW).await.unwrap() {
         let manifestd::plan::Key::Task(uid) = key else { continue };
         let seen = store.observe_task(uid, Held::new(), Budgets::default()).await.unwrap().unwrap();
         let plan = TaskReconciler::plan(&seen, NOW);

@@ -157,7 +157,7 @@ impl Fixture {
     }
 
     pub(crate) async fn unsettled(&self) -> Vec<Wake> {
-        self.store.unsettled().await.unwrap()
+        self.store.unsettled(NOW).await.unwrap()
     }
 
     /// Every row of every table, for telling whether anything was written.

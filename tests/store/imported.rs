@@ -49,12 +49,12 @@ fn record(task: TaskRecord) -> Record {
 async fn no_resync_finds_anything_to_do_for_what_was_imported() {
     // An analyzer of the same name is there, and its queue is free.
     let fixture = Fixture::with_tasks(4, &[]).await;
-    let before = fixture.store.unsettled().await.unwrap();
+    let before = fixture.store.unsettled(NOW).await.unwrap();
     let words = ["completed", "partial_success", "failed", "cancelled", "running", "pending"];
     let records = words.iter().map(|word| record(old_task(word, word))).collect();
     let written = fixture.store.write_imported(records, NOW).await.unwrap();
     assert_eq!(written, vec![Written::New; 6]);
-    assert_eq!(fixture.store.unsettled().await.unwrap(), before);
+    assert_eq!(fixture.store.unsettled(NOW).await.unwrap(), before);
     assert!(fixture.lane_plan().await.is_empty());
     for word in words {
         let seen = fixture.seen(&word.replace('_', "-")).await;
@@ -109,7 +109,7 @@ async fn a_task_that_a_person_runs_again_here_runs_once_and_is_no_history_any_mo
         .unwrap();
     let uid = fixture.uid(manifestd::resource::kind::Kind::Task, "a");
     fixture.sql().execute("UPDATE task SET retry_round = round WHERE uid = ?1", [&uid.0]).unwrap();
-    assert!(fixture.store.unsettled().await.unwrap().contains(&(Key::Task(uid), None)));
+    assert!(fixture.store.unsettled(NOW).await.unwrap().contains(&(Key::Task(uid), None)));
     fixture.settle("a").await;
     let dispatched = fixture.dispatch().await;
     assert_eq!(dispatched.effects.len(), 1);

@@ -22,10 +22,17 @@ fn many(owner: &str, count: usize) -> Vec<Declared> {
 }
 
 impl Fixture {
-    /// The head of the queue.
+    /// The head of the queue, of which a pass over it sees a part.
     async fn line(&self, length: usize) -> Vec<String> {
+        let connection = self.sql();
+        let query = "SELECT name FROM task WHERE analyzer = 'lint' AND phase = 'Pending' AND reason = 'Queued'
+             ORDER BY priority DESC, turn, created_at, uid LIMIT ?1";
+        let mut statement = connection.prepare(query).unwrap();
+        let line: Vec<String> = statement.query_map([length], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
         let lane = self.store.observe_lane("lint".into(), NOW, Budgets::default()).await.unwrap();
-        lane.candidates.into_iter().take(length).map(|candidate| candidate.name).collect()
+        let seen: Vec<String> = lane.candidates.into_iter().take(length).map(|candidate| candidate.name).collect();
+        assert!(!seen.is_empty() && line.starts_with(&seen), "{seen:?} of {line:?}");
+        line
     }
 
     fn turn(&self, name: &str) -> i64 {

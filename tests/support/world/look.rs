@@ -74,7 +74,7 @@ impl World {
     /// Fails if anything is left to do now: no attempt is carried, and whatever a resync would look at has an empty plan.
     pub(crate) fn assert_settled(&self) {
         assert_eq!(self.carried(), 0, "attempts are carried");
-        let unsettled = self.wait_for(self.running().store.unsettled()).expect("the store");
+        let unsettled = self.wait_for(self.running().store.unsettled(self.now)).expect("the store");
         let analyzers = self.wait_for(self.running().store.analyzers()).expect("the store");
         let keys = unsettled.into_iter().map(|(key, _)| key).chain(analyzers.into_iter().map(Key::Analyzer));
         for key in keys.chain([Key::Apps]) {

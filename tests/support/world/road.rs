@@ -63,7 +63,7 @@ impl World {
         let running = self.running();
         let analyzers = self.wait_for(running.store.analyzers()).expect("the store");
         analyzers.into_iter().for_each(|name| running.wakes.add(Key::Analyzer(name)));
-        let wakes = self.wait_for(running.store.unsettled()).expect("the store");
+        let wakes = self.wait_for(running.store.unsettled(self.now)).expect("the store");
         wakes.into_iter().for_each(|(key, at)| match at {
             None => running.wakes.add(key),
             Some(at) => running.wakes.add_at(key, at),

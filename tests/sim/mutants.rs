@@ -1,0 +1,411 @@
+//! Mistakes on purpose, each of which a law has to notice: what a reconciler sees is changed before it plans, or what it planned before that is
+//! committed, or the schema has lost a guard. Mistakes that sit deeper are patches; see `tests/mutants/`.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use manifestd::plan::apps::ObservedApps;
+use manifestd::plan::lane::ObservedLane;
+use manifestd::plan::maintenance::ObservedMaintenance;
+use manifestd::plan::task::{Carried, ObservedTask};
+use manifestd::plan::write::TaskWrite;
+use manifestd::plan::{Effect, Key, Plan, Write};
+use manifestd::resource::app_set::MaxDisappear;
+use manifestd::resource::outcome::Outcome;
+use manifestd::resource::phase::Phase;
+use manifestd::resource::reason::Reason;
+use manifestd::resource::run::Conclusion;
+use manifestd::resource::time::{Span, Timestamp};
+use manifestd::runtime::twist::Twist;
+
+use super::laws::Law;
+use super::script::Focus;
+
+/// A mistake that is made on purpose.
+#[derive(Clone, Copy)]
+pub(crate) struct Mutant {
+    /// What is wrong.
+    pub(crate) name: &'static str,
+    /// The law that notices; one of these, whichever is broken first.
+    pub(crate) laws: &'static [Law],
+    /// What the seeds are about that can show it.
+    pub(crate) foci: &'static [Focus],
+    /// A seed that shows it; others are tried after it.
+    pub(crate) hint: u64,
+    /// What it changes of the schema.
+    pub(crate) schema: &'static str,
+    saw: fn(&mut dyn Any),
+    planned: fn(&mut Plan),
+}
+
+/// Nothing is wrong yet.
+const NONE: Mutant = Mutant { name: "", laws: &[], foci: &[], hint: 0, schema: "", saw: |_| {}, planned: |_| {} };
+
+/// Makes the mistakes of a mutant.
+struct Mistakes(&'static Mutant);
+
+impl Twist for Mistakes {
+    fn observed(&self, _: &Key, observed: &mut dyn Any) {
+        (self.0.saw)(observed);
+    }
+
+    fn planned(&self, _: &Key, plan: &mut Plan) {
+        (self.0.planned)(plan);
+    }
+}
+
+impl Mutant {
+    pub(crate) fn twist(&'static self) -> Arc<dyn Twist> {
+        Arc::new(Mistakes(self))
+    }
+}
+
+/// Changes what was observed, if it is of this type.
+fn see<T: 'static>(observed: &mut dyn Any, change: impl FnOnce(&mut T)) {
+    if let Some(observed) = observed.downcast_mut() {
+        change(observed);
+    }
+}
+
+fn task_writes(plan: &mut Plan) -> impl Iterator<Item = &mut TaskWrite> {
+    plan.writes.iter_mut().filter_map(|write| match write {
+        Write::Task(write) => Some(&mut **write),
+        _ => None,
+    })
+}
+
+use Focus::{Apps, Care, Crashes, Extended, Outages, Pipelines, Programs, Services};
+
+const WORK: &[Focus] = &[Programs, Services, Extended, Crashes, Outages];
+
+/// Every mistake that needs no other program.
+pub(crate) const MUTANTS: [Mutant; 32] = [
+    Mutant {
+        name: "what this process carries is not looked at, so every running attempt is taken for orphaned",
+        laws: &[Law::HeldOrOrphaned],
+        foci: WORK,
+        saw: |seen| {
+            see(seen, |task: &mut ObservedTask| task.attempts.iter_mut().for_each(|attempt| attempt.carried = None))
+        },
+        ..NONE
+    },
+    Mutant {
+        name: "orphans are ignored: every open attempt is taken for carried",
+        laws: &[Law::HeldOrOrphaned],
+        foci: &[Crashes, Programs, Services],
+        saw: |seen| {
+            see(seen, |task: &mut ObservedTask| {
+                let carried = Some(Carried { alive_at: Timestamp(i64::MAX / 2), stopping: false });
+                task.attempts.iter_mut().for_each(|attempt| attempt.carried = attempt.carried.or(carried));
+            });
+        },
+        ..NONE
+    },
+    Mutant {
+        name: "what is to be taken up is forgotten",
+        laws: &[Law::HeldOrOrphaned],
+        foci: &[Extended, Crashes],
+        planned: |plan| plan.effects.retain(|effect| !matches!(effect, Effect::Resume { .. })),
+        ..NONE
+    },
+    Mutant {
+        name: "what was opened is not started",
+        laws: &[Law::HeldOrOrphaned],
+        foci: WORK,
+        planned: |plan| plan.effects.retain(|effect| !matches!(effect, Effect::Start(_))),
+        ..NONE
+    },
+    Mutant {
+        name: "off by one: one more try after failures than backoffLimit",
+        laws: &[Law::Budgets],
+        foci: WORK,
+        saw: |seen| see(seen, |task: &mut ObservedTask| task.spec.backoff_limit += 1),
+        ..NONE
+    },
+    Mutant {
+        name: "off by one: one try less after failures than backoffLimit",
+        laws: &[Law::Budgets],
+        foci: WORK,
+        saw: |seen| {
+            see(seen, |task: &mut ObservedTask| task.spec.backoff_limit = task.spec.backoff_limit.saturating_sub(1))
+        },
+        ..NONE
+    },
+    Mutant {
+        name: "off by one: one more interruption than allowed",
+        laws: &[Law::Budgets],
+        foci: &[Crashes],
+        saw: |seen| see(seen, |task: &mut ObservedTask| task.budgets.interruptions_max += 1),
+        ..NONE
+    },
+    Mutant {
+        name: "an interruption uses up a try",
+        laws: &[Law::Budgets],
+        foci: &[Crashes, Programs, Services],
+        saw: |seen| {
+            see(seen, |task: &mut ObservedTask| {
+                let ended = task.attempts.iter_mut().filter_map(|attempt| attempt.ended.as_mut());
+                for ended in ended.filter(|ended| ended.outcome == Outcome::Interrupted) {
+                    (ended.outcome, ended.reason) = (Outcome::ProtocolError, Reason::ConnectionLost);
+                }
+            });
+        },
+        ..NONE
+    },
+    Mutant {
+        name: "off by one: one more silent attempt than allowed",
+        laws: &[Law::Budgets],
+        foci: WORK,
+        saw: |seen| see(seen, |task: &mut ObservedTask| task.budgets.heartbeat_losses_max += 1),
+        ..NONE
+    },
+    Mutant {
+        name: "off by one: one more wait for an analyzer that is away",
+        laws: &[Law::Budgets],
+        foci: &[Outages],
+        saw: |seen| {
+            see(seen, |task: &mut ObservedTask| task.budgets.preflight_retries_max += 1);
+            see(seen, |lane: &mut ObservedLane| lane.budgets.preflight_retries_max += 1);
+        },
+        ..NONE
+    },
+    Mutant {
+        name: "off by one: one slot more than the capacity",
+        laws: &[Law::Slots],
+        foci: WORK,
+        saw: |seen| see(seen, |lane: &mut ObservedLane| lane.spec.iter_mut().for_each(|spec| spec.capacity += 1)),
+        ..NONE
+    },
+    Mutant {
+        name: "an abandoned request takes no slot",
+        laws: &[Law::Slots],
+        foci: &[Services, Outages],
+        saw: |seen| {
+            see(seen, |lane: &mut ObservedLane| {
+                if lane.slot_free_at.take().is_some() {
+                    lane.occupied.iter_mut().for_each(|(_, used)| *used -= 1);
+                }
+            });
+        },
+        ..NONE
+    },
+    Mutant {
+        name: "the slot of an orphaned attempt is never given back",
+        laws: &[Law::Ends],
+        foci: &[Services, Crashes],
+        planned: |plan| {
+            for write in &mut plan.writes {
+                if let Write::CloseAttempt(close) = write {
+                    close.slot_until = close.slot_until.map(|at| at.plus(Span::minutes(5_000_000)));
+                }
+            }
+        },
+        ..NONE
+    },
+    Mutant {
+        name: "the rate is not looked at",
+        laws: &[Law::Slots],
+        foci: WORK,
+        saw: |seen| see(seen, |lane: &mut ObservedLane| lane.opened.clear()),
+        ..NONE
+    },
+    Mutant {
+        name: "tasks of an app that is missing are started",
+        laws: &[Law::Wanted],
+        foci: &[Apps, Care, Programs],
+        saw: |seen| {
+            let there = |app: &mut Option<manifestd::plan::admission::AppFacts>| {
+                app.iter_mut().for_each(|app| app.missing_since = None)
+            };
+            see(seen, |lane: &mut ObservedLane| {
+                lane.candidates.iter_mut().for_each(|candidate| there(&mut candidate.app))
+            });
+            see(seen, |task: &mut ObservedTask| there(&mut task.app));
+        },
+        ..NONE
+    },
+    Mutant {
+        name: "a removed manifest is not noticed",
+        laws: &[Law::Wanted, Law::Gone],
+        foci: WORK,
+        saw: |seen| {
+            see(seen, |task: &mut ObservedTask| task.removed = false);
+            see(seen, |lane: &mut ObservedLane| {
+                lane.candidates.iter_mut().for_each(|candidate| candidate.unwanted = false)
+            });
+        },
+        ..NONE
+    },
+    Mutant {
+        name: "a wish to cancel is not noticed",
+        laws: &[Law::Wanted],
+        foci: WORK,
+        saw: |seen| {
+            see(seen, |task: &mut ObservedTask| task.cancel_round = 0);
+            see(seen, |lane: &mut ObservedLane| {
+                lane.candidates.iter_mut().for_each(|candidate| candidate.unwanted = false)
+            });
+        },
+        ..NONE
+    },
+    Mutant {
+        name: "what is not wanted any more is not told to stop",
+        laws: &[Law::Wanted],
+        foci: WORK,
+        planned: |plan| plan.effects.retain(|effect| !matches!(effect, Effect::Stop { .. })),
+        ..NONE
+    },
+    Mutant {
+        name: "a scan that saw nothing of the disk is believed",
+        laws: &[Law::OnlyItself],
+        foci: &[Apps, Care],
+        saw: |seen| {
+            see(seen, |apps: &mut ObservedApps| {
+                apps.sets.iter_mut().filter(|set| set.scan.is_err()).for_each(|set| set.scan = Ok(Vec::new()));
+            });
+        },
+        ..NONE
+    },
+    Mutant {
+        name: "the fuse against disappearing apps is not looked at",
+        laws: &[Law::OnlyItself],
+        foci: &[Apps, Care],
+        saw: |seen| {
+            see(seen, |apps: &mut ObservedApps| {
+                let any = MaxDisappear { percent: 100, count: u32::MAX };
+                apps.sets.iter_mut().for_each(|set| set.max_disappear = any);
+            });
+        },
+        ..NONE
+    },
+    Mutant {
+        name: "the record of a missing app is deleted at once",
+        laws: &[Law::OnlyItself],
+        foci: &[Care],
+        saw: |seen| {
+            see(seen, |all: &mut ObservedMaintenance| {
+                (all.rules.missing_app, all.rules.grace) = (Some(Span(0)), Span(0));
+            });
+        },
+        ..NONE
+    },
+    Mutant {
+        name: "what is set aside is purged at once",
+        laws: &[Law::OnlyItself],
+        foci: &[Care],
+        saw: |seen| {
+            see(seen, |all: &mut ObservedMaintenance| {
+                (all.rules.quarantine, all.rules.grace) = (Some(Span(0)), Span(0));
+            });
+        },
+        ..NONE
+    },
+    Mutant {
+        name: "a clock that was turned back is trusted",
+        laws: &[Law::Ends],
+        foci: WORK,
+        saw: |seen| see(seen, |task: &mut ObservedTask| task.since = Timestamp(0)),
+        ..NONE
+    },
+    Mutant {
+        name: "a success in part is told as a whole one",
+        laws: &[Law::Proven],
+        foci: WORK,
+        planned: |plan| {
+            for write in task_writes(plan).filter(|write| write.status.phase == Phase::PartialSuccess) {
+                write.status.phase = Phase::Completed;
+            }
+        },
+        ..NONE
+    },
+    Mutant {
+        name: "what ran well is asked for again",
+        laws: &[Law::Kept],
+        foci: WORK,
+        saw: |seen| {
+            see(seen, |lane: &mut ObservedLane| lane.candidates.iter_mut().for_each(|candidate| candidate.told.clear()))
+        },
+        ..NONE
+    },
+    Mutant {
+        name: "a status claims the newest spec, whichever was handled",
+        laws: &[Law::Proven, Law::Generation],
+        foci: WORK,
+        saw: |seen| see(seen, |task: &mut ObservedTask| task.status.observed_generation = task.generation),
+        ..NONE
+    },
+    Mutant {
+        name: "a terminal phase is overwritten, as nothing forbids it: another run begins within the same round",
+        laws: &[Law::OneOwner],
+        foci: WORK,
+        schema: "DROP TRIGGER task_terminal_is_final",
+        planned: |plan| {
+            for write in task_writes(plan)
+                .filter(|write| write.status.phase == Phase::Pending && write.status.started_at.is_none())
+            {
+                write.status.round = (write.status.round - 1).max(1);
+            }
+        },
+        ..NONE
+    },
+    Mutant {
+        name: "the version of a status is not compared",
+        laws: &[Law::OneOwner, Law::HeldOrOrphaned, Law::Events, Law::Wanted, Law::Proven, Law::Ends],
+        foci: WORK,
+        schema: "CREATE TRIGGER any_version AFTER UPDATE OF version ON task BEGIN UPDATE task SET version = 1 WHERE uid = NEW.uid; END",
+        ..NONE
+    },
+    Mutant {
+        name: "transitions are not told by events",
+        laws: &[Law::Events],
+        foci: WORK,
+        planned: |plan| plan.writes.retain(|write| !matches!(write, Write::Event(_))),
+        ..NONE
+    },
+    Mutant {
+        name: "a run is completed although a child has failed",
+        laws: &[Law::Derived],
+        foci: &[Pipelines],
+        planned: |plan| {
+            for write in &mut plan.writes {
+                if let Write::Run(write) = write
+                    && matches!(write.status.phase, Phase::PartialSuccess | Phase::Failed)
+                {
+                    write.status.phase = Phase::Completed;
+                }
+            }
+        },
+        ..NONE
+    },
+    Mutant {
+        name: "a child that has failed is counted as one that succeeded",
+        laws: &[Law::Derived],
+        foci: &[Pipelines],
+        planned: |plan| {
+            for write in &mut plan.writes {
+                if let Write::Conclude(conclude) = write {
+                    conclude.conclusion = Conclusion::Succeeded;
+                }
+            }
+        },
+        ..NONE
+    },
+    Mutant {
+        name: "a child is asked for twice, under another number",
+        laws: &[Law::Derived],
+        foci: &[Pipelines],
+        planned: |plan| {
+            let asked = plan.writes.iter().filter_map(|write| match write {
+                Write::AskChild(ask) => Some(ask.clone()),
+                _ => None,
+            });
+            let twice = asked.map(|mut ask| {
+                (ask.item, ask.name) = (ask.item + 7, format!("{}-again", ask.name));
+                Write::AskChild(ask)
+            });
+            let twice: Vec<Write> = twice.collect();
+            plan.writes.extend(twice);
+        },
+        ..NONE
+    },
+];
