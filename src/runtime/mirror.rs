@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use super::core::Core;
 use super::git::head_commit;
 use super::mirror_observe::{observe, problems};
+use super::pass::{Passed, is_at_one_moment, pass_within};
 use super::report::SyncReport;
 use super::scan::{Compared, Listing, ReadFile, compare, list, read_all, relative};
 use crate::disk::TrustedPrograms;
 use crate::manifest::{Bounds, Problem, Programs};
+use crate::plan::Key;
 use crate::plan::apps::{GONE_ACCEPTED, SOURCE_SUSPECT};
 use crate::plan::mirror::{Change, Identity, MirrorPlan, plan};
 use crate::plan::write::ConditionWrite;
@@ -83,7 +85,14 @@ impl Mirror {
         let mut report = SyncReport::default();
         let mut scan_follows = false;
         for paths in paths.chunks(BATCH_FILES) {
-            let batch = self.batch(paths, &HashSet::new(), &mut report).await?;
+            let batch = match self.take_in(self.read(paths).await?, &HashSet::new(), true, &mut report).await {
+                Err(error) if !error.is_fatal() && !error.is_full() => {
+                    // What starts together with it may be at fault, and must not keep it from being mirrored.
+                    tracing::warn!(%error, "what was dropped could not be started at once");
+                    self.batch(paths, &HashSet::new(), &mut report).await?
+                }
+                batch => batch?,
+            };
             scan_follows |= !batch.removals.is_empty() || !batch.refused.is_empty() || report.incomplete.is_some();
         }
         // What could not be read is gone by now, or is no file of this directory: a scan tells which.
@@ -138,7 +147,7 @@ impl Mirror {
                 }
             };
             let first = std::mem::take(&mut first);
-            let (batch, ahead) = tokio::join!(biased; self.take_in(part, &first, &mut report), ahead);
+            let (batch, ahead) = tokio::join!(biased; self.take_in(part, &first, false, &mut report), ahead);
             batches.append(batch?);
             read = ahead?;
         }
@@ -197,7 +206,7 @@ impl Mirror {
         report: &mut SyncReport,
     ) -> Result<Batch, StoreError> {
         let read = self.read(paths).await?;
-        self.take_in(read, gone, report).await
+        self.take_in(read, gone, false, report).await
     }
 
     /// Reads files.
@@ -211,8 +220,14 @@ impl Mirror {
         self.core.disk.run(read).await
     }
 
-    /// Plans and commits what was read, at one moment, without its removals.
-    async fn take_in(&self, read: Read, gone: &HashSet<String>, report: &mut SyncReport) -> Result<Batch, StoreError> {
+    /// Plans and commits what was read, at one moment, without its removals; and starts, in the same transaction, what can be started `at_once`.
+    async fn take_in(
+        &self,
+        read: Read,
+        gone: &HashSet<String>,
+        at_once: bool,
+        report: &mut SyncReport,
+    ) -> Result<Batch, StoreError> {
         let Read { paths, files, failed } = read;
         if let Some(first) = failed.into_iter().next() {
             report.incomplete.get_or_insert(first);
@@ -221,7 +236,7 @@ impl Mirror {
         let mut observed = observe(&files);
         observed.gone.clone_from(gone);
         let core = self.core.clone();
-        let (batch, problems, outcome) = self
+        let (batch, problems, outcome, passed) = self
             .core
             .store
             .at_one_moment(move |moment| {
@@ -239,12 +254,20 @@ impl Mirror {
                     problems: problems.clone(),
                     ..MirrorCommit::default()
                 };
-                let outcome = moment.commit_mirror(&commit, core.now())?;
-                Ok((Batch { removals, refused, unrecorded }, problems, outcome))
+                let mut outcome = moment.commit_mirror(&commit, core.now())?;
+                let mut passed = Vec::new();
+                if at_once && !core.stopping.is_cancelled() {
+                    let keys: Vec<Key> = outcome.woken.iter().filter(|key| is_at_one_moment(key)).cloned().collect();
+                    passed = pass_within(&core, moment, &keys)?;
+                    let done: HashSet<&Key> = passed.iter().map(Passed::key).collect();
+                    outcome.woken.retain(|key| !done.contains(key));
+                }
+                Ok((Batch { removals, refused, unrecorded }, problems, outcome, passed))
             })
             .await?;
         problems.iter().for_each(|owned| tracing::warn!("{}", owned.problem.line()));
         self.committed(outcome, report);
+        passed.into_iter().for_each(|one| one.perform_alone(&self.core));
         Ok(batch)
     }
 

@@ -32,31 +32,33 @@ pub(super) const fn is_at_one_moment(key: &Key) -> bool {
     matches!(key, Key::Task(_) | Key::Lane(_))
 }
 
-/// One pass over each of some tasks and lanes, in one transaction; tasks first, so that the queues see what became of them. A lane that needs
-/// another look first, at the disk, is left out of the answer.
+/// One pass over each of some tasks and lanes, in one transaction. A lane that needs another look first, at the disk, is left out of the answer.
 ///
 /// # Errors
 /// What the store says; then none of them was passed over.
-pub(super) async fn pass(core: &Core, mut keys: Vec<Key>) -> Result<Vec<Passed>, StoreError> {
-    keys.sort_by_key(|key| matches!(key, Key::Lane(_)));
-    let lanes: BTreeSet<Key> = keys.iter().filter(|key| matches!(key, Key::Lane(_))).cloned().collect();
+pub(super) async fn pass(core: &Core, keys: Vec<Key>) -> Result<Vec<Passed>, StoreError> {
     let (inner, began) = (core.clone(), Instant::now());
-    let passed = core
-        .store
-        .at_one_moment(move |moment| {
-            let mut passed = Vec::with_capacity(keys.len());
-            for key in &keys {
-                passed.extend(pass_over(&inner, moment, key)?);
-            }
-            Ok(passed)
-        })
-        .await;
-    let mut passed = passed?;
-    for one in passed.iter_mut().filter(|one| matches!(one.key, Key::Task(_))) {
-        // They came after it.
-        one.wakes.retain(|key| !lanes.contains(key));
-    }
+    let passed = core.store.at_one_moment(move |moment| pass_within(&inner, moment, &keys)).await;
     core.pulses.took(Beat::Tasks, Duration::ZERO, began.elapsed());
+    passed
+}
+
+/// The same within a transaction that is under way; tasks first, so that the queues see what became of them.
+///
+/// # Errors
+/// What the store says; then the transaction is good for nothing any more.
+pub(super) fn pass_within(core: &Core, moment: &Moment<'_>, keys: &[Key]) -> Result<Vec<Passed>, StoreError> {
+    let (lanes, tasks): (BTreeSet<&Key>, BTreeSet<&Key>) = keys.iter().partition(|key| matches!(key, Key::Lane(_)));
+    let mut passed = Vec::with_capacity(keys.len());
+    for key in tasks {
+        let mut one = pass_over(core, moment, key)?;
+        // These come after it.
+        one.iter_mut().for_each(|one| one.wakes.retain(|key| !lanes.contains(key)));
+        passed.extend(one);
+    }
+    for key in lanes {
+        passed.extend(pass_over(core, moment, key)?);
+    }
     Ok(passed)
 }
 
@@ -89,6 +91,11 @@ fn pass_over(core: &Core, moment: &Moment<'_>, key: &Key) -> Result<Option<Passe
 }
 
 impl Passed {
+    /// What was passed over.
+    pub(super) const fn key(&self) -> &Key {
+        &self.key
+    }
+
     /// Performs what was planned, now that it is durable. Gives the key and when to look at it again.
     pub(super) fn perform(self, core: &Core) -> (Key, Option<Timestamp>) {
         if self.wrote {
@@ -98,6 +105,12 @@ impl Passed {
         self.reserved.begin();
         self.wakes.into_iter().for_each(|key| core.wakes.add(key));
         (self.key, self.next)
+    }
+
+    /// The same for one whose key nobody had taken from its queue.
+    pub(super) fn perform_alone(self, core: &Core) {
+        let (key, next) = self.perform(core);
+        next.into_iter().for_each(|at| core.wakes.add_at(key.clone(), at));
     }
 }
 
@@ -111,10 +124,7 @@ pub(super) struct Ended {
 impl Ended {
     /// Tells whom it concerns, after the attempt has left the register.
     pub(super) fn tell(self, core: &Core) {
-        if let Some(settled) = self.settled {
-            let (key, next) = settled.perform(core);
-            next.into_iter().for_each(|at| core.wakes.add_at(key.clone(), at));
-        }
+        self.settled.into_iter().for_each(|settled| settled.perform_alone(core));
         self.woken.into_iter().for_each(|key| core.wakes.add(key));
     }
 }
