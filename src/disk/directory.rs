@@ -10,8 +10,14 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
 
-/// How a directory is opened: as a place to start from, for which it need not be readable.
-const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+/// How something is opened to see where it lies, for which it need not be readable.
+#[cfg(target_os = "linux")]
+const PLACE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+#[cfg(not(target_os = "linux"))]
+const PLACE: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
+
+/// How a directory is opened: as a place to start from.
+const DIRECTORY: OFlags = PLACE.union(OFlags::DIRECTORY);
 
 /// How a file is opened that should be an ordinary one: a pipe or a device in its place must not be waited for, nor become a terminal.
 const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
@@ -157,7 +163,7 @@ impl Directory {
 
 /// Where a path leads, links resolved, and what is there. It need not be readable.
 pub(super) fn located(path: &Path) -> io::Result<(PathBuf, Metadata)> {
-    let file = File::from(openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?);
+    let file = File::from(openat(CWD, path, PLACE, Mode::empty())?);
     Ok((place_of(file.as_fd(), path)?, file.metadata()?))
 }
 

@@ -9,6 +9,7 @@ use std::path::{Component, Path};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
+use tokio_rustls::rustls::crypto::ring;
 
 /// The largest secret, in bytes: a bundle of some hundred certificates.
 const BYTES_MAX: u64 = 1 << 20;
@@ -77,10 +78,7 @@ impl Token {
     /// When the system has no chance to give.
     pub fn random() -> io::Result<Self> {
         let mut bytes = [0; 32];
-        let mut filled = 0;
-        while filled < bytes.len() {
-            filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())?;
-        }
+        ring::default_provider().secure_random.fill(&mut bytes).map_err(|_| io::Error::other("there is no chance"))?;
         Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 
