@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use super::served::{Served, Running};
+use super::served::{Running, Served};
 use crate::analyzer::{Analyzer, Protocol};
 use crate::ceiling::{Ceiling, Work};
 use crate::figure::{Figure, Unit};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::disk::Directory;
 use crate::resource::time::Timestamp;
@@ -89,7 +89,9 @@ fn remove(results: &Path, path: &str) -> io::Result<PathBuf> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{path:?} is not below results/")));
     }
     match Directory::open(results) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(results.parent().unwrap_or(results).to_owned());
+        }
         // Never through a link, whoever put one there.
         opened => opened?.remove_tree(Path::new(path))?,
     }

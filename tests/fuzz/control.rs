@@ -191,7 +191,9 @@ impl Scene {
         let store = Store::inline(state.join("manifestd.db"), Arc::clone(connection), Arc::new(Open)).expect("a store");
         let surroundings = Surroundings {
             workspace: self.workspace.path().to_owned(),
+            secrets: state.join("secrets"),
             state,
+            programs: None,
             embedded: None,
             attempt_token_prefix: "fuzz".into(),
             environment: BTreeMap::new(),
