@@ -132,6 +132,47 @@ fn every_recorded_exchange_is_judged_as_expected() {
     assert!(expectations.is_empty(), "without a fixture: {:?}", expectations.keys());
 }
 
+/// Results that cost a careless reader quadratic time, or a row as long as they are. The test would not end within minutes if one of them did here.
+#[test]
+fn results_made_to_be_expensive_are_not_and_too_many_tools_are_a_failure() {
+    const MANY: usize = 60_000;
+    let list = |one: &dyn Fn(usize) -> String| (0..MANY).map(one).collect::<Vec<_>>().join(",");
+    let tools = list(&|at| format!(r#""t{at}": {{"status": "success", "executed": true}}"#));
+    let own = list(&|at| {
+        format!(
+            r#""t{at}": {{"status": "success", "sarif": {{"runs": [{{"tool": {{"driver": {{"name": "d{at}"}}}}}}]}}}}"#
+        )
+    });
+    let runs = list(&|at| format!(r#"{{"tool": {{"driver": {{"name": "r{at}"}}}}, "results": []}}"#));
+    let commands = list(&|at| format!(r#"{{"cmd": ["curl", "http://a/{at}"], "exit_code": 7}}"#));
+    let targets = list(&|at| format!(r#""http://b/{at}/""#));
+    for (kind, analysis) in [
+        ("static", format!(r#""results": {{"python": {{{tools}}}}}"#)),
+        ("ai", format!(r#""tools": {{{tools}}}"#)),
+        ("dynamic", format!(r#""tool_results": {{{tools}}}"#)),
+        ("static", format!(r#""results": {{"python": {{{own}}}}}, "sarif_export": {{"runs": [{runs}]}}"#)),
+        (
+            "performance",
+            format!(
+                r#""tool_results": {{"curl": {{"status": "success"}}}}, "target_urls": [{targets}],
+                   "results": {{"tool_runs": {{"curl": {{"status": "error", "executed": true, "commands": [{commands}]}}}}}}"#
+            ),
+        ),
+    ] {
+        let text = format!(r#"{{"type": "{kind}_analysis_result", "status": "success", "analysis": {{{analysis}}}}}"#);
+        let frame: Value = serde_json::from_str(&text).unwrap();
+        assert!(sarif::documents(&frame).len() <= 1024, "{kind}");
+        for asked in [vec![], vec!["t7".to_owned()]] {
+            let verdict = judge_frame(&asked, &frame);
+            assert_eq!(verdict.outcome, Failed, "{kind}");
+            assert!(
+                verdict.tools.len() <= 1024
+                    && (kind == "performance" || verdict.message.contains("more than 1024 tools"))
+            );
+        }
+    }
+}
+
 #[test]
 fn the_messages_say_what_was_wrong() {
     let frames = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/frames");

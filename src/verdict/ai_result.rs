@@ -13,6 +13,9 @@ pub(super) fn read(analysis: &Value) -> Evidence {
         if name.starts_with('_') {
             continue;
         }
+        if !evidence.has_room() {
+            break;
+        }
         let (status, message, permanent) = match excuse(tool) {
             Some(excuse) => {
                 evidence.without_key.push(name.clone());

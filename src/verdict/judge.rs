@@ -17,6 +17,9 @@ use crate::resource::reason::Reason;
 /// Tools that were not requested and still ran are told of, up to so many.
 const EXTRA_TOOLS_MAX: usize = 64;
 
+/// The most tools that a result may tell of; the existing analyzers have some dozens. A row must stay small, and reading must not take long.
+pub(super) const TOOLS_MAX: usize = 1024;
+
 /// What a result tells, in one shape for all services.
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
@@ -28,6 +31,18 @@ pub(super) struct Evidence {
     pub(super) without_files: Vec<&'static str>,
     /// A fault of the whole request, with its text: whatever the tools say, it failed.
     pub(super) whole: Option<(Reason, String)>,
+}
+
+impl Evidence {
+    /// Whether one more tool may be told of. A result that tells of too many has failed: among those that are not read could be one that did.
+    pub(super) fn has_room(&mut self) -> bool {
+        let has_room = self.tools.len() < TOOLS_MAX;
+        if !has_room {
+            let said = || (Reason::AnalyzerError, format!("the result tells of more than {TOOLS_MAX} tools"));
+            self.whole.get_or_insert_with(said);
+        }
+        has_room
+    }
 }
 
 /// Judges a terminal frame (see [`super::frame::terminal`]).

@@ -1,8 +1,11 @@
 //! SARIF out of results: collects the runs that analyzers mix up, makes valid SARIF 2.1.0 of them, and counts their findings.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value, json};
 
 use super::count::severity;
+use super::judge::TOOLS_MAX;
 use super::sarif_schema::{SCHEMA_URI, prune_run};
 use crate::resource::findings::{Findings, Severity};
 
@@ -32,30 +35,45 @@ pub fn flatten(export: &Value) -> Vec<&Value> {
 #[must_use]
 pub fn documents(frame: &Value) -> Vec<(String, Value)> {
     let analysis = &frame["analysis"];
-    let mut found: Vec<(String, Vec<&Value>)> = Vec::new();
+    let mut found = Found::default();
     let groups = analysis["results"].as_object().into_iter().flat_map(Map::values).filter_map(Value::as_object);
     let tools = ["tools", "tool_results"].into_iter().filter_map(|key| analysis[key].as_object());
     for (name, tool) in groups.chain(tools).flatten().filter(|(name, _)| !name.starts_with('_')) {
         let runs = tool.get("sarif").map(flatten).unwrap_or_default();
         if !runs.is_empty() {
-            add(&mut found, name, runs);
+            found.add(name, runs);
         }
     }
-    let known = |run: &Value, found: &[(String, Vec<&Value>)]| {
-        found.iter().any(|(name, runs)| plain(name) == plain(driver(run)) || runs.contains(&run))
-    };
-    let rest: Vec<&Value> = flatten(&analysis["sarif_export"]).into_iter().filter(|run| !known(run, &found)).collect();
-    for run in rest {
+    // Whoever tells of its own runs does so for all of them.
+    let told: HashSet<&Value> = found.tools.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
+    let names: HashSet<String> = found.tools.iter().map(|(name, _)| plain(name)).collect();
+    for run in flatten(&analysis["sarif_export"]) {
         let name = driver(run).to_ascii_lowercase();
-        add(&mut found, if name.is_empty() { "unnamed" } else { &name }, vec![run]);
+        if !names.contains(&plain(&name)) && !told.contains(run) {
+            found.add(if name.is_empty() { "unnamed" } else { &name }, vec![run]);
+        }
     }
-    found.into_iter().filter_map(|(name, runs)| document(&name, runs).map(|sarif| (name, sarif))).collect()
+    found.tools.into_iter().filter_map(|(name, runs)| document(&name, runs).map(|sarif| (name, sarif))).collect()
 }
 
-fn add<'v>(found: &mut Vec<(String, Vec<&'v Value>)>, name: &str, runs: Vec<&'v Value>) {
-    match found.iter_mut().find(|(have, _)| have == name) {
-        Some((_, have)) => have.extend(runs),
-        None => found.push((name.to_owned(), runs)),
+/// Runs by the name of their tool, in the order in which they are told of.
+#[derive(Default)]
+struct Found<'v> {
+    tools: Vec<(String, Vec<&'v Value>)>,
+    places: HashMap<String, usize>,
+}
+
+impl<'v> Found<'v> {
+    /// Each tool becomes a file, so there are no more of them than a result may tell of.
+    fn add(&mut self, name: &str, runs: Vec<&'v Value>) {
+        match self.places.get(name) {
+            Some(&at) => self.tools[at].1.extend(runs),
+            None if self.tools.len() < TOOLS_MAX => {
+                self.places.insert(name.to_owned(), self.tools.len());
+                self.tools.push((name.to_owned(), runs));
+            }
+            None => {}
+        }
     }
 }
 

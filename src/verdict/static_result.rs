@@ -30,6 +30,9 @@ pub(super) fn read(analysis: &Value) -> Evidence {
             if name.starts_with('_') || !tool["status"].is_string() {
                 continue;
             }
+            if !evidence.has_room() {
+                break;
+            }
             let status = status_of(tool, no_files);
             let told = report(name, status, &why(tool), count::findings(tool));
             merge(&mut evidence.tools, ToolReport { permanent: is_absent_for_good(tool), ..told });

@@ -1,6 +1,8 @@
 //! Reads the results of services that test a running app (dynamic, performance): `analysis.tool_results` is the summary of each tool and
 //! `analysis.results.tool_runs` the record of its run; success must stand in both.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::count;
@@ -14,15 +16,23 @@ pub(super) fn read(analysis: &Value) -> Evidence {
     let mut evidence = Evidence::default();
     let told = summaries.as_object().into_iter().flatten();
     let only_run = runs.as_object().into_iter().flatten().filter(|(name, _)| summaries.get(name).is_none());
-    for (name, tool) in told.chain(only_run) {
-        if !name.starts_with('_') && tool["status"].is_string() {
-            evidence.tools.push(judge_tool(name, tool, &runs[name], analysis));
+    let targets = analysis["target_urls"].as_array().into_iter().flatten().filter_map(Value::as_str).map(without_slash);
+    let targets: HashSet<&str> = targets.collect();
+    for (name, tool) in told.chain(only_run).filter(|(name, tool)| !name.starts_with('_') && tool["status"].is_string())
+    {
+        if !evidence.has_room() {
+            break;
         }
+        evidence.tools.push(judge_tool(name, tool, &runs[name], &targets));
     }
     evidence
 }
 
-fn judge_tool(name: &str, tool: &Value, run: &Value, analysis: &Value) -> ToolReport {
+fn without_slash(url: &str) -> &str {
+    url.trim_end_matches('/')
+}
+
+fn judge_tool(name: &str, tool: &Value, run: &Value, targets: &HashSet<&str>) -> ToolReport {
     // These services have no notion of "no files": a tool that was skipped did not run.
     let status = status_of(tool, false);
     let found = count::findings(tool);
@@ -32,7 +42,7 @@ fn judge_tool(name: &str, tool: &Value, run: &Value, analysis: &Value) -> ToolRe
     if no_request_succeeded(tool) || no_request_succeeded(run) {
         return report(name, ToolStatus::Failed, "no request to the app succeeded", Findings::default());
     }
-    if run.is_object() && status_of(run, false) != ToolStatus::Completed && !only_closed_ports(run, analysis) {
+    if run.is_object() && status_of(run, false) != ToolStatus::Completed && !only_closed_ports(run, targets) {
         let message = format!("its summary says success, the record of its run does not: {}", why(run));
         return report(name, ToolStatus::Failed, &message, found);
     }
@@ -51,25 +61,16 @@ fn no_request_succeeded(tool: &Value) -> bool {
 /// scan, and a port where nothing listens is what a scan is there to tell apart: curl exits with 7 (could not connect) or 28
 /// (timed out). So the record still proves success when a command exited with 0, every other ended with 7 or 28,
 /// and none of those went to a URL that is a target of the request.
-fn only_closed_ports(run: &Value, analysis: &Value) -> bool {
+fn only_closed_ports(run: &Value, targets: &HashSet<&str>) -> bool {
     const CONNECT_FAILED: i64 = 7;
     const TIMED_OUT: i64 = 28;
-    let same = |a: &str, b: &str| a.trim_end_matches('/') == b.trim_end_matches('/');
-    let is_target = |url: &str| {
-        analysis["target_urls"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .any(|target| same(target, url))
-    };
     let Some(commands) = run["commands"].as_array().filter(|_| run["executed"] == true) else { return false };
     let mut worked = false;
     for command in commands {
         let url = command["cmd"].as_array().and_then(|argv| argv.last()).and_then(Value::as_str).unwrap_or_default();
         match command["exit_code"].as_i64() {
             Some(0) => worked = true,
-            Some(CONNECT_FAILED | TIMED_OUT) if url.starts_with("http") && !is_target(url) => {}
+            Some(CONNECT_FAILED | TIMED_OUT) if url.starts_with("http") && !targets.contains(without_slash(url)) => {}
             _ => return false,
         }
     }

@@ -192,8 +192,8 @@ impl Scene {
         let surroundings = Surroundings {
             workspace: self.workspace.path().to_owned(),
             secrets: state.join("secrets"),
-            programs: None,
             state,
+            programs: None,
             embedded: None,
             attempt_token_prefix: "fuzz".into(),
             environment: BTreeMap::new(),

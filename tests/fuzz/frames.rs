@@ -6,7 +6,9 @@ use manifestd::resource::outcome::{MESSAGE_BYTES_MAX, Outcome, Verdict};
 use manifestd::verdict::command::{Exit, judge_command};
 use manifestd::verdict::frame::{error_text, progress, terminal};
 use manifestd::verdict::judge::judge_frame;
+use manifestd::verdict::weight::weight;
 use manifestd::verdict::{lenient, sarif};
+use serde_json::Value;
 
 use super::corpus::{files, texts};
 
@@ -87,6 +89,7 @@ pub(crate) fn check(data: &[u8]) {
         }
     }
     let Ok((frame, _)) = lenient::parse(data) else { return };
+    assert!(least_weight(&frame) <= weight(data), "it takes more memory than was said");
     let ends = terminal(&frame);
     if let Some(Sign::Progress { stage, message, fraction }) = progress(&frame) {
         assert!(!ends, "a message that ends a request tells of no progress");
@@ -105,6 +108,16 @@ pub(crate) fn check(data: &[u8]) {
     for (name, document) in sarif::documents(&frame) {
         super::sarif::assert_valid(&name, &document);
     }
+}
+
+/// What a document takes in memory at the least: each value by itself, and the name of each member.
+fn least_weight(value: &Value) -> usize {
+    let inside = match value {
+        Value::Array(list) => list.iter().map(least_weight).sum(),
+        Value::Object(map) => map.values().map(|value| size_of::<String>() + least_weight(value)).sum(),
+        _ => 0,
+    };
+    size_of::<Value>() + inside
 }
 
 /// Law 5, and that nothing of a peer is stored raw.

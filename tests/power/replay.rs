@@ -33,6 +33,8 @@ pub(crate) struct Replay<'r> {
     directories: HashMap<u32, PathBuf>,
     /// Where the next write without a place goes, for each open file.
     places: HashMap<(u32, i64), usize>,
+    /// The paths of open files, by which `/proc/self/fd/` names what lies in them.
+    open: HashMap<(u32, i64), PathBuf>,
     forgets: &'r dyn Fn(&Path, &Kind) -> bool,
     /// How many syncs were forgotten.
     pub(crate) forgotten: usize,
@@ -73,6 +75,7 @@ impl<'r> Replay<'r> {
             processes,
             directories: HashMap::new(),
             places: HashMap::new(),
+            open: HashMap::new(),
             forgets,
             forgotten: 0,
         }
@@ -101,6 +104,9 @@ impl<'r> Replay<'r> {
             "open" | "openat" | "openat2" | "creat" => self.opened(call, answer),
             "write" | "writev" | "pwrite64" | "pwritev" | "pwritev2" => self.written(call, answer, begun),
             "lseek" => self.move_to(call, position(answer.number)),
+            "dup" | "dup2" | "dup3" => self.doubled(call, answer),
+            "fcntl" if arguments[1].raw.starts_with("F_DUPFD") => self.doubled(call, answer),
+            "fcntl" => {}
             "ftruncate" | "truncate" | "fallocate" => self.sized(call, begun),
             "fsync" | "fdatasync" | "syncfs" | "sync" => self.synced(call, begun),
             "execve" => self.started(arguments),
@@ -153,6 +159,12 @@ impl<'r> Replay<'r> {
     /// A path as the program gave it, without dots.
     fn absolute(&self, thread: u32, path: &Path) -> PathBuf {
         let process = self.process(thread);
+        if let Ok(held) = path.strip_prefix("/proc/self/fd") {
+            let mut parts = held.components();
+            let number = parts.next().and_then(|part| part.as_os_str().to_str()?.parse().ok()).unwrap_or_default();
+            let held = self.open.get(&(process, number)).unwrap_or_else(|| panic!("{} is not open", path.display()));
+            return held.join(parts.as_path());
+        }
         let mut whole = self.directories.get(&process).map_or(self.top, PathBuf::as_path).to_owned();
         for part in path.components() {
             match part {
@@ -184,7 +196,17 @@ impl<'r> Replay<'r> {
         self.places.insert((self.process(call.thread), call.arguments[0].number()), place);
     }
 
+    fn doubled(&mut self, call: &Call, answer: &Answer) {
+        let (process, from) = (self.process(call.thread), call.arguments[0].number());
+        if let Some(path) = self.open.get(&(process, from)).cloned() {
+            self.open.insert((process, answer.number), path);
+        }
+    }
+
     fn opened(&mut self, call: &Call, answer: &Answer) {
+        if let Some(path) = &answer.path {
+            self.open.insert((self.process(call.thread), answer.number), path.clone());
+        }
         let Some(path) = answer.path.as_ref().and_then(|path| self.below(path)) else { return };
         let raw: String = call.arguments.iter().map(|argument| argument.raw.as_str()).collect();
         let node = match self.disk.look(&path) {

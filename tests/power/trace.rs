@@ -15,7 +15,7 @@ use crate::support::kills::Dice;
 /// file and is not modelled makes the replay fail.
 const CALLS: &str = "open,openat,openat2,creat,write,writev,pwrite64,pwritev,pwritev2,lseek,ftruncate,truncate,fallocate,\
     fsync,fdatasync,sync,syncfs,sync_file_range,msync,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,rmdir,\
-    mkdir,mkdirat,mknod,mknodat,bind,copy_file_range,sendfile,splice,mmap,io_uring_setup,chdir,fchdir,execve,clone,clone3,fork,vfork";
+    mkdir,mkdirat,mknod,mknodat,bind,copy_file_range,sendfile,splice,mmap,io_uring_setup,dup,dup2,dup3,fcntl,chdir,fchdir,execve,clone,clone3,fork,vfork";
 
 /// The longest text that strace prints; no single write is larger.
 const TEXT_MAX: &str = "16777216";
