@@ -115,7 +115,7 @@ impl Ceiling {
                 let store = store(Box::new(move |group| _ = acknowledger.send(programs::Told::Acknowledged(group))));
                 let (course, began) = (course(store), Instant::now());
                 match self.work {
-                    Work::Program => programs::run(course, &told, &teller),
+                    Work::Program => programs::run(course, self.slots, &told, &teller),
                     _ => nothing(course, &told),
                 }
                 began.elapsed()

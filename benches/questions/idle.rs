@@ -45,13 +45,13 @@ pub(crate) fn measure(run: &mut Run) {
     run.report.goal("idle-rss", "RSS after a start", rss(&controller, "VmRSS"), limit);
     run.report.goal("idle-ticks", "CPU ticks in 60 s between resyncs", count(spent.ticks), ticks);
     run.report.ours("the same as processor time", Figure::exact(Unit::Millis, spent.cpu_ms));
-    run.report.row("wake-ups in 60 s between resyncs", count(spent.wakeups), ticks);
+    run.report.ours("wake-ups in 60 s between resyncs", count(spent.wakeups));
     let tasks = run.size(TASKS);
     released(&workspace, &analyzer, "burst", 64, tasks);
     let spent = watch(run, &controller);
     run.report.row(&format!("RSS after {tasks} tasks more"), rss(&controller, "VmRSS"), limit);
     run.report.ours("its peak meanwhile", rss(&controller, "VmHWM"));
-    run.report.row("wake-ups in 60 s between resyncs, after them", count(spent.wakeups), ticks);
+    run.report.ours("wake-ups in 60 s between resyncs, after them", count(spent.wakeups));
     controller.stop();
     by_default(run, &workspace);
 }
