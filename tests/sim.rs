@@ -3,7 +3,7 @@
 //!
 //! `make sim RUNS=n SEED=s` plays as many seeds as one likes. How it is built, and how to add to it: docs/simulation.md.
 
-#![expect(clippy::expect_used, reason = "what stands still here is a defect of the simulation, and fails the test")]
+#![expect(clippy::print_stdout, reason = "what is printed of a seed that breaks a law is how it is found again")]
 
 #[path = "sim/audit.rs"]
 mod audit;
@@ -33,8 +33,6 @@ mod model;
 mod mutants;
 #[path = "sim/outside.rs"]
 mod outside;
-#[path = "sim/patches.rs"]
-mod patches;
 #[path = "sim/play.rs"]
 mod play;
 #[path = "sim/script.rs"]
@@ -248,9 +246,4 @@ fn a_failure_is_told_with_few_steps_and_comes_again_from_them() {
     assert_eq!(again.breach.map(|breach| breach.law), Some(breach.law));
     // And without the mistake nothing is wrong with them.
     assert_eq!(play(&shrunk.script, &Bench::new(None), None).breach, None);
-}
-
-#[test]
-fn the_patches_of_mistakes_still_fit_the_program() {
-    patches::assert_they_fit();
 }

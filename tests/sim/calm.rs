@@ -10,7 +10,7 @@ use manifestd::runtime::control::Request;
 use manifestd::runtime::reconcile::plan;
 
 use super::laws::{self, Breach, Law};
-use super::life::until;
+use super::life::{Life, until};
 use super::play::{End, Stage, live};
 use super::script::Focus;
 use super::troubles::{Told, Trouble};
@@ -101,6 +101,18 @@ async fn rest(stage: &mut Stage) -> End {
     until(life.instant(life.age() + REST / 2)).await;
     let before = life.state().moved;
     until(life.instant(life.age() + REST)).await;
+    look_whether_it_rests(&life, before);
+    for key in keys(&life.world) {
+        if let Some(what) = left_to_do(stage, &key).await {
+            let mut state = life.state();
+            state.breached(Err(Breach::new(Law::TwiceIsOnce, format!("{key} is not settled: {what}"))));
+        }
+    }
+    End::Over
+}
+
+/// Nothing has moved since so many rows had, nothing waits for what does not come, and nothing is left of what is over.
+fn look_whether_it_rests(life: &Life, before: u64) {
     let mut state = life.state();
     let age = state.age;
     state.ledger.settle(age);
@@ -115,14 +127,6 @@ async fn rest(stage: &mut Stage) -> End {
         state.breached(Err(Breach::new(Law::Ends, format!("what was settled is not any more: {}", left.join("; ")))));
     }
     life.judge(&mut state, laws::all_gone);
-    drop(state);
-    for key in keys(&life.world) {
-        if let Some(what) = left_to_do(stage, &key).await {
-            let mut state = life.state();
-            state.breached(Err(Breach::new(Law::TwiceIsOnce, format!("{key} is not settled: {what}"))));
-        }
-    }
-    End::Over
 }
 
 /// Every key that there is.

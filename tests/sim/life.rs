@@ -198,14 +198,13 @@ impl Life {
         let mut state = self.state();
         for change in changes.iter().filter(|change| change.table == "run") {
             let digest = change.row().text("digest").to_owned();
-            if !state.pinned.contains_key(&digest) {
-                let query = "SELECT spec FROM pinned WHERE digest = ?1";
+            state.pinned.entry(digest).or_insert_with_key(|digest| {
                 let text: String = connection
-                    .prepare_cached(query)
-                    .and_then(|mut found| found.query_row([&digest], |row| row.get(0)))
+                    .prepare_cached("SELECT spec FROM pinned WHERE digest = ?1")
+                    .and_then(|mut found| found.query_row([digest], |row| row.get(0)))
                     .expect("the spec of a run");
-                state.pinned.insert(digest, serde_json::from_str(&text).expect("a spec"));
-            }
+                serde_json::from_str(&text).expect("a spec")
+            });
         }
         drop(connection);
         let (age, life) = (state.age, self.number);

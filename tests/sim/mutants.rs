@@ -1,5 +1,5 @@
 //! Mistakes on purpose, each of which a law has to notice: what a reconciler sees is changed before it plans, or what it planned before that is
-//! committed, or the schema has lost a guard. Mistakes that sit deeper are patches; see `tests/mutants/`.
+//! committed, or the schema has lost a guard.
 
 use std::any::Any;
 use std::sync::Arc;
