@@ -5,7 +5,7 @@
 #     run.sh PEER version        fails when it is not installed
 #
 # DIRECTORY is empty, and holds all that the queue stores. Commands are /bin/true, and their time begins with the first submission. No-op functions are
-# queued before; but dbos runs them while they are being queued.
+# queued before it begins.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 place=$here/../../target/peers
@@ -15,8 +15,8 @@ if [ "${2:-}" = version ]; then
     huey | dbos) "$place/venv/bin/pip" list --disable-pip-version-check --format freeze | grep "^$1=" ;;
     apalis) test -x "$place/apalis/release/apalis-peer" && grep '^apalis-sqlite' "$here/apalis/Cargo.toml" ;;
     pueue) "$place/bin/pueue" --version ;;
-    task-spooler) "$place/debian/usr/bin/tsp" -V | head -n 1 ;;
-    parallel) "$place/debian/usr/bin/parallel" --version | head -n 1 ;;
+    task-spooler) "$place/task-spooler/usr/bin/tsp" -V | head -n 1 ;;
+    parallel) "$place/parallel/usr/bin/parallel" --version | head -n 1 ;;
     *) exit 2 ;;
     esac
     exit
@@ -51,19 +51,19 @@ pueue)
     ;;
 task-spooler)
     export TS_SOCKET=$directory/socket TMPDIR=$directory
-    tsp=$place/debian/usr/bin/tsp
+    tsp=$place/task-spooler/usr/bin/tsp
     "$tsp" -S "$at_once"
     began=$EPOCHREALTIME
-    for ((task = 0; task < tasks; task++)); do last=$("$tsp" -n /bin/true); done
-    # Those that were submitted last may still run beside each other.
-    for ((task = last - at_once + 1; task <= last; task++)); do "$tsp" -w "$task" > /dev/null; done
+    for ((task = 0; task < tasks; task++)); do "$tsp" -n /bin/true > /dev/null; done
+    # They are numbered from 0. Those that were submitted last may still run beside each other.
+    for ((task = tasks > at_once ? tasks - at_once : 0; task < tasks; task++)); do "$tsp" -w "$task" > /dev/null; done
     told
     "$tsp" -K
     ;;
 parallel)
     export HOME=$directory
     began=$EPOCHREALTIME
-    seq "$tasks" | "$place/debian/usr/bin/parallel" --will-cite -j "$at_once" -n0 --joblog "$directory/joblog" /bin/true
+    seq "$tasks" | "$place/parallel/usr/bin/parallel" --will-cite -j "$at_once" -n0 --joblog "$directory/joblog" /bin/true
     told
     ;;
 *)
