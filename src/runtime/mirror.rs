@@ -232,7 +232,7 @@ impl Mirror {
         if let Some(first) = failed.into_iter().next() {
             report.incomplete.get_or_insert(first);
         }
-        report.files_read += files.len() as u64;
+        let files_read = files.len() as u64;
         let mut observed = observe(&files);
         observed.gone.clone_from(gone);
         let core = self.core.clone();
@@ -265,6 +265,7 @@ impl Mirror {
                 Ok((Batch { removals, refused, unrecorded }, problems, outcome, passed))
             })
             .await?;
+        report.files_read += files_read;
         problems.iter().for_each(|owned| tracing::warn!("{}", owned.problem.line()));
         self.committed(outcome, report);
         passed.into_iter().for_each(|one| one.perform_alone(&self.core));
@@ -370,3 +371,7 @@ fn too_many_gone(gone: usize, known: usize) -> String {
 fn condition(condition: &'static str, holds: bool, reason: &'static str, message: String) -> ConditionWrite {
     ConditionWrite { uid: Uid::default(), condition, holds, reason, message }
 }
+
+#[cfg(test)]
+#[path = "mirror_tests.rs"]
+mod tests;
