@@ -1,7 +1,8 @@
 //! The mirror: keeps the stored objects equal to what the manifests directory declares.
 //!
-//! A file that an event says is complete is read at once. Everything else is found by scans: read what changed, plan, commit, and only
-//! after a complete scan take away what is gone, unless so much is gone that it looks like a mistake.
+//! A file that an event says is complete is read at once, and what it asks for starts with it. Everything else is found by scans: read what changed,
+//! plan and commit it at one moment while the next is read, and only after a complete scan take away what is gone, unless so much is gone that it
+//! looks like a mistake.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};

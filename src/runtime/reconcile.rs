@@ -299,7 +299,13 @@ async fn work(core: Core, keys: Vec<Key>) {
 
 /// Passes over some keys together. Gives those that were not: whose fault that was is found out one by one.
 async fn work_at_one_moment(core: &Core, keys: Vec<Key>) -> Vec<Key> {
-    let Ok(passed) = pass(core, keys.clone()).await else { return keys };
+    let passed = match pass(core, keys.clone()).await {
+        Ok(passed) => passed,
+        Err(error) => {
+            tracing::debug!(%error, keys = keys.len(), "keys could not be passed over together; each is now, by itself");
+            return keys;
+        }
+    };
     let mut left: BTreeSet<Key> = keys.into_iter().collect();
     for one in passed {
         let key = one.key().clone();
