@@ -150,3 +150,23 @@ impl Core {
         }
     }
 }
+
+/// What loops share, over a new state, at a moment that stays until somebody moves it.
+#[cfg(test)]
+pub(super) fn alone(state: &std::path::Path) -> Core {
+    use crate::executor::{Limits, Surroundings};
+    let store = Store::open(crate::store::StateLock::acquire(state).unwrap()).unwrap();
+    let surroundings = Surroundings {
+        workspace: state.to_owned(),
+        state: state.to_owned(),
+        secrets: state.to_owned(),
+        programs: None,
+        embedded: None,
+        attempt_token_prefix: "alone".into(),
+        environment: std::collections::BTreeMap::new(),
+        limits: Limits::default(),
+    };
+    let settings = crate::config::resolve(&[]).unwrap().0;
+    let clock = Clock::Manual(Arc::new(std::sync::atomic::AtomicI64::new(1_000)));
+    Core::new(store, clock, settings, state.to_owned(), Executors::new(surroundings))
+}

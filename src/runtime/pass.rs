@@ -24,7 +24,7 @@ pub(super) struct Passed {
     wakes: Vec<Key>,
     wrote: bool,
     /// When to look again though nothing happened.
-    pub(super) next: Option<Timestamp>,
+    next: Option<Timestamp>,
 }
 
 /// Whether a key can be passed over at one moment.
@@ -96,21 +96,23 @@ impl Passed {
         &self.key
     }
 
-    /// Performs what was planned, now that it is durable. Gives the key and when to look at it again.
-    pub(super) fn perform(self, core: &Core) -> (Key, Option<Timestamp>) {
+    /// Performs what was planned, now that it is durable. Gives when to look at the key again.
+    pub(super) fn perform(self, core: &Core) -> Option<Timestamp> {
         if self.wrote {
             core.room.was_there(core.now());
         }
-        self.effects.into_iter().for_each(|effect| perform(core, effect));
         self.reserved.begin();
+        self.effects.into_iter().for_each(|effect| perform(core, effect));
         self.wakes.into_iter().for_each(|key| core.wakes.add(key));
-        (self.key, self.next)
+        self.next
     }
 
     /// The same for one whose key nobody had taken from its queue.
     pub(super) fn perform_alone(self, core: &Core) {
-        let (key, next) = self.perform(core);
-        next.into_iter().for_each(|at| core.wakes.add_at(key.clone(), at));
+        let key = self.key.clone();
+        if let Some(at) = self.perform(core) {
+            core.wakes.add_at(key, at);
+        }
     }
 }
 
