@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::attempts::Attempts;
 use super::clock::Clock;
 use super::disk::Disk;
+use super::endings::Endings;
 use super::probes::Probes;
 use super::pulse::Pulses;
 use super::room::Room;
@@ -40,6 +41,8 @@ pub struct Core {
     pub probes: Arc<Probes>,
     /// Where work is done that waits for the disk.
     pub(super) disk: Disk,
+    /// The endings of attempts that wait to be written.
+    pub(super) endings: Arc<Endings>,
     /// What the files of apps looked like.
     pub(super) trees: Arc<Trees>,
     /// Cancelled when nothing new is to be started.
@@ -107,6 +110,7 @@ impl Core {
             attempts: Arc::new(attempts),
             probes: Arc::new(probes),
             disk,
+            endings: Arc::default(),
             trees,
             stopping,
             fatal,

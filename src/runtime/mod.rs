@@ -17,6 +17,7 @@ mod disk;
 pub mod doctor;
 pub mod doctor_analyzers;
 pub mod dry_run;
+mod endings;
 mod found;
 pub mod git;
 mod git_program;
