@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite::Bytes;
 
 use super::log::Logged;
@@ -59,6 +60,9 @@ pub(super) struct Payload {
 
 /// Up to so many bytes the press writes a result itself; a larger one is written where it comes from, so that nobody waits behind it.
 const SMALL_BYTES: u64 = 64 << 10;
+
+/// Results that are written ahead and not durable yet, at most: each of them holds its files open.
+static AHEAD: Semaphore = Semaphore::const_new(64);
 
 /// A result larger than this is also synced where it comes from. In bytes.
 const LARGE_BYTES: u64 = 4 << 20;
@@ -125,6 +129,8 @@ pub(super) async fn store(
         written: None,
         unsynced: Vec::new(),
     };
+    // It is never closed.
+    let _turn = if is_small { None } else { AHEAD.acquire().await.ok() };
     if !is_small {
         sheet = blocking(move || sheet.write_ahead()).await?;
     }

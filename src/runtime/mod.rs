@@ -29,6 +29,7 @@ pub mod mirror;
 pub mod mirror_loop;
 mod mirror_observe;
 mod once;
+pub mod open_files;
 mod pass;
 pub mod preview;
 mod probes;
