@@ -199,7 +199,7 @@ async fn bring_all_back(
 
 /// What is brought back of a task, counted.
 fn count(task: &DeclaredTask, found: Vec<FoundAttempt>, report: &mut RebuildReport) -> Option<BroughtBack> {
-    let Some(back) = bring_back(&task.spec, &text_digest(&task.text), found) else {
+    let Some(back) = bring_back(&task.spec, &text_digest(&task.text), task.kept, found) else {
         report.pending += 1;
         return None;
     };
