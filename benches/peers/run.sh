@@ -23,6 +23,10 @@ if [ "${2:-}" = version ]; then
 fi
 peer=$1 kind=$2 tasks=$3 at_once=$4 directory=$5
 
+# The name of a socket may have 107 bytes, so sockets lie where names are short.
+sockets=$(mktemp -d)
+trap 'rm -rf "$sockets"' EXIT
+
 # Prints the rate since $began.
 told() {
     awk -v tasks="$tasks" -v began="$began" -v now="$EPOCHREALTIME" 'BEGIN { print tasks / (now - began) }'
@@ -30,15 +34,14 @@ told() {
 
 case $peer in
 huey | dbos)
-    exec "$place/venv/bin/python" "$here/${peer}_peer.py" "$kind" "$tasks" "$at_once" "$directory"
+    "$place/venv/bin/python" "$here/${peer}_peer.py" "$kind" "$tasks" "$at_once" "$directory"
     ;;
 apalis)
-    exec "$place/apalis/release/apalis-peer" "$tasks" "$at_once" "$directory"
+    "$place/apalis/release/apalis-peer" "$tasks" "$at_once" "$directory"
     ;;
 pueue)
-    export PATH=$place/bin:$PATH XDG_CONFIG_HOME=$directory/config XDG_DATA_HOME=$directory/data XDG_RUNTIME_DIR=$directory/run
-    mkdir -p "$XDG_CONFIG_HOME" "$XDG_DATA_HOME" "$XDG_RUNTIME_DIR"
-    chmod 700 "$XDG_RUNTIME_DIR"
+    export PATH=$place/bin:$PATH XDG_CONFIG_HOME=$directory/config XDG_DATA_HOME=$directory/data XDG_RUNTIME_DIR=$sockets
+    mkdir -p "$XDG_CONFIG_HOME" "$XDG_DATA_HOME"
     pueued > "$directory/pueued.log" 2>&1 &
     until pueue status > /dev/null 2>&1; do sleep 0.05; done
     pueue parallel "$at_once" > /dev/null
@@ -50,7 +53,7 @@ pueue)
     wait
     ;;
 task-spooler)
-    export TS_SOCKET=$directory/socket TMPDIR=$directory
+    export TS_SOCKET=$sockets/tsp TMPDIR=$directory
     tsp=$place/task-spooler/usr/bin/tsp
     "$tsp" -S "$at_once"
     began=$EPOCHREALTIME
