@@ -31,7 +31,9 @@ struct Waiting {
 /// What came of an attempt, and the queue that its slot belongs to, unless nobody waits for that.
 #[derive(Clone)]
 pub(super) struct Closing {
+    /// What is written of it.
     pub(super) close: CloseAttempt,
+    /// The analyzer whose queue gets its slot.
     pub(super) lane: Option<String>,
 }
 
@@ -163,3 +165,7 @@ async fn end_alone(core: &Core, closing: &Closing) -> Result<Option<Ended>, Stor
         both => both,
     }
 }
+
+#[cfg(test)]
+#[path = "endings_tests.rs"]
+mod tests;
