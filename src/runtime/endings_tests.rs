@@ -9,11 +9,13 @@ use crate::plan::Plan;
 use crate::resource::attempt::AttemptId;
 use crate::resource::name::Uid;
 use crate::resource::outcome::Verdict;
+use crate::resource::phase::Phase;
 use crate::resource::reason::Reason;
 use crate::runtime::core::alone;
 use crate::runtime::mirror::Mirror;
 use crate::runtime::pass::pass;
 use crate::runtime::twist::Twist;
+use crate::store::Held;
 
 const MANIFESTS: &str = "apiVersion: manifestd.dev/v1alpha1
 kind: Analyzer
@@ -49,21 +51,16 @@ async fn two_of_three(core: &Core) -> Vec<Uid> {
         mirror.scan().await.unwrap();
     }
     drop(pass(core, vec![lane()]).await.unwrap());
-    let uids = |connection: &rusqlite::Connection| -> Result<Vec<Uid>, StoreError> {
-        let mut statement = connection.prepare("SELECT uid FROM task ORDER BY name")?;
-        let uids = statement.query_map([], |row| row.get(0).map(Uid))?;
-        Ok(uids.collect::<Result<_, _>>()?)
-    };
-    core.store.read(uids).await.unwrap()
+    core.store.declared_tasks().await.unwrap().into_iter().map(|task| task.uid).collect()
 }
 
-async fn phases(core: &Core) -> Vec<String> {
-    let phases = |connection: &rusqlite::Connection| -> Result<Vec<String>, StoreError> {
-        let mut statement = connection.prepare("SELECT phase FROM task ORDER BY name")?;
-        let phases = statement.query_map([], |row| row.get(0))?;
-        Ok(phases.collect::<Result<_, _>>()?)
-    };
-    core.store.read(phases).await.unwrap()
+async fn phases(core: &Core, uids: &[Uid]) -> Vec<Phase> {
+    let mut phases = Vec::new();
+    for uid in uids {
+        let task = core.store.observe_task(uid.clone(), Held::new(), core.settings.budgets()).await.unwrap();
+        phases.push(task.unwrap().status.phase);
+    }
+    phases
 }
 
 fn completed(core: &Core, uid: &Uid) -> Closing {
@@ -88,9 +85,9 @@ async fn endings_that_come_in_together_are_written_together_and_who_is_next_has_
     let state = tempfile::tempdir().unwrap();
     let core = alone(state.path());
     let uids = two_of_three(&core).await;
-    assert_eq!(phases(&core).await, ["Running", "Running", "Pending"]);
+    assert_eq!(phases(&core, &uids).await, [Phase::Running, Phase::Running, Phase::Pending]);
     let ended = end_both(&core, &uids).await;
-    assert_eq!(phases(&core).await, ["Completed", "Completed", "Running"]);
+    assert_eq!(phases(&core, &uids).await, [Phase::Completed, Phase::Completed, Phase::Running]);
     // The lane was passed over once, after both, and needs no other look.
     let passed: Vec<&Key> = ended.iter().flat_map(|ended| &ended.passed).map(Passed::key).collect();
     assert_eq!(passed.len(), 3);
@@ -109,7 +106,7 @@ async fn a_task_that_cannot_be_settled_keeps_no_ending_from_being_written() {
     core.twist = Some(Arc::new(Fails(unsettled.clone())));
     let [one, other] = end_both(&core, &uids).await;
     // Its next pass sees what it came to; nobody else has to wait for that.
-    assert_eq!(phases(&core).await[..2], ["Running", "Completed"]);
+    assert_eq!(phases(&core, &uids[..2]).await, [Phase::Running, Phase::Completed]);
     assert!(one.woken.contains(&unsettled) && one.woken.contains(&lane()));
     assert!(other.woken.contains(&lane()));
     for uid in &uids[..2] {
