@@ -218,7 +218,11 @@ pub fn read_all(
             return Vec::new();
         }
     };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(paths.len() / FILES_PER_THREAD_MIN);
+    let threads = match paths.len() / FILES_PER_THREAD_MIN {
+        // Asking how many there are takes longer than reading one file.
+        few @ 0..=1 => few,
+        most => std::thread::available_parallelism().map_or(1, usize::from).min(most),
+    };
     let read_some = |paths: &[String]| -> Vec<std::io::Result<Option<ReadFile>>> {
         paths.iter().map(|path| read_one(&root, path, bounds, commit)).collect()
     };
