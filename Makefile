@@ -16,7 +16,7 @@ comma := ,
 BENCH := $(if $(QUICK),--quick) $(if $(RECORD),--record)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo demo-clean demo-pipelines check fmt fmt-check lint doc tools test upgrade-test power fuzz bench bench-peers deny deny-tool clean
+.PHONY: help build run demo demo-clean demo-pipelines check fmt fmt-check lint doc tools test upgrade-test sim power fuzz bench bench-peers deny deny-tool clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -77,6 +77,11 @@ test: tools ## Run every test, the real linters among them
 
 upgrade-test: ## Open databases of every released version and find nothing lost
 	$(CARGO) test --test recovery upgrades
+
+# With SEED alone it shows all that happens in that one; a failure says which of its steps are needed, as ONLY.
+sim: ## Play RUNS lives of a controller from SEED on, in virtual time: make sim RUNS=200000 SEED=1
+	MANIFESTD_SIM_RUNS=$(RUNS) MANIFESTD_SIM_SEED=$(SEED) MANIFESTD_SIM_ONLY=$(ONLY) \
+		$(CARGO) test --release --test sim every_seed -- --nocapture
 
 power: ## Cut the power at RUNS moments of each recorded scene, drawn from SEED: make power RUNS=2000 SEED=1
 	MANIFESTD_POWER_RUNS=$(or $(RUNS),2000) MANIFESTD_TEST_SEED=$(or $(SEED),1) $(CARGO) test --test power -- --nocapture

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::attempts::{Carrier, locked};
 use super::core::Core;
 use super::endings::{self, Closing};
+use super::twist::Order;
 use crate::plan::Key;
 use crate::plan::orphan::interrupted;
 use crate::plan::write::CloseAttempt;
@@ -132,6 +133,9 @@ pub(super) async fn reap(core: Core, id: AttemptId, process: Option<(i32, u64)>)
 /// Writes an ending, then lets go of the attempt, then tells whom that concerns.
 async fn end(core: &Core, closing: Closing) {
     let (id, outcome) = (closing.close.id.clone(), closing.close.verdict.outcome);
+    if core.swaps(Order::LetsGoFirst) {
+        core.attempts.let_go(&id);
+    }
     let ended = loop {
         match endings::end(core, &closing).await {
             Ok(Some(ended)) => {

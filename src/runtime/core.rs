@@ -15,7 +15,7 @@ use super::probes::Probes;
 use super::pulse::Pulses;
 use super::room::Room;
 use super::trees::Trees;
-use super::twist::Twist;
+use super::twist::{Order, Twist};
 use super::wakes::Wakes;
 use crate::config::Settings;
 use crate::executor::Executors;
@@ -141,6 +141,11 @@ impl Core {
             Some(pulse) => Err(format!("the loop {} stands still", pulse.name)),
             None => Ok(()),
         }
+    }
+
+    /// Whether two steps change places, as they do only in a simulation that looks whether that is noticed.
+    pub(super) fn swaps(&self, order: Order) -> bool {
+        self.twist.as_ref().is_some_and(|twist| twist.swaps(order))
     }
 
     /// Looks at an error of the store: a fatal one ends the process, a full disk does not.

@@ -10,6 +10,7 @@ use super::attempts::Reserved;
 use super::core::Core;
 use super::pulse::Beat;
 use super::reconcile::{perform, plan_lane, plan_task};
+use super::twist::Order;
 use crate::plan::{Effect, Key, Plan};
 use crate::resource::time::Timestamp;
 use crate::store::{Moment, StoreError};
@@ -86,9 +87,12 @@ pub(super) fn pass_over(core: &Core, moment: &Moment<'_>, key: &Key) -> Result<O
     if !plan.is_empty() {
         tracing::debug!(%key, ?looking, "planned\n{plan}");
     }
-    let Plan { writes, effects, mut wakes, next, actions: _ } = plan;
+    let Plan { writes, mut effects, mut wakes, next, actions: _ } = plan;
+    if core.swaps(Order::ActsFirst) {
+        effects.drain(..).for_each(|effect| perform(core, effect));
+    }
     // Before it is durable, so that nobody ever sees it orphaned.
-    let reserved = core.attempts.reserve(&effects);
+    let reserved = core.attempts.reserve(if core.swaps(Order::RegistersLast) { &[] } else { &effects });
     wakes.extend(moment.commit(&writes, now)?);
     Ok(Some(Passed { key: key.clone(), effects, reserved, wakes, wrote: !writes.is_empty(), next }))
 }

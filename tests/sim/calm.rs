@@ -23,8 +23,8 @@ const MINUTE: u64 = 60_000;
 /// for until some time, and runs have to do until some time, takes longer by as much as the clock was turned back.
 const CALM_MAX: u64 = 90 * MINUTE;
 
-/// How long it is looked whether anything still moves.
-const REST: u64 = 12 * MINUTE;
+/// How long it is looked whether anything still moves: longer than anything here waits between two looks.
+const REST: u64 = 6 * MINUTE;
 
 /// Lets everything come to rest, and looks whether it has.
 pub(crate) fn come_to_rest(world: &Arc<World>) {
@@ -44,7 +44,8 @@ fn heal(world: &World) {
     super::deeds::suffer(world, &Trouble::Manifests { there: true, empty: false });
     super::deeds::suffer(world, &Trouble::Link { is_link: false });
     let mut state = world.state();
-    state.say(format_args!("calm"));
+    let steps = state.steps;
+    state.say(format_args!("calm, after {steps} steps"));
     state.ledger.heal();
     state.weather = super::world::Weather { calm: true, ..Default::default() };
 }
@@ -89,7 +90,8 @@ async fn settle(stage: &mut Stage) -> End {
     }
     let mut state = life.state();
     let calm = (life.age() - began) / MINUTE;
-    state.say(format_args!("settled after {calm} minutes"));
+    let steps = state.steps;
+    state.say(format_args!("settled after {calm} minutes, with step {steps}"));
     drop(state);
     End::Over
 }
@@ -111,10 +113,11 @@ async fn rest(stage: &mut Stage) -> End {
     End::Over
 }
 
-/// Nothing has moved since so many rows had, nothing waits for what does not come, and nothing is left of what is over.
+/// Nothing has changed since so many rows had, nothing waits for what does not come, and nothing is left of what is over.
 fn look_whether_it_rests(life: &Life, before: u64) {
     let mut state = life.state();
-    let age = state.age;
+    let (age, steps) = (state.age, state.steps);
+    state.say(format_args!("rested, with step {steps}"));
     state.ledger.settle(age);
     let moved = state.moved - before;
     if moved > 0 && life.world.focus != Focus::Care {

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::laws::Breach;
 use super::life::{Life, until};
-use super::mutants::Mutant;
+use super::mutant::Mutant;
 use super::script::{Script, Step};
 use super::troubles::Trouble;
 use super::world::{Bench, World};

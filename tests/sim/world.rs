@@ -19,7 +19,7 @@ use super::dice::Dice;
 use super::laws::{self, Breach, Judged, Moment};
 use super::ledger::Ledger;
 use super::model::Model;
-use super::mutants::Mutant;
+use super::mutant::Mutant;
 use super::script::Focus;
 use super::troubles::Place;
 
