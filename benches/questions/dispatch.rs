@@ -11,7 +11,7 @@ use super::served::{Running, Served};
 use crate::analyzer::{Analyzer, Protocol};
 use crate::ceiling::{Ceiling, Work};
 use crate::figure::{Figure, Unit};
-use crate::rounds::{Run, interleaved};
+use crate::rounds::{Run, interleaved, write_back};
 use crate::workspace::{COMPLETED, Controller, KNOWN, Workspace, count, until, until_risen};
 
 /// The name of the analyzer in all manifests of a bench.
@@ -115,6 +115,7 @@ pub(crate) fn released(
     let running = format!("SELECT count(*) FROM task WHERE phase = 'Running' AND analyzer = '{NAME}'");
     until(&database, &running, |running| running == u64::from(slots.min(tasks)));
     controller.until_calm();
+    write_back();
     let began = Instant::now();
     analyzer.release();
     let ended = until_risen(&database, COMPLETED, done, tasks, began);
@@ -127,6 +128,7 @@ fn rate_dropped(way: Way) -> f64 {
     workspace.declare_service(NAME, service.url(), way.slots, keeping(way.files));
     let _controller = workspace.serve(service.arguments());
     let prepared = workspace.prepare("task", 0..way.tasks, NAME);
+    write_back();
     let (database, began) = (workspace.database(), Instant::now());
     workspace.drop_in(&prepared);
     let ended = until_risen(&database, COMPLETED, 0, way.tasks, began);

@@ -39,7 +39,12 @@ fn rates(run: &mut Run, workspaces: &[&Workspace]) {
     let tasks = run.size(TASKS).max(SLOTS * 2);
     let mut rates = vec![Vec::new(); workspaces.len()];
     for round in 0..run.rounds() {
-        for (workspace, rates) in workspaces.iter().zip(&mut rates) {
+        // Every other round goes the other way round, so that nobody is always the first.
+        let mut turns: Vec<_> = workspaces.iter().zip(&mut rates).collect();
+        if round % 2 == 1 {
+            turns.reverse();
+        }
+        for (workspace, rates) in turns {
             let analyzer = Analyzer::start(Protocol::Extended);
             workspace.declare_service(NAME, &format!("ws://{}", analyzer.address()), SLOTS, keeping(false));
             let controller = workspace.serve(&[]);

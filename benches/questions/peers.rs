@@ -9,7 +9,7 @@ use super::dispatch::{NAME, keeping, released};
 use crate::analyzer::{Analyzer, Protocol};
 use crate::figure::{Figure, Unit};
 use crate::machine::workplace;
-use crate::rounds::Run;
+use crate::rounds::{Run, write_back};
 use crate::workspace::Workspace;
 
 /// Where their scripts are.
@@ -21,11 +21,21 @@ const COMMANDS: u32 = 2_000;
 /// Our commands at once: one for each core, and as many as we are fastest with, which decides the goal.
 const COMMAND_SLOTS: [(u32, Option<&str>); 2] = [(2, None), (32, Some("peers-commands"))];
 
-/// No-op tasks of each round, and our goals at this size.
-const SIZES: [(u32, &str, Option<&str>); 3] = [
-    (300, "peers-connection-300", None),
-    (2_000, "peers-connection-2000", None),
-    (10_000, "peers-connection-10000", Some("peers-shared-10000")),
+/// A number of no-op tasks.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    tasks: u32,
+    /// The shorter a round is, the more of them there are.
+    repeated: usize,
+    /// Our goal with a connection for each task, and with a shared one.
+    connection: &'static str,
+    shared: Option<&'static str>,
+}
+
+const SIZES: [Size; 3] = [
+    Size { tasks: 300, repeated: 3, connection: "peers-connection-300", shared: None },
+    Size { tasks: 2_000, repeated: 1, connection: "peers-connection-2000", shared: None },
+    Size { tasks: 10_000, repeated: 1, connection: "peers-connection-10000", shared: Some("peers-shared-10000") },
 ];
 
 /// Our requests in flight.
@@ -59,18 +69,16 @@ const PEERS: [Peer; 6] = [
 /// Measures all of it.
 pub(crate) fn measure(run: &mut Run) {
     let peers: Vec<Peer> = PEERS.into_iter().filter(|peer| peer.is_there(run)).collect();
-    for (tasks, connection, shared) in SIZES {
-        noops(run, &peers, tasks, connection, shared);
-    }
+    SIZES.into_iter().for_each(|size| noops(run, &peers, size));
     commands(run, &peers);
 }
 
 /// No-op tasks that are queued already.
-fn noops(run: &mut Run, peers: &[Peer], tasks: u32, connection: &'static str, shared: Option<&'static str>) {
-    let peers: Vec<Peer> = peers.iter().copied().filter(|peer| peer.noops_max >= tasks).collect();
-    let tasks = run.size(tasks).max(SLOTS * 2);
+fn noops(run: &mut Run, peers: &[Peer], size: Size) {
+    let peers: Vec<Peer> = peers.iter().copied().filter(|peer| peer.noops_max >= size.tasks).collect();
+    let tasks = run.size(size.tasks).max(SLOTS * 2);
     let (mut single, mut one, mut theirs) = (Vec::new(), Vec::new(), vec![Vec::new(); peers.len()]);
-    for _ in 0..run.rounds() {
+    for _ in 0..run.rounds() * size.repeated {
         single.push(ours(Protocol::Base, tasks));
         one.push(ours(Protocol::Extended, tasks));
         peers.iter().zip(&mut theirs).for_each(|(peer, rates)| rates.push(peer.noops(tasks)));
@@ -79,8 +87,8 @@ fn noops(run: &mut Run, peers: &[Peer], tasks: u32, connection: &'static str, sh
     let Some(best) = tell(run, &what, &peers, &theirs, |peer| peer.noops_at_once) else { return };
     let figure = |rates: &[f64]| Figure::of(Unit::PerSecond, rates);
     let what = |way| format!("{tasks} no-op tasks, {SLOTS} at once: manifestd, {way} (limit: the best)");
-    run.report.goal(connection, &what("connection per task"), figure(&single), best);
-    match shared {
+    run.report.goal(size.connection, &what("connection per task"), figure(&single), best);
+    match size.shared {
         Some(goal) => run.report.goal(goal, &what("manifestd/v1"), figure(&one), best),
         None => run.report.row(&what("manifestd/v1"), figure(&one), best),
     }
@@ -93,6 +101,7 @@ fn commands(run: &mut Run, peers: &[Peer]) {
     let (mut ours, mut theirs) = (vec![Vec::new(); COMMAND_SLOTS.len()], vec![Vec::new(); peers.len()]);
     for _ in 0..run.rounds() {
         for ((slots, _), rates) in COMMAND_SLOTS.iter().zip(&mut ours) {
+            write_back();
             rates.push(commands::submitted(*slots, tasks));
         }
         peers.iter().zip(&mut theirs).for_each(|(peer, rates)| rates.push(peer.commands(tasks)));
@@ -151,6 +160,7 @@ impl Peer {
 
     fn rate(&self, kind: &str, tasks: u32, at_once: u32) -> f64 {
         let directory = tempfile::tempdir_in(workplace()).expect("a temporary directory");
+        write_back();
         let numbers = [tasks, at_once].map(|number| number.to_string());
         let mut command = Command::new(RUN);
         let began = Instant::now();
