@@ -73,10 +73,11 @@ fn completed(core: &Core, uid: &Uid) -> Closing {
 /// Ends the first two while the store does something else.
 async fn end_both(core: &Core, uids: &[Uid]) -> [Ended; 2] {
     let (closing, other) = (completed(core, &uids[0]), completed(core, &uids[1]));
-    let (release, released) = mpsc::channel();
-    let busy = core.store.write(move |_| Ok(released.recv().is_ok()));
-    let (_, one, other, ()) =
-        tokio::join!(biased; busy, end(core, &closing), end(core, &other), async { release.send(()).unwrap() });
+    let (release, released) = mpsc::channel::<()>();
+    // It is run once more when what is in one group with it is taken back; it waits for nothing then.
+    let busy = core.store.write(move |_| Ok(_ = released.recv()));
+    let go_on = async move { drop(release) };
+    let (_, one, other, ()) = tokio::join!(biased; busy, end(core, &closing), end(core, &other), go_on);
     [one.unwrap().unwrap(), other.unwrap().unwrap()]
 }
 
