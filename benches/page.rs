@@ -13,6 +13,9 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/benchmarks.md");
 /// Behind the figures of a question; before them there is `<!-- figures of QUESTION -->`.
 const END: &str = "<!-- end of figures -->\n";
 
+/// The heading of the table of goals.
+const GOALS: &str = "\n## Goals\n";
+
 /// Writes it. Ends the bench when the page has no place for a question or a goal.
 pub(crate) fn record(machine: &Machine, report: &Report) {
     let page = fs::read_to_string(PAGE).expect("the page of figures");
@@ -33,12 +36,9 @@ fn with_figures(page: &str, machine: &Machine, section: &Section) -> String {
 }
 
 fn with_goal(page: &str, name: &str, row: &str) -> String {
-    let begin = format!("| `{name}` |");
-    assert_eq!(
-        page.lines().filter(|line| line.starts_with(&begin)).count(),
-        1,
-        "one row of the page has the goal {name}"
-    );
-    let lines = page.lines().map(|line| if line.starts_with(&begin) { row } else { line });
-    lines.fold(String::new(), |page, line| page + line + "\n")
+    let (before, goals) = page.split_once(GOALS).expect("the page has a table of goals");
+    let begin = format!("\n| `{name}` |");
+    let start = goals.find(&begin).unwrap_or_else(|| panic!("the page has no row for the goal {name}")) + 1;
+    let end = goals[start..].find('\n').map_or(goals.len(), |length| start + length);
+    format!("{before}{GOALS}{}{row}{}", &goals[..start], &goals[end..])
 }
