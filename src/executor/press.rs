@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -106,7 +107,9 @@ fn step(
 ) {
     for item in group.iter_mut().filter(|item| item.failed.is_none()) {
         let mut changed = Vec::new();
-        let mut taken = take(&mut item.sheet, &mut changed);
+        // A bug harms one result, and not all that come after it.
+        let mut taken = catch_unwind(AssertUnwindSafe(|| take(&mut item.sheet, &mut changed)))
+            .unwrap_or_else(|_| Err(io::Error::other("manifestd failed while it stored the result; this is a bug")));
         if sync.is_none() {
             taken = taken.and_then(|()| changed.iter().try_for_each(File::sync_all));
         }

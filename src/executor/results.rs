@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use super::press::Press;
 use super::sheet::{Payload, Sheet};
@@ -44,6 +45,9 @@ impl Staging {
         create_file(&self.dir.join("log.txt"))
     }
 }
+
+/// Results that are written ahead and not durable yet, at most: each of them holds its files open.
+static AHEAD: Semaphore = Semaphore::const_new(64);
 
 /// Stores an attempt's files and says where. A directory of that name that is already there is an error: results are never overwritten. Only what a
 /// controller stored that died before it wrote the row of the attempt gives way, when that attempt was taken up again.
@@ -89,6 +93,8 @@ pub(super) async fn store(
     let parts = [app, file_name(&assignment.task), id.number.to_string()];
     let is_small = payload.is_small();
     let mut sheet = Sheet::new(state, staging.dir, parts, assignment.resumed, (about, payload));
+    // It is never closed.
+    let _turn = if is_small { None } else { AHEAD.acquire().await.ok() };
     if !is_small {
         sheet = blocking(move || sheet.write_ahead()).await?;
     }

@@ -10,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 use super::attempts::Attempts;
 use super::clock::Clock;
 use super::disk::Disk;
+use super::endings::Endings;
 use super::probes::Probes;
 use super::pulse::Pulses;
 use super::room::Room;
 use super::trees::Trees;
-use super::twist::Twist;
+use super::twist::{Order, Twist};
 use super::wakes::Wakes;
 use crate::config::Settings;
 use crate::executor::Executors;
@@ -40,6 +41,8 @@ pub struct Core {
     pub probes: Arc<Probes>,
     /// Where work is done that waits for the disk.
     pub(super) disk: Disk,
+    /// The endings of attempts that wait to be written.
+    pub(super) endings: Arc<Endings>,
     /// What the files of apps looked like.
     pub(super) trees: Arc<Trees>,
     /// Cancelled when nothing new is to be started.
@@ -107,6 +110,7 @@ impl Core {
             attempts: Arc::new(attempts),
             probes: Arc::new(probes),
             disk,
+            endings: Arc::default(),
             trees,
             stopping,
             fatal,
@@ -139,6 +143,11 @@ impl Core {
         }
     }
 
+    /// Whether two steps change places, as they do only in a simulation that looks whether that is noticed.
+    pub(super) fn swaps(&self, order: Order) -> bool {
+        self.twist.as_ref().is_some_and(|twist| twist.swaps(order))
+    }
+
     /// Looks at an error of the store: a fatal one ends the process, a full disk does not.
     pub fn check(&self, what: &str, error: &StoreError) {
         if self.room.lacks(what, error, self.now()) {
@@ -149,4 +158,24 @@ impl Core {
             tracing::warn!(%error, "{what} failed; it will be tried again");
         }
     }
+}
+
+/// What loops share, over a new state, at a moment that stays until somebody moves it.
+#[cfg(test)]
+pub(super) fn alone(state: &std::path::Path) -> Core {
+    use crate::executor::{Limits, Surroundings};
+    let store = Store::open(crate::store::StateLock::acquire(state).unwrap()).unwrap();
+    let surroundings = Surroundings {
+        workspace: state.to_owned(),
+        state: state.to_owned(),
+        secrets: state.to_owned(),
+        programs: None,
+        embedded: None,
+        attempt_token_prefix: "alone".into(),
+        environment: std::collections::BTreeMap::new(),
+        limits: Limits::default(),
+    };
+    let settings = crate::config::resolve(&[]).unwrap().0;
+    let clock = Clock::Manual(Arc::new(std::sync::atomic::AtomicI64::new(1_000)));
+    Core::new(store, clock, settings, state.to_owned(), Executors::new(surroundings))
 }

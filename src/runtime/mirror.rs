@@ -1,7 +1,8 @@
 //! The mirror: keeps the stored objects equal to what the manifests directory declares.
 //!
-//! A file that an event says is complete is read at once. Everything else is found by scans: read what changed, plan, commit, and only
-//! after a complete scan take away what is gone, unless so much is gone that it looks like a mistake.
+//! A file that an event says is complete is read at once, and what it asks for starts with it. Everything else is found by scans: read what changed,
+//! plan and commit it at one moment while the next is read, and only after a complete scan take away what is gone, unless so much is gone that it
+//! looks like a mistake.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -232,7 +233,7 @@ impl Mirror {
         if let Some(first) = failed.into_iter().next() {
             report.incomplete.get_or_insert(first);
         }
-        report.files_read += files.len() as u64;
+        let files_read = files.len() as u64;
         let mut observed = observe(&files);
         observed.gone.clone_from(gone);
         let core = self.core.clone();
@@ -265,6 +266,7 @@ impl Mirror {
                 Ok((Batch { removals, refused, unrecorded }, problems, outcome, passed))
             })
             .await?;
+        report.files_read += files_read;
         problems.iter().for_each(|owned| tracing::warn!("{}", owned.problem.line()));
         self.committed(outcome, report);
         passed.into_iter().for_each(|one| one.perform_alone(&self.core));
@@ -370,3 +372,7 @@ fn too_many_gone(gone: usize, known: usize) -> String {
 fn condition(condition: &'static str, holds: bool, reason: &'static str, message: String) -> ConditionWrite {
     ConditionWrite { uid: Uid::default(), condition, holds, reason, message }
 }
+
+#[cfg(test)]
+#[path = "mirror_tests.rs"]
+mod tests;

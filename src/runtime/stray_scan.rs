@@ -70,12 +70,20 @@ pub(super) fn remove_all(results: &Path, paths: Vec<String>) -> Vec<String> {
             Err(error) => tracing::warn!(%error, "results/{path} could not be removed; it will be tried again"),
         }
     }
-    match changed.iter().try_for_each(|above| fs::File::open(above)?.sync_all()) {
+    match changed.iter().try_for_each(|above| sync(above)) {
         Ok(()) => gone,
         Err(error) => {
             tracing::warn!(%error, "results that were removed may come back; it will be tried again");
             Vec::new()
         }
+    }
+}
+
+/// Makes durable what was removed from a directory. One that was removed itself since then is gone from the one above it.
+fn sync(directory: &Path) -> io::Result<()> {
+    match fs::File::open(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        opened => opened?.sync_all(),
     }
 }
 
@@ -159,7 +167,10 @@ mod tests {
 
     #[test]
     fn removing_takes_what_is_empty_then_and_nothing_else() {
-        let results = results(&["a/t/1", "a/t/2", "b/t/1"]);
+        let results = results(&["a/t/1", "a/t/2", "b/t/1", "d/t/1", "d/t/2"]);
+        // What is above the first is empty, and goes, with the second.
+        let all_of_d = ["d/t/1", "d/t/2"].map(str::to_owned).to_vec();
+        assert_eq!(remove_all(results.path(), all_of_d.clone()), all_of_d);
         remove(results.path(), "a/t/1").unwrap();
         remove(results.path(), "b/t/1").unwrap();
         remove(results.path(), "b/t/1").unwrap();

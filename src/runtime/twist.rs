@@ -1,5 +1,6 @@
-//! Mistakes on purpose: a simulation changes what was observed before it is planned for, or what was planned before it is committed, and
-//! looks whether its laws notice.
+//! Mistakes on purpose: a simulation changes what was observed before it is planned for, or what was planned before it is committed, or has
+//! two steps change places, and looks whether its laws notice. Nothing in this program makes any: only who puts a [`Core`](super::core::Core)
+//! together by hand can, and no setting, argument or file does.
 
 use std::any::Any;
 
@@ -12,4 +13,20 @@ pub trait Twist: Send + Sync {
 
     /// May change what was planned.
     fn planned(&self, key: &Key, plan: &mut Plan);
+
+    /// Whether two steps change places.
+    fn swaps(&self, _order: Order) -> bool {
+        false
+    }
+}
+
+/// Two steps, of which the second comes first when they change places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Commit, then act.
+    ActsFirst,
+    /// Register an attempt, then commit its row.
+    RegistersLast,
+    /// Write an ending, then let go of the attempt.
+    LetsGoFirst,
 }

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
 
@@ -17,6 +17,8 @@ pub enum Step {
     Read,
     /// A transaction of the store.
     Write,
+    /// The end of a transaction: all of it has been done, and nothing of it is durable.
+    Commit,
     /// A look at the disk, or a change of it.
     Disk,
 }
@@ -41,6 +43,20 @@ pub trait Gate: Send + Sync {
 pub(super) struct Inline {
     connection: Arc<Mutex<Connection>>,
     gate: Arc<dyn Gate>,
+    /// Whose turn it is: between what a transaction does and its end nobody else comes in.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// A transaction that is taken back unless it is ended.
+struct Open<'i>(&'i Inline);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        let connection = self.0.connection();
+        if !connection.is_autocommit() {
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+    }
 }
 
 impl Store {
@@ -50,7 +66,7 @@ impl Store {
     /// See [`StoreError`].
     pub fn inline(path: PathBuf, connection: Arc<Mutex<Connection>>, gate: Arc<dyn Gate>) -> Result<Self, StoreError> {
         let id = open::bring_up(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let backend = Backend::Inline(Inline { connection, gate });
+        let backend = Backend::Inline(Inline { connection, gate, turn: tokio::sync::Mutex::new(()) });
         Ok(Self { inner: Arc::new(Inner { path, id, backend }) })
     }
 
@@ -65,14 +81,33 @@ impl Store {
 }
 
 impl Inline {
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Runs a job as a group of its own.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         work: impl FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.gate.before(Step::Write).await?;
+        let turn = self.turn.lock().await;
         let (job, mut answer) = writer::job(work);
-        writer::commit(&self.connection.lock().unwrap_or_else(PoisonError::into_inner), vec![job]);
+        let mut group = [job];
+        let open = Open(self);
+        let ran = writer::run(&self.connection(), &mut group);
+        let committed = match ran {
+            Ok(false) => Ok(()),
+            Ok(true) => match self.gate.before(Step::Commit).await {
+                Ok(()) => writer::make_durable(&self.connection(), &group).map_err(StoreError::from),
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error.into()),
+        };
+        drop(open);
+        let [job] = group;
+        job.answer(committed);
+        drop(turn);
         self.gate.after(Step::Write).await;
         answer.try_recv().map_err(|_| StoreError::Gone)?
     }
@@ -83,7 +118,9 @@ impl Inline {
         query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.gate.before(Step::Read).await?;
-        let answer = readers::at_one_moment(&self.connection.lock().unwrap_or_else(PoisonError::into_inner), query);
+        let turn = self.turn.lock().await;
+        let answer = readers::at_one_moment(&self.connection(), query);
+        drop(turn);
         self.gate.after(Step::Read).await;
         answer
     }
@@ -93,17 +130,23 @@ impl Inline {
 mod tests {
     use super::*;
 
-    /// Notes what it was asked, and refuses writes when told to.
+    /// Notes what it was asked, and refuses one kind of step when told to.
     #[derive(Default)]
     struct Noting {
         asked: Mutex<Vec<(Step, bool)>>,
-        is_full: std::sync::atomic::AtomicBool,
+        refused: Mutex<Option<Step>>,
+    }
+
+    impl Noting {
+        fn refuse(&self, step: Option<Step>) {
+            *self.refused.lock().unwrap() = step;
+        }
     }
 
     impl Gate for Noting {
         fn before(&self, step: Step) -> Passing<'_, Result<(), StoreError>> {
             self.asked.lock().unwrap().push((step, true));
-            let refuses = step == Step::Write && self.is_full.load(std::sync::atomic::Ordering::SeqCst);
+            let refuses = *self.refused.lock().unwrap() == Some(step);
             Box::pin(async move { if refuses { Err(StoreError::Conflict) } else { Ok(()) } })
         }
 
@@ -124,17 +167,22 @@ mod tests {
             store.write(move |connection| Ok(connection.execute(insert, [value])?))
         };
         assert_eq!(write("one").await.unwrap(), 1);
-        gate.is_full.store(true, std::sync::atomic::Ordering::SeqCst);
-        assert!(matches!(write("two").await, Err(StoreError::Conflict)));
+        for refused in [Step::Write, Step::Commit] {
+            gate.refuse(Some(refused));
+            assert!(matches!(write("two").await, Err(StoreError::Conflict)));
+        }
         let count = "SELECT count(*) FROM meta WHERE key IN ('one', 'two')";
         let found: i64 =
             store.read(move |connection| Ok(connection.query_row(count, [], |row| row.get(0))?)).await.unwrap();
         assert_eq!(found, 1);
         let asked = gate.asked.lock().unwrap().clone();
-        let (read, write) = (Step::Read, Step::Write);
-        assert_eq!(asked, [(write, true), (write, false), (write, true), (read, true), (read, false)]);
+        let (read, write, commit) = (Step::Read, Step::Write, Step::Commit);
+        let whole = [(write, true), (commit, true), (write, false)];
+        let expected: Vec<(Step, bool)> =
+            [whole.as_slice(), &[(write, true)], whole.as_slice(), &[(read, true), (read, false)]].concat();
+        assert_eq!(asked, expected);
         // A job that fails leaves nothing behind, as in a group.
-        gate.is_full.store(false, std::sync::atomic::Ordering::SeqCst);
+        gate.refuse(None);
         let failing = store.write(|connection| {
             connection.execute("INSERT INTO meta (key, value) VALUES ('three', '')", [])?;
             Err::<(), _>(StoreError::Conflict)

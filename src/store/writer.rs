@@ -19,6 +19,9 @@ use super::StoreError;
 /// Jobs in one commit at most, so that an answer is never far away.
 const GROUP_MAX: usize = 1024;
 
+/// Pages that the writer keeps, in KiB: each index of a large database is touched somewhere else, and what is not kept is read again.
+const CACHE_KIB: i64 = 8 << 10;
+
 /// The log is folded into the database when it has grown to this many pages (4 KiB each), between groups.
 const WAL_PAGES_MAX: i64 = 4_000;
 
@@ -30,6 +33,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn start(connection: Connection) -> Result<Self, StoreError> {
         connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         let (jobs, queue) = channel();
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
@@ -126,24 +130,34 @@ fn serve(connection: &Connection, queue: &Receiver<Box<dyn Job>>) {
 }
 
 /// Runs a group in one transaction and answers all of it.
-pub(super) fn commit(connection: &Connection, mut group: Vec<Box<dyn Job>>) {
-    let committed = transact(connection, &mut group);
+fn commit(connection: &Connection, mut group: Vec<Box<dyn Job>>) {
+    let committed = match run(connection, &mut group) {
+        Ok(true) => make_durable(connection, &group),
+        Ok(false) => Ok(()),
+        Err(error) => Err(error),
+    };
     for job in group {
         job.answer(committed.as_ref().copied().map_err(copy_of));
     }
 }
 
-fn transact(connection: &Connection, group: &mut [Box<dyn Job>]) -> Result<(), rusqlite::Error> {
+/// Runs a group in a transaction, which is left open. Whether there is one: a job alone that failed has taken its own back.
+pub(super) fn run(connection: &Connection, group: &mut [Box<dyn Job>]) -> Result<bool, rusqlite::Error> {
     begin(connection, group)?;
     if let Some(failed) = run_bare(connection, group) {
         connection.prepare_cached("ROLLBACK")?.execute([])?;
         if group.len() == 1 {
-            return Ok(());
+            return Ok(false);
         }
         tracing::debug!(job = failed, of = group.len(), "a job failed after it had written; its group is run again");
         begin(connection, group)?;
         run_apart(connection, group);
     }
+    Ok(true)
+}
+
+/// Commits what a group did.
+pub(super) fn make_durable(connection: &Connection, group: &[Box<dyn Job>]) -> Result<(), rusqlite::Error> {
     let full = group.iter().any(|job| job.is_full());
     let committed = match connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])) {
         // There was nothing left to commit, which is only what followed.

@@ -10,7 +10,7 @@ use manifestd::runtime::control::Request;
 use manifestd::runtime::reconcile::plan;
 
 use super::laws::{self, Breach, Law};
-use super::life::until;
+use super::life::{Life, until};
 use super::play::{End, Stage, live};
 use super::script::Focus;
 use super::troubles::{Told, Trouble};
@@ -23,8 +23,8 @@ const MINUTE: u64 = 60_000;
 /// for until some time, and runs have to do until some time, takes longer by as much as the clock was turned back.
 const CALM_MAX: u64 = 90 * MINUTE;
 
-/// How long it is looked whether anything still moves.
-const REST: u64 = 12 * MINUTE;
+/// How long it is looked whether anything still moves: longer than anything here waits between two looks.
+const REST: u64 = 6 * MINUTE;
 
 /// Lets everything come to rest, and looks whether it has.
 pub(crate) fn come_to_rest(world: &Arc<World>) {
@@ -44,7 +44,8 @@ fn heal(world: &World) {
     super::deeds::suffer(world, &Trouble::Manifests { there: true, empty: false });
     super::deeds::suffer(world, &Trouble::Link { is_link: false });
     let mut state = world.state();
-    state.say(format_args!("calm"));
+    let steps = state.steps;
+    state.say(format_args!("calm, after {steps} steps"));
     state.ledger.heal();
     state.weather = super::world::Weather { calm: true, ..Default::default() };
 }
@@ -89,7 +90,8 @@ async fn settle(stage: &mut Stage) -> End {
     }
     let mut state = life.state();
     let calm = (life.age() - began) / MINUTE;
-    state.say(format_args!("settled after {calm} minutes"));
+    let steps = state.steps;
+    state.say(format_args!("settled after {calm} minutes, with step {steps}"));
     drop(state);
     End::Over
 }
@@ -101,8 +103,21 @@ async fn rest(stage: &mut Stage) -> End {
     until(life.instant(life.age() + REST / 2)).await;
     let before = life.state().moved;
     until(life.instant(life.age() + REST)).await;
+    look_whether_it_rests(&life, before);
+    for key in keys(&life.world) {
+        if let Some(what) = left_to_do(stage, &key).await {
+            let mut state = life.state();
+            state.breached(Err(Breach::new(Law::TwiceIsOnce, format!("{key} is not settled: {what}"))));
+        }
+    }
+    End::Over
+}
+
+/// Nothing has changed since so many rows had, nothing waits for what does not come, and nothing is left of what is over.
+fn look_whether_it_rests(life: &Life, before: u64) {
     let mut state = life.state();
-    let age = state.age;
+    let (age, steps) = (state.age, state.steps);
+    state.say(format_args!("rested, with step {steps}"));
     state.ledger.settle(age);
     let moved = state.moved - before;
     if moved > 0 && life.world.focus != Focus::Care {
@@ -115,14 +130,6 @@ async fn rest(stage: &mut Stage) -> End {
         state.breached(Err(Breach::new(Law::Ends, format!("what was settled is not any more: {}", left.join("; ")))));
     }
     life.judge(&mut state, laws::all_gone);
-    drop(state);
-    for key in keys(&life.world) {
-        if let Some(what) = left_to_do(stage, &key).await {
-            let mut state = life.state();
-            state.breached(Err(Breach::new(Law::TwiceIsOnce, format!("{key} is not settled: {what}"))));
-        }
-    }
-    End::Over
 }
 
 /// Every key that there is.

@@ -32,7 +32,7 @@ fn cares(world: &World) {
 /// What is there before anything happens: the directories of apps.
 pub(crate) fn furnish(world: &World, script: &Script) {
     // Few enough to be gone at once, or so many that a fuse has to look at it.
-    let found = if script.seed % 3 == 0 { FOUND.len() } else { 4 };
+    let found = if script.seed.is_multiple_of(3) { FOUND.len() } else { 4 };
     let found = FOUND.iter().take(found).map(|(_, path)| (*path).to_owned());
     for path in APPS.iter().map(|name| format!("apps/{name}")).chain(found) {
         directory(world, &path, true);
@@ -102,26 +102,11 @@ pub(crate) fn suffer(world: &World, trouble: &Trouble) {
         Trouble::Manifests { there, empty } => {
             state.declared.hide(!there, *empty, age);
             drop(state);
-            let (shown, hidden) = (world.path("manifests"), world.path("manifests-away"));
-            if !*there && !hidden.exists() {
-                std::fs::rename(&shown, &hidden).expect("the manifests go");
-                // As a disk that is not mounted: the directory is there, and nothing in it.
-                let _ = empty.then(|| std::fs::create_dir(&shown));
-            } else if *there && hidden.exists() {
-                let _ = std::fs::remove_dir_all(&shown);
-                std::fs::rename(&hidden, &shown).expect("the manifests are back");
-            }
+            show_manifests(world, *there, *empty);
         }
         Trouble::Link { is_link } => {
             drop(state);
-            // What lies behind a link is there for everybody but a scan, which follows none.
-            let (root, real) = (world.path("gen"), world.path("gen-real"));
-            if *is_link && !real.exists() && root.is_dir() {
-                std::fs::rename(&root, &real).and_then(|()| std::os::unix::fs::symlink(&real, &root)).expect("a link");
-            } else if !*is_link && real.exists() {
-                let _ = std::fs::remove_file(&root);
-                std::fs::rename(&real, &root).expect("the directory is back");
-            }
+            link(world, *is_link);
         }
         Trouble::Directory { path, there } => {
             drop(state);
@@ -147,6 +132,30 @@ pub(crate) fn suffer(world: &World, trouble: &Trouble) {
         Trouble::Full { lasts } => state.weather.full_until = age + lasts,
         Trouble::Slow { lasts } => state.weather.slow_until = age + lasts,
         _ => {}
+    }
+}
+
+/// The directory of manifests goes, or comes back.
+fn show_manifests(world: &World, there: bool, empty: bool) {
+    let (shown, hidden) = (world.path("manifests"), world.path("manifests-away"));
+    if !there && !hidden.exists() {
+        std::fs::rename(&shown, &hidden).expect("the manifests go");
+        // As a disk that is not mounted: the directory is there, and nothing in it.
+        let _ = empty.then(|| std::fs::create_dir(&shown));
+    } else if there && hidden.exists() {
+        let _ = std::fs::remove_dir_all(&shown);
+        std::fs::rename(&hidden, &shown).expect("the manifests are back");
+    }
+}
+
+/// The root of the AppSet becomes a link to itself, or itself again. What lies behind a link is there for everybody but a scan, which follows none.
+fn link(world: &World, is_link: bool) {
+    let (root, real) = (world.path("gen"), world.path("gen-real"));
+    if is_link && !real.exists() && root.is_dir() {
+        std::fs::rename(&root, &real).and_then(|()| std::os::unix::fs::symlink(&real, &root)).expect("a link");
+    } else if !is_link && real.exists() {
+        let _ = std::fs::remove_file(&root);
+        std::fs::rename(&real, &root).expect("the directory is back");
     }
 }
 

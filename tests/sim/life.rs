@@ -143,7 +143,7 @@ impl Life {
     }
 
     /// Whether the process goes on at an edge of a step.
-    fn passes(&self, edge: Edge) -> bool {
+    fn passes(&self, edge: Edge, step: Step) -> bool {
         if self.is_over() {
             return false;
         }
@@ -174,6 +174,8 @@ impl Life {
         if killed {
             let at = state.weather.kill.take().map(|(_, at)| at);
             state.count(match at {
+                Some(Place::Before) if step == Step::Commit => "killed before a commit",
+                Some(Place::After) if step == Step::Write => "killed after a commit",
                 Some(Place::Before) => "killed before a step",
                 Some(Place::After) => "killed after a step",
                 _ => "killed between two steps",
@@ -198,14 +200,13 @@ impl Life {
         let mut state = self.state();
         for change in changes.iter().filter(|change| change.table == "run") {
             let digest = change.row().text("digest").to_owned();
-            if !state.pinned.contains_key(&digest) {
-                let query = "SELECT spec FROM pinned WHERE digest = ?1";
+            state.pinned.entry(digest).or_insert_with_key(|digest| {
                 let text: String = connection
-                    .prepare_cached(query)
-                    .and_then(|mut found| found.query_row([&digest], |row| row.get(0)))
+                    .prepare_cached("SELECT spec FROM pinned WHERE digest = ?1")
+                    .and_then(|mut found| found.query_row([digest], |row| row.get(0)))
                     .expect("the spec of a run");
-                state.pinned.insert(digest, serde_json::from_str(&text).expect("a spec"));
-            }
+                serde_json::from_str(&text).expect("a spec")
+            });
         }
         drop(connection);
         let (age, life) = (state.age, self.number);
@@ -281,14 +282,15 @@ impl Gate for Life {
     fn before(&self, step: Step) -> Passing<'_, Result<(), StoreError>> {
         Box::pin(async move {
             self.breathe().await;
-            if !self.passes(Edge::Before) {
+            if !self.passes(Edge::Before, step) {
                 pending::<()>().await;
             }
-            let state = self.state();
-            match step == Step::Write && state.age < state.weather.full_until {
-                true => Err(full()),
-                false => Ok(()),
+            let mut state = self.state();
+            let is_full = matches!(step, Step::Write | Step::Commit) && state.age < state.weather.full_until;
+            if is_full && step == Step::Commit {
+                state.count("full at a commit");
             }
+            if is_full { Err(full()) } else { Ok(()) }
         })
     }
 
@@ -297,7 +299,7 @@ impl Gate for Life {
             if step == Step::Write && !self.is_over() {
                 self.committed();
             }
-            if !self.passes(Edge::After) {
+            if !self.passes(Edge::After, step) {
                 pending::<()>().await;
             }
             self.breathe().await;

@@ -47,7 +47,7 @@ pub(crate) fn many(seeds: Range<u64>, tells: bool) -> Sum {
                     let mut sum = sum.lock().expect("the sum");
                     sum.add(seed, played);
                     if tells && sum.seeds % TELL == 0 {
-                        eprintln!("{} seeds, {} steps", sum.seeds, sum.steps);
+                        println!("{} seeds, {} steps", sum.seeds, sum.steps);
                     }
                 }
             });

@@ -1,85 +1,49 @@
-//! Mistakes on purpose, each of which a law has to notice: what a reconciler sees is changed before it plans, or what it planned before that is
-//! committed, or the schema has lost a guard. Mistakes that sit deeper are patches; see `tests/mutants/`.
-
-use std::any::Any;
-use std::sync::Arc;
+//! The mistakes on purpose, each of which a law has to notice. The page docs/simulation.md lists them.
 
 use manifestd::plan::apps::ObservedApps;
 use manifestd::plan::lane::ObservedLane;
 use manifestd::plan::maintenance::ObservedMaintenance;
 use manifestd::plan::task::{Carried, ObservedTask};
-use manifestd::plan::write::TaskWrite;
-use manifestd::plan::{Effect, Key, Plan, Write};
+use manifestd::plan::{Effect, Write};
 use manifestd::resource::app_set::MaxDisappear;
 use manifestd::resource::outcome::Outcome;
 use manifestd::resource::phase::Phase;
 use manifestd::resource::reason::Reason;
 use manifestd::resource::run::Conclusion;
 use manifestd::resource::time::{Span, Timestamp};
-use manifestd::runtime::twist::Twist;
+use manifestd::runtime::twist::Order;
 
 use super::laws::Law;
+use super::mutant::{Mutant, NONE, see, task_writes};
 use super::script::Focus;
-
-/// A mistake that is made on purpose.
-#[derive(Clone, Copy)]
-pub(crate) struct Mutant {
-    /// What is wrong.
-    pub(crate) name: &'static str,
-    /// The law that notices; one of these, whichever is broken first.
-    pub(crate) laws: &'static [Law],
-    /// What the seeds are about that can show it.
-    pub(crate) foci: &'static [Focus],
-    /// A seed that shows it; others are tried after it.
-    pub(crate) hint: u64,
-    /// What it changes of the schema.
-    pub(crate) schema: &'static str,
-    saw: fn(&mut dyn Any),
-    planned: fn(&mut Plan),
-}
-
-/// Nothing is wrong yet.
-const NONE: Mutant = Mutant { name: "", laws: &[], foci: &[], hint: 0, schema: "", saw: |_| {}, planned: |_| {} };
-
-/// Makes the mistakes of a mutant.
-struct Mistakes(&'static Mutant);
-
-impl Twist for Mistakes {
-    fn observed(&self, _: &Key, observed: &mut dyn Any) {
-        (self.0.saw)(observed);
-    }
-
-    fn planned(&self, _: &Key, plan: &mut Plan) {
-        (self.0.planned)(plan);
-    }
-}
-
-impl Mutant {
-    pub(crate) fn twist(&'static self) -> Arc<dyn Twist> {
-        Arc::new(Mistakes(self))
-    }
-}
-
-/// Changes what was observed, if it is of this type.
-fn see<T: 'static>(observed: &mut dyn Any, change: impl FnOnce(&mut T)) {
-    if let Some(observed) = observed.downcast_mut() {
-        change(observed);
-    }
-}
-
-fn task_writes(plan: &mut Plan) -> impl Iterator<Item = &mut TaskWrite> {
-    plan.writes.iter_mut().filter_map(|write| match write {
-        Write::Task(write) => Some(&mut **write),
-        _ => None,
-    })
-}
 
 use Focus::{Apps, Care, Crashes, Extended, Outages, Pipelines, Programs, Services};
 
 const WORK: &[Focus] = &[Programs, Services, Extended, Crashes, Outages];
 
 /// Every mistake that needs no other program.
-pub(crate) const MUTANTS: [Mutant; 32] = [
+pub(crate) const MUTANTS: [Mutant; 35] = [
+    Mutant {
+        name: "an attempt begins before its row is committed",
+        laws: &[Law::CommitThenAct],
+        foci: WORK,
+        swaps: Some(Order::ActsFirst),
+        ..NONE
+    },
+    Mutant {
+        name: "an attempt is registered only after its row is committed",
+        laws: &[Law::HeldOrOrphaned],
+        foci: WORK,
+        swaps: Some(Order::RegistersLast),
+        ..NONE
+    },
+    Mutant {
+        name: "an attempt is let go of before its ending is written",
+        laws: &[Law::HeldOrOrphaned],
+        foci: WORK,
+        swaps: Some(Order::LetsGoFirst),
+        ..NONE
+    },
     Mutant {
         name: "what this process carries is not looked at, so every running attempt is taken for orphaned",
         laws: &[Law::HeldOrOrphaned],

@@ -289,7 +289,7 @@ impl Life {
             name => results::file_name(name),
         };
         let directory = format!("{app}/{}/{}", results::file_name(&assignment.task), assignment.id.number);
-        let place = self.world.place().join("state/results").join(&directory);
+        let place = self.world.results().join(&directory);
         std::fs::create_dir_all(&place).expect("a directory of results");
         let about = json!({"taskUid": assignment.id.task, "outcome": verdict.outcome}).to_string();
         std::fs::write(place.join("manifest.json"), &about).expect("a result");

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::laws::Breach;
 use super::life::{Life, until};
-use super::mutants::Mutant;
+use super::mutant::Mutant;
 use super::script::{Script, Step};
 use super::troubles::Trouble;
 use super::world::{Bench, World};
@@ -129,9 +129,9 @@ async fn start(life: &Arc<Life>) -> Stage {
     let world = &life.world;
     life.state().say(format_args!("a controller starts"));
     let gate: Arc<dyn manifestd::store::inline::Gate> = Arc::clone(life) as _;
-    let place = world.place().to_owned();
-    let store =
-        Store::inline(place.join("state/manifestd.db"), Arc::clone(&world.connection), gate).expect("the store");
+    let place = world.place();
+    let store = Store::inline(world.state_directory().join("manifestd.db"), Arc::clone(&world.connection), gate)
+        .expect("the store");
     let clock = Clock::Runtime {
         origin: life.origin,
         at: Timestamp(super::world::START + life.born.cast_signed()),
@@ -139,7 +139,7 @@ async fn start(life: &Arc<Life>) -> Stage {
     };
     let surroundings = Surroundings {
         workspace: world.path(""),
-        state: place.join("state"),
+        state: world.state_directory(),
         secrets: place.join("secrets"),
         programs: None,
         embedded: None,

@@ -1,7 +1,7 @@
 //! Makes the script of a failure as short as it can be told: takes steps out as long as the same law is still broken.
 
 use super::laws::Law;
-use super::mutants::Mutant;
+use super::mutant::Mutant;
 use super::play::{Played, play};
 use super::script::Script;
 use super::world::Bench;

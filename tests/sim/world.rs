@@ -19,7 +19,7 @@ use super::dice::Dice;
 use super::laws::{self, Breach, Judged, Moment};
 use super::ledger::Ledger;
 use super::model::Model;
-use super::mutants::Mutant;
+use super::mutant::Mutant;
 use super::script::Focus;
 use super::troubles::Place;
 
@@ -148,7 +148,7 @@ impl World {
         let memory = Path::new("/dev/shm");
         let directory = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
         let directory = directory.expect("a directory");
-        for name in ["work/manifests", "work/apps", "work/gen", "work/made", "state/results"] {
+        for name in ["work/manifests", "work/apps", "work/gen", "work/made", "work/.manifestd/results"] {
             std::fs::create_dir_all(directory.path().join(name)).expect("a directory");
         }
         let state = State {
@@ -191,6 +191,16 @@ impl World {
     /// A path in the workspace.
     pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.place().join("work").join(relative)
+    }
+
+    /// The state directory, where the settings say.
+    pub(crate) fn state_directory(&self) -> PathBuf {
+        self.path(&self.settings().state)
+    }
+
+    /// Where results lie.
+    pub(crate) fn results(&self) -> PathBuf {
+        self.state_directory().join("results")
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -259,7 +269,7 @@ impl State {
             settings: &settings,
             ledger: &self.ledger,
             declared: &self.declared,
-            place: world.place(),
+            results: &world.results(),
             pinned: &self.pinned,
             model: &self.model,
             carried,

@@ -6,7 +6,7 @@ use super::super::audit::Change;
 use super::{Judged, Moment, hold};
 
 /// The word by which the event of a task's or a run's status tells of it.
-fn word<'c>(change: &'c Change) -> Option<&'c str> {
+fn word(change: &Change) -> Option<&str> {
     let new = change.new.as_ref()?;
     let phase: Phase = new.text("phase").parse().expect("a phase");
     Some(if phase.is_terminal() { new.text("phase") } else { new.text("reason") })

@@ -166,7 +166,7 @@ pub(crate) fn all_gone(moment: &Moment<'_>) -> Judged {
 
 /// Every row that says where a result is, is right.
 fn stray_rows(moment: &Moment<'_>) -> Judged {
-    let results = moment.place.join("state/results");
+    let results = moment.results;
     for (task, attempt) in moment.model.attempts() {
         if let Some(directory) = attempt.row.maybe_text("result_dir") {
             let there = results.join(directory).is_dir();
@@ -178,7 +178,7 @@ fn stray_rows(moment: &Moment<'_>) -> Judged {
             );
         }
     }
-    for directory in directories(&results) {
+    for directory in directories(results) {
         let purged = moment.model.removals.contains(&directory);
         if purged {
             return Err(Breach::new(Law::Gone, format!("{directory} was purged and is still there")));

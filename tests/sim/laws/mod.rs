@@ -106,7 +106,8 @@ pub(crate) struct Moment<'m> {
     pub(crate) settings: &'m Settings,
     pub(crate) ledger: &'m Ledger,
     pub(crate) declared: &'m Declared,
-    pub(crate) place: &'m std::path::Path,
+    /// Where results lie.
+    pub(crate) results: &'m std::path::Path,
     /// The specs that runs are pinned to, by digest.
     pub(crate) pinned: &'m BTreeMap<String, serde_json::Value>,
     pub(crate) model: &'m Model,

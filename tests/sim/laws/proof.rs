@@ -141,7 +141,7 @@ fn says_what_was_said(task: &Task, attempt: &Attempt, outcome: Outcome, moment: 
 }
 
 fn is_on_disk(directory: &str, sha256: &str, name: &str, moment: &Moment<'_>) -> Judged {
-    let path = moment.place.join("state/results").join(directory).join("manifest.json");
+    let path = moment.results.join(directory).join("manifest.json");
     let found = std::fs::read(&path).map(|bytes| super::super::outside::digest(&bytes));
     let same = found.as_ref().is_ok_and(|found| found == sha256);
     hold!(CommitThenAct, same, "the row of {name} says that a result is in {directory}, and it is not");

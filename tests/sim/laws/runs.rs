@@ -18,7 +18,7 @@ fn spec<'m>(row: &Row, moment: &Moment<'m>) -> Option<&'m Value> {
 }
 
 /// The steps of a run that count for its phase.
-fn steps<'v>(spec: &'v Value) -> impl Iterator<Item = &'v Value> {
+fn steps(spec: &Value) -> impl Iterator<Item = &Value> {
     spec["steps"].as_array().into_iter().flatten()
 }
 

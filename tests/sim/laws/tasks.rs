@@ -141,8 +141,8 @@ fn ends(old: &Row, new: &Row, task: &Task, moment: &Moment<'_>) -> Judged {
     let name = new.text("name");
     match phase(new) {
         Phase::Completed => {
-            let proven = proof::is_complete(task);
-            hold!(Proven, proven.is_ok(), "{name} is Completed: {}", proven.unwrap_err());
+            let lacks = proof::is_complete(task).err();
+            hold!(Proven, lacks.is_none(), "{name} is Completed: {}", lacks.unwrap_or_default());
         }
         Phase::PartialSuccess => {
             let good = proof::good_tools(task, new.number("round"), new.number("observed_generation"));
