@@ -26,6 +26,9 @@ use crate::store::{MirrorCommit, MirrorOutcome, OwnedProblem, StoreError};
 /// Files that are read, planned and committed together; bounds the memory of a scan, and how long others wait for the store.
 const BATCH_FILES: usize = 256;
 
+/// So few files are read without another thread.
+const FEW_FILES: usize = 4;
+
 /// The mirror of one directory.
 #[derive(Clone)]
 pub struct Mirror {
@@ -210,15 +213,18 @@ impl Mirror {
         self.take_in(read, gone, false, report).await
     }
 
-    /// Reads files.
+    /// Reads files. Of few of them somebody may be waiting for each.
     async fn read(&self, paths: &[String]) -> Result<Read, StoreError> {
-        let (mirror, paths) = (self.clone(), paths.to_vec());
+        let (mirror, paths, few) = (self.clone(), paths.to_vec(), paths.len() <= FEW_FILES);
         let read = move || {
             let (mut failed, commit) = (Vec::new(), head_commit(&mirror.directory));
             let files = read_all(&mirror.directory, &paths, mirror.bounds(), commit.as_ref(), &mut failed);
             Read { paths, files, failed }
         };
-        self.core.disk.run(read).await
+        match few {
+            true => self.core.disk.run_here(read).await,
+            false => self.core.disk.run(read).await,
+        }
     }
 
     /// Plans and commits what was read, at one moment, without its removals; and starts, in the same transaction, what can be started `at_once`.

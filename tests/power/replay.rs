@@ -109,12 +109,7 @@ impl Family {
 impl<'r> Replay<'r> {
     /// `top` is watched, and what is written to `out` is told. `disk` is what lay below `top` when the recording began. A sync of the sort that
     /// it `forgets` is played as if the program had left it out.
-    pub(crate) fn new(
-        disk: Disk,
-        (top, out): (&'r Path, &'r Path),
-        family: &'r Family,
-        forgets: Option<Sort>,
-    ) -> Self {
+    pub(crate) fn new(disk: Disk, (top, out): (&'r Path, &'r Path), family: &'r Family, forgets: Option<Sort>) -> Self {
         Self {
             disk,
             told: Vec::new(),

@@ -56,8 +56,8 @@ fn who_looks_after_results_misses_none_of_those_that_nobody_wanted() {
     assert_eq!(pass(&home)["attempts"], 1);
 
     let (completed, failed) = (("Completed".to_owned(), false), ("Failed".to_owned(), true));
-    assert_eq!(attempts(&home, "good"), [completed.clone()]);
-    assert_eq!(attempts(&home, "bad"), [failed.clone()]);
+    assert_eq!(attempts(&home, "good"), std::slice::from_ref(&completed));
+    assert_eq!(attempts(&home, "bad"), std::slice::from_ref(&failed));
     assert_eq!(attempts(&home, "mended"), [failed, completed]);
     let tools = home.attempts("good").remove(0).tools;
     assert!(tools.len() == 1 && tools[0].status == ToolStatus::Completed, "what was found is in the row: {tools:?}");
