@@ -18,7 +18,7 @@ use crate::trace::{self, Moment};
 const RUNS: usize = 60;
 
 /// Cuts until a sync that is left out must have been found.
-const RUNS_TO_FIND: usize = 400;
+const RUNS_TO_FIND: usize = 150;
 
 /// What a scene needs of a file system in memory, in bytes; with less it takes the usual temporary directory.
 const ROOM_MIN: u64 = 2 << 30;
@@ -153,6 +153,7 @@ impl Recording {
     pub(crate) fn needs(&self, scene: &str, ours: &[&str], spared: &[Sort], mut check: impl FnMut(&Cut<'_>)) {
         let sorts: Vec<Sort> = self.asked.keys().copied().filter(|sort| !spared.contains(sort)).collect();
         assert!(!sorts.is_empty(), "{scene}: nothing is synced");
+        let mut missed = Vec::new();
         for sort in sorts {
             let mut dice = Dice::new();
             let mut replay = self.replay(Some(sort));
@@ -165,8 +166,9 @@ impl Recording {
             }));
             let (of, says) = (self.asked[&sort], if found.is_err() { "found" } else { "missed" });
             println!("{scene} without syncs of sort {sort:?}, {of} of them: {says}");
-            assert!(found.is_err(), "{scene}: syncs of sort {sort:?} can be left out, and nobody sees it");
+            missed.extend(found.is_ok().then_some(sort));
         }
+        assert!(missed.is_empty(), "{scene}: these can be left out, and nobody sees it: {missed:?}");
     }
 
     fn drawn(&self, runs: usize, dice: &mut Dice) -> Vec<usize> {

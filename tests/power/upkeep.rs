@@ -83,9 +83,12 @@ fn a_manifests_directory_that_was_made_for_a_manifest_stays_with_it() {
     fs::remove_dir(home.path("manifests")).unwrap();
     fs::write(home.path("new.yaml"), quick()).unwrap();
     let recording = Recording::of(home, "manifestd apply -f new.yaml\n");
+    let read = |home: &Home| fs::read_to_string(home.path("manifests/analyzer-quick.yaml")).ok();
+    let written = read(&recording.home);
+    assert!(written.is_some());
     let check = |cut: &Cut<'_>| {
-        let is_there = cut.home.path("manifests/analyzer-quick.yaml").exists();
-        assert!(is_there || !cut.was_told("analyzer/quick created"), "it is gone");
+        let found = read(cut.home);
+        assert!(found == written || found.is_none() && !cut.was_told("analyzer/quick created"), "{found:?}");
     };
     recording.cut("directory", &["manifests"], check);
     recording.needs("directory", &["manifests"], &[], check);
