@@ -199,12 +199,17 @@ fn the_same_seed_gives_the_same_log_again_on_any_thread() {
     }
 }
 
-/// The first of the seeds that shows a mistake, and by which law.
-fn notice(mutant: &'static Mutant) -> Option<(u64, Breach)> {
+/// The first of the seeds that shows a mistake, by which law, and the end of its log.
+fn notice(mutant: &'static Mutant) -> Option<(u64, Breach, String)> {
     let bench = Bench::new(Some(mutant));
     let seeds = std::iter::once(mutant.hint).chain(0..NOTICED_WITHIN);
     let scripts = seeds.map(Script::of).filter(|script| mutant.foci.contains(&script.focus));
-    let mut breaches = scripts.filter_map(|script| Some((script.seed, play(&script, &bench, Some(mutant)).breach?)));
+    let mut breaches = scripts.filter_map(|script| {
+        let played = play(&script, &bench, Some(mutant));
+        let lines: Vec<&str> = played.log.lines().collect();
+        let tail = lines[lines.len().saturating_sub(many::TAIL)..].join("\n");
+        Some((script.seed, played.breach?, tail))
+    });
     breaches.next()
 }
 
@@ -220,12 +225,12 @@ fn every_mistake_is_noticed_and_by_the_law_that_it_breaks() {
                         continue;
                     }
                     let said = match notice(mutant) {
-                        Some((seed, breach)) if mutant.laws.contains(&breach.law) => {
+                        Some((seed, breach, _)) if mutant.laws.contains(&breach.law) => {
                             println!("{}: {:?}, by seed {seed}", mutant.name, breach.law);
                             continue;
                         }
-                        Some((seed, breach)) => format!(
-                            "{}: by seed {seed} it is {:?} that is broken: {}",
+                        Some((seed, breach, tail)) => format!(
+                            "{}: by seed {seed} it is {:?} that is broken: {}\n{tail}",
                             mutant.name, breach.law, breach.what
                         ),
                         None => format!("{}: not noticed in {NOTICED_WITHIN} seeds", mutant.name),
@@ -237,7 +242,7 @@ fn every_mistake_is_noticed_and_by_the_law_that_it_breaks() {
         }
     });
     let wrong = wrong.into_inner().expect("the list");
-    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -275,7 +280,7 @@ fn nothing_that_ships_makes_mistakes_on_purpose() {
 #[test]
 fn a_failure_is_told_with_few_steps_and_comes_again_from_them() {
     let mutant = MUTANTS.iter().find(|mutant| mutant.name.contains("removed manifest")).expect("a mutant");
-    let (seed, breach) = notice(mutant).expect("it is noticed");
+    let (seed, breach, _) = notice(mutant).expect("it is noticed");
     let whole = Script::of(seed);
     let shrunk = shrink(&whole, breach.law, Some(mutant));
     assert!(shrunk.kept.len() * 2 < whole.steps.len(), "{} of {} steps are left", shrunk.kept.len(), whole.steps.len());

@@ -59,8 +59,8 @@ const SPOOLER: &str = "task-spooler";
 
 const PEERS: [Peer; 6] = [
     Peer { name: "apalis", noops_at_once: 64, noops_max: 10_000, commands_at_once: 0 },
-    Peer { name: "huey", noops_at_once: 2, noops_max: 10_000, commands_at_once: 4 },
-    Peer { name: "dbos", noops_at_once: 64, noops_max: 2_000, commands_at_once: 8 },
+    Peer { name: "huey", noops_at_once: 2, noops_max: 10_000, commands_at_once: 8 },
+    Peer { name: "dbos", noops_at_once: 32, noops_max: 2_000, commands_at_once: 32 },
     Peer { name: SPOOLER, noops_at_once: 0, noops_max: 0, commands_at_once: 2 },
     Peer { name: "parallel", noops_at_once: 0, noops_max: 0, commands_at_once: 8 },
     Peer { name: "pueue", noops_at_once: 0, noops_max: 0, commands_at_once: 2 },

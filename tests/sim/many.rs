@@ -16,7 +16,7 @@ use super::world::Bench;
 const TELL: u64 = 1_000;
 
 /// Lines of the log that are told of a failure.
-const TAIL: usize = 60;
+pub(crate) const TAIL: usize = 60;
 
 /// What many seeds came to.
 #[derive(Debug, Default)]

@@ -1,9 +1,10 @@
 //! What a mistake on purpose is: what a reconciler sees is changed before it plans, or what it planned before that is committed, or two steps
-//! change places, or the schema has lost a guard.
+//! change places, or a setting is not what people set, or the schema has lost a guard.
 
 use std::any::Any;
 use std::sync::Arc;
 
+use manifestd::config::Settings;
 use manifestd::plan::write::TaskWrite;
 use manifestd::plan::{Key, Plan, Write};
 use manifestd::runtime::twist::{Order, Twist};
@@ -26,14 +27,25 @@ pub(crate) struct Mutant {
     pub(crate) schema: &'static str,
     /// Which steps change places.
     pub(crate) swaps: Option<Order>,
+    /// What it changes of the settings that the program goes by, and the laws do not.
+    pub(crate) settings: fn(&mut Settings),
     /// What it changes of what is observed, and of what is planned.
     pub(crate) saw: fn(&mut dyn Any),
     pub(crate) planned: fn(&mut Plan),
 }
 
 /// Nothing is wrong yet.
-pub(crate) const NONE: Mutant =
-    Mutant { name: "", laws: &[], foci: &[], hint: 0, schema: "", swaps: None, saw: |_| {}, planned: |_| {} };
+pub(crate) const NONE: Mutant = Mutant {
+    name: "",
+    laws: &[],
+    foci: &[],
+    hint: 0,
+    schema: "",
+    swaps: None,
+    settings: |_| {},
+    saw: |_| {},
+    planned: |_| {},
+};
 
 /// Makes the mistakes of a mutant.
 struct Mistakes(&'static Mutant);

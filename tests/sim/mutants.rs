@@ -2,7 +2,6 @@
 
 use manifestd::plan::apps::ObservedApps;
 use manifestd::plan::lane::ObservedLane;
-use manifestd::plan::maintenance::ObservedMaintenance;
 use manifestd::plan::task::{Carried, ObservedTask};
 use manifestd::plan::{Effect, Write};
 use manifestd::resource::app_set::MaxDisappear;
@@ -90,6 +89,7 @@ pub(crate) const MUTANTS: [Mutant; 35] = [
         name: "off by one: one try less after failures than backoffLimit",
         laws: &[Law::Budgets],
         foci: WORK,
+        hint: 14,
         saw: |seen| {
             see(seen, |task: &mut ObservedTask| task.spec.backoff_limit = task.spec.backoff_limit.saturating_sub(1))
         },
@@ -99,6 +99,7 @@ pub(crate) const MUTANTS: [Mutant; 35] = [
         name: "off by one: one more interruption than allowed",
         laws: &[Law::Budgets],
         foci: &[Crashes],
+        hint: 21,
         saw: |seen| see(seen, |task: &mut ObservedTask| task.budgets.interruptions_max += 1),
         ..NONE
     },
@@ -106,6 +107,7 @@ pub(crate) const MUTANTS: [Mutant; 35] = [
         name: "an interruption uses up a try",
         laws: &[Law::Budgets],
         foci: &[Crashes, Programs, Services],
+        hint: 40,
         saw: |seen| {
             see(seen, |task: &mut ObservedTask| {
                 let ended = task.attempts.iter_mut().filter_map(|attempt| attempt.ended.as_mut());
@@ -127,6 +129,7 @@ pub(crate) const MUTANTS: [Mutant; 35] = [
         name: "off by one: one more wait for an analyzer that is away",
         laws: &[Law::Budgets],
         foci: &[Outages],
+        hint: 14,
         saw: |seen| {
             see(seen, |task: &mut ObservedTask| task.budgets.preflight_retries_max += 1);
             see(seen, |lane: &mut ObservedLane| lane.budgets.preflight_retries_max += 1);
@@ -137,6 +140,7 @@ pub(crate) const MUTANTS: [Mutant; 35] = [
         name: "off by one: one slot more than the capacity",
         laws: &[Law::Slots],
         foci: WORK,
+        hint: 13,
         saw: |seen| see(seen, |lane: &mut ObservedLane| lane.spec.iter_mut().for_each(|spec| spec.capacity += 1)),
         ..NONE
     },
@@ -144,6 +148,7 @@ pub(crate) const MUTANTS: [Mutant; 35] = [
         name: "an abandoned request takes no slot",
         laws: &[Law::Slots],
         foci: &[Services, Outages],
+        hint: 17,
         saw: |seen| {
             see(seen, |lane: &mut ObservedLane| {
                 if lane.slot_free_at.take().is_some() {
@@ -157,6 +162,7 @@ pub(crate) const MUTANTS: [Mutant; 35] = [
         name: "the slot of an orphaned attempt is never given back",
         laws: &[Law::Ends],
         foci: &[Services, Crashes],
+        hint: 49,
         planned: |plan| {
             for write in &mut plan.writes {
                 if let Write::CloseAttempt(close) = write {
@@ -170,6 +176,7 @@ pub(crate) const MUTANTS: [Mutant; 35] = [
         name: "the rate is not looked at",
         laws: &[Law::Slots],
         foci: WORK,
+        hint: 34,
         saw: |seen| see(seen, |lane: &mut ObservedLane| lane.opened.clear()),
         ..NONE
     },
@@ -177,6 +184,7 @@ pub(crate) const MUTANTS: [Mutant; 35] = [
         name: "tasks of an app that is missing are started",
         laws: &[Law::Wanted],
         foci: &[Apps, Care, Programs],
+        hint: 68,
         saw: |seen| {
             let there = |app: &mut Option<manifestd::plan::admission::AppFacts>| {
                 app.iter_mut().for_each(|app| app.missing_since = None)
@@ -223,6 +231,7 @@ pub(crate) const MUTANTS: [Mutant; 35] = [
         name: "a scan that saw nothing of the disk is believed",
         laws: &[Law::OnlyItself],
         foci: &[Apps, Care],
+        hint: 23,
         saw: |seen| {
             see(seen, |apps: &mut ObservedApps| {
                 apps.sets.iter_mut().filter(|set| set.scan.is_err()).for_each(|set| set.scan = Ok(Vec::new()));
@@ -234,6 +243,7 @@ pub(crate) const MUTANTS: [Mutant; 35] = [
         name: "the fuse against disappearing apps is not looked at",
         laws: &[Law::OnlyItself],
         foci: &[Apps, Care],
+        hint: 36,
         saw: |seen| {
             see(seen, |apps: &mut ObservedApps| {
                 let any = MaxDisappear { percent: 100, count: u32::MAX };
@@ -246,28 +256,21 @@ pub(crate) const MUTANTS: [Mutant; 35] = [
         name: "the record of a missing app is deleted at once",
         laws: &[Law::OnlyItself],
         foci: &[Care],
-        saw: |seen| {
-            see(seen, |all: &mut ObservedMaintenance| {
-                (all.rules.missing_app, all.rules.grace) = (Some(Span(0)), Span(0));
-            });
-        },
+        settings: |settings| settings.orphan_app_retention_days = 0,
         ..NONE
     },
     Mutant {
         name: "what is set aside is purged at once",
         laws: &[Law::OnlyItself],
         foci: &[Care],
-        saw: |seen| {
-            see(seen, |all: &mut ObservedMaintenance| {
-                (all.rules.quarantine, all.rules.grace) = (Some(Span(0)), Span(0));
-            });
-        },
+        settings: |settings| settings.quarantine_days = 0,
         ..NONE
     },
     Mutant {
         name: "a clock that was turned back is trusted",
         laws: &[Law::Ends],
         foci: WORK,
+        hint: 13,
         saw: |seen| see(seen, |task: &mut ObservedTask| task.since = Timestamp(0)),
         ..NONE
     },
@@ -293,7 +296,7 @@ pub(crate) const MUTANTS: [Mutant; 35] = [
     },
     Mutant {
         name: "a status claims the newest spec, whichever was handled",
-        laws: &[Law::Proven, Law::Generation],
+        laws: &[Law::Proven, Law::Generation, Law::Ends],
         foci: WORK,
         saw: |seen| see(seen, |task: &mut ObservedTask| task.status.observed_generation = task.generation),
         ..NONE
@@ -316,6 +319,7 @@ pub(crate) const MUTANTS: [Mutant; 35] = [
         name: "the version of a status is not compared",
         laws: &[Law::OneOwner, Law::HeldOrOrphaned, Law::Events, Law::Wanted, Law::Proven, Law::Ends],
         foci: WORK,
+        hint: 42,
         schema: "CREATE TRIGGER any_version AFTER UPDATE OF version ON task BEGIN UPDATE task SET version = 1 WHERE uid = NEW.uid; END",
         ..NONE
     },

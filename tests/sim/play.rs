@@ -148,7 +148,11 @@ async fn start(life: &Arc<Life>) -> Stage {
         limits: Limits::default(),
     };
     let executors = Executors::played(surroundings, Arc::clone(life) as _);
-    let mut core = Core::new(store, clock, (*world.settings()).clone(), world.path(""), executors);
+    let mut settings = (*world.settings()).clone();
+    if let Some(mutant) = world.mutant {
+        (mutant.settings)(&mut settings);
+    }
+    let mut core = Core::new(store, clock, settings, world.path(""), executors);
     core.twist = world.mutant.map(Mutant::twist);
     let _ = life.core.set(core.clone());
     let mut controller = Controller::of(core);

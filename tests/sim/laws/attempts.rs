@@ -2,12 +2,14 @@
 
 use manifestd::resource::attempt::{Assignment, AttemptId};
 use manifestd::resource::name::Uid;
+use manifestd::resource::outcome::Outcome;
 use manifestd::resource::phase::Phase;
+use manifestd::resource::reason::Reason;
 use manifestd::resource::task::RunPolicy;
 
 use super::super::audit::{Change, Row};
 use super::super::ledger::{Course, Side};
-use super::super::model::Task;
+use super::super::model::{Attempt, Task};
 use super::{Judged, Moment, hold};
 
 /// What never changes of an attempt once it has ended.
@@ -22,6 +24,11 @@ fn differ(old: &Row, new: &Row, columns: &[&'static str]) -> Option<&'static str
     columns.iter().copied().find(|column| !same(column))
 }
 
+fn id(row: &Row) -> AttemptId {
+    let number = u32::try_from(row.number("number")).unwrap_or(0);
+    AttemptId { task: Uid(row.text("task_uid").into()), number }
+}
+
 /// One change of one attempt's row.
 pub(super) fn changed(change: &Change, all: &[Change], moment: &Moment<'_>) -> Judged {
     let row = change.row();
@@ -31,7 +38,18 @@ pub(super) fn changed(change: &Change, all: &[Change], moment: &Moment<'_>) -> J
     };
     let (name, number) = (task.name(), row.number("number"));
     match (&change.old, &change.new) {
-        (None, Some(new)) => opened(new, task, all),
+        (None, Some(new)) => {
+            opened(new, task, all)?;
+            let open =
+                new.maybe_text("outcome").is_none() && task.attempts.get(&id(row).number).is_some_and(Attempt::is_open);
+            let seen = moment.carried.is_none_or(|carried| carried(&id(row)));
+            hold!(
+                HeldOrOrphaned,
+                !open || seen,
+                "attempt {number} of {name} is open by its row, and nobody carries it yet"
+            );
+            Ok(())
+        }
         (Some(old), Some(new)) => {
             if let Some(column) = differ(old, new, &OPENING) {
                 hold!(OneOwner, false, "{column} of attempt {number} of {name} changed after it was opened");
@@ -41,6 +59,13 @@ pub(super) fn changed(change: &Change, all: &[Change], moment: &Moment<'_>) -> J
             {
                 hold!(OneOwner, false, "attempt {number} of {name} had ended, and then its {column} changed");
             }
+            // What a controller that is gone had opened may be ended by a plan, and so is what takes an older result; all else by who carries it,
+            // who lets go of it only then.
+            let planned =
+                new.text("outcome") == Outcome::Interrupted.as_str() || new.text("reason") == Reason::Reused.as_str();
+            let seen = planned || moment.carried.is_none_or(|carried| carried(&id(row)));
+            let ends = old.maybe_text("outcome").is_none() && new.maybe_text("outcome").is_some();
+            hold!(HeldOrOrphaned, !ends || seen, "attempt {number} of {name} ended when nobody carried it any more");
             Ok(())
         }
         (Some(old), None) => {
@@ -77,7 +102,7 @@ pub(crate) fn begins(assignment: &Assignment, moment: &Moment<'_>) -> Judged {
     let name = &assignment.task;
     let task = moment.model.tasks.get(&id.task.0);
     let row = task.and_then(|task| task.attempts.get(&id.number));
-    let durable = row.is_some_and(super::super::model::Attempt::is_open)
+    let durable = row.is_some_and(Attempt::is_open)
         && task.is_some_and(|task| task.phase == Phase::Running && task.row.number("attempt") == i64::from(id.number));
     hold!(CommitThenAct, durable, "attempt {} of {name} begins, and no row says that it is open", id.number);
     let held = moment.carried.is_some_and(|carried| carried(id));
