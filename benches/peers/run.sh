@@ -13,7 +13,7 @@ place=$here/../../target/peers
 if [ "${2:-}" = version ]; then
     case $1 in
     huey | dbos) "$place/venv/bin/pip" list --disable-pip-version-check --format freeze | grep "^$1=" ;;
-    apalis) test -x "$place/apalis/release/apalis-peer" && grep '^apalis-sqlite' "$here/apalis/Cargo.toml" ;;
+    apalis) test -x "$place/apalis/release/apalis-peer" && sed -n 's/^\(apalis-sqlite\) .*version = "=\([0-9.]*\)".*/\1==\2/p' "$here/apalis/Cargo.toml" ;;
     pueue) "$place/bin/pueue" --version ;;
     task-spooler) "$place/task-spooler/usr/bin/tsp" -V | head -n 1 ;;
     parallel) "$place/parallel/usr/bin/parallel" --version | head -n 1 ;;
