@@ -13,7 +13,7 @@ place=$here/../../target/peers
 if [ "${2:-}" = version ]; then
     case $1 in
     huey | dbos) "$place/venv/bin/pip" list --disable-pip-version-check --format freeze | grep "^$1=" ;;
-    apalis) test -x "$place/apalis/release/apalis-peer" && grep '^apalis-sqlite' "$here/apalis/Cargo.toml" ;;
+    apalis) test -x "$place/apalis/release/apalis-peer" && sed -n 's/^\(apalis-sqlite\) .*version = "=\([0-9.]*\)".*/\1==\2/p' "$here/apalis/Cargo.toml" ;;
     pueue) "$place/bin/pueue" --version ;;
     task-spooler) "$place/task-spooler/usr/bin/tsp" -V | head -n 1 ;;
     parallel) "$place/parallel/usr/bin/parallel" --version | head -n 1 ;;
@@ -40,15 +40,21 @@ apalis)
     "$place/apalis/release/apalis-peer" "$tasks" "$at_once" "$directory"
     ;;
 pueue)
+    # The environment of each submission is stored with it, and all of that is written again and again: so there is next to none.
+    unset $(compgen -e | grep -vx PATH)
     export PATH=$place/bin:$PATH XDG_CONFIG_HOME=$directory/config XDG_DATA_HOME=$directory/data XDG_RUNTIME_DIR=$sockets
     mkdir -p "$XDG_CONFIG_HOME" "$XDG_DATA_HOME"
     pueued > "$directory/pueued.log" 2>&1 &
-    until pueue status > /dev/null 2>&1; do sleep 0.05; done
+    daemon=$!
+    trap 'kill "$daemon" 2> /dev/null || true; rm -rf "$sockets"' EXIT
+    until pueue status > /dev/null 2>&1; do kill -0 "$daemon"; sleep 0.05; done
     pueue parallel "$at_once" > /dev/null
     began=$EPOCHREALTIME
     for ((task = 0; task < tasks; task++)); do pueue add -- /bin/true > /dev/null; done
-    pueue wait --quiet > /dev/null
+    # `pueue wait` looks every two seconds only.
+    while pueue status --json > "$directory/status" && grep -q -E '"(Queued|Running)": *[{]' "$directory/status"; do sleep 0.05; done
     told
+    [ "$(grep -o '"result": *"Success"' "$directory/status" | wc -l)" = "$tasks" ]
     pueue shutdown > /dev/null
     wait
     ;;

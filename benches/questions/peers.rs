@@ -63,7 +63,7 @@ const PEERS: [Peer; 6] = [
     Peer { name: "dbos", noops_at_once: 32, noops_max: 2_000, commands_at_once: 32 },
     Peer { name: SPOOLER, noops_at_once: 0, noops_max: 0, commands_at_once: 2 },
     Peer { name: "parallel", noops_at_once: 0, noops_max: 0, commands_at_once: 8 },
-    Peer { name: "pueue", noops_at_once: 0, noops_max: 0, commands_at_once: 2 },
+    Peer { name: "pueue", noops_at_once: 0, noops_max: 0, commands_at_once: 64 },
 ];
 
 /// Measures all of it.
