@@ -62,6 +62,9 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         "{\"type\":\"static_analyze\",\"model_slug\":\"m\",\"app_number\":9,\"id\":\"a\",\"attempt_token\":\"u\",\"tools\":[\"no\",\"patterns\"]}",
         "[1]\nnull\nnot json\n{\"type\":7}",
     ]);
+    // The one timeout that libFuzzer has told of, while other work of the machine held its process up.
+    let timeout = b"{\"type\":\"static_analyze\",\"model_slug\":\"m\",\"app_n\"attempt_token\":\"t\"attempt_token\":\"t\"}\n{\"type\":\"static_analyze\",\"model_slug\":\"m\",\"app_number\":1,\"id\":\"b\",\"gttempt_token\":\"t\"}\n{\"type\":\"cancel_request\"\"type\":\"cancel_request\"cel_request\",\"attempt_tok\x93n\":\"t\"}";
+    seeds.push(timeout.to_vec());
     for exchange in files("tests/fixtures/frames", &["json"]) {
         let exchange = serde_json::from_slice::<Value>(&exchange).unwrap_or_default();
         let sent = exchange["sent"].as_array().into_iter().flatten().map(Value::to_string);
