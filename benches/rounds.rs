@@ -33,12 +33,19 @@ impl Run {
     }
 }
 
-/// Measures ours and the limit in turns, so that what happens to the machine meanwhile happens to both.
+/// Measures ours and the limit in turns, so that what happens to the machine meanwhile happens to both. Neither pays for what the other left to be written.
 pub(crate) fn interleaved(run: &Run, unit: Unit, ours: impl Fn() -> f64, limit: impl Fn() -> f64) -> (Figure, Figure) {
     let (mut both, rounds) = ((Vec::new(), Vec::new()), run.rounds());
     for _ in 0..rounds {
+        write_back();
         both.0.push(ours());
+        write_back();
         both.1.push(limit());
     }
     (Figure::of(unit, &both.0), Figure::of(unit, &both.1))
+}
+
+/// Has the system write what it still keeps in memory, so that nobody's first commit waits for the files of those before.
+pub(crate) fn write_back() {
+    rustix::fs::sync();
 }

@@ -16,8 +16,11 @@ use crate::machine::workplace;
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// The pauses between two looks at the database: they follow from how far it is, so that looking costs next to nothing.
-const PAUSE_MIN: Duration = Duration::from_millis(2);
+const PAUSE_MIN: Duration = Duration::from_micros(500);
 const PAUSE_MAX: Duration = Duration::from_millis(250);
+
+/// A controller that has had no tick of processor time for so long has nothing to do.
+const CALM: Duration = Duration::from_millis(100);
 
 /// What every manifest begins with.
 const VERSION: &str = "apiVersion: manifestd.dev/v1alpha1";
@@ -182,6 +185,29 @@ impl Controller {
     pub(crate) fn ended(mut self) {
         let status = self.child.wait().expect("a child");
         assert!(status.success(), "the controller ended with {status}");
+    }
+
+    /// Waits until it has nothing to do any more: until it has had no processor time for a while.
+    pub(crate) fn until_calm(&self) {
+        let began = Instant::now();
+        let mut before = self.ticks();
+        loop {
+            std::thread::sleep(CALM);
+            let ticks = self.ticks();
+            if ticks == before {
+                return;
+            }
+            assert!(began.elapsed() < LONGEST, "the controller does not come to rest");
+            before = ticks;
+        }
+    }
+
+    /// Ticks of processor time that it has had.
+    pub(crate) fn ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("/proc");
+        // Behind the name, which may hold anything: the twelfth and thirteenth field are user and system time.
+        let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+        fields[11..13].iter().map(|field| field.parse::<u64>().expect("ticks")).sum()
     }
 
     /// A line of its `/proc/PID/status`, as a number.

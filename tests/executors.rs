@@ -13,10 +13,10 @@ mod real;
 use std::time::Duration;
 
 use manifestd::executor::{leftover, results};
-use manifestd::resource::analyzer::{Credentials, Output, Rate};
-use manifestd::resource::attempt::{AttemptId, Ending, Sign, Target};
+use manifestd::resource::analyzer::{Credentials, KeepResults, Output, Rate};
+use manifestd::resource::attempt::{Assignment, AttemptId, Ending, Sign, Target};
 use manifestd::resource::name::Uid;
-use manifestd::resource::outcome::Outcome;
+use manifestd::resource::outcome::{Outcome, ToolStatus};
 use manifestd::resource::reason::Reason;
 use manifestd::resource::time::Span;
 use serde_json::{Value, json};
@@ -57,6 +57,53 @@ async fn every_executor_keeps_to_the_documented_endings() {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_completed_leaves_no_files_where_only_failures_are_kept_and_is_judged_as_ever() {
+    for bench in BENCHES {
+        for (case, keeps) in [(Case::Ok, false), (Case::ToolFailed, true)] {
+            let what = format!("{} {case:?}", bench.name());
+            let stage = Stage::new();
+            let peer = bench.peer(case, &stage).await;
+            let kept = Assignment { keep_results: KeepResults::OnFailure, ..assignment(peer.target, FAR) };
+            let mut carried = stage.start(kept);
+            let ending = carried.end().await;
+            assert_eq!((ending.verdict.outcome, ending.verdict.reason), bench.ending(case), "{what}: {ending:?}");
+            stage.assert_clean(&what, &carried).await;
+            let tools: Vec<_> = ending.verdict.tools.iter().map(|tool| (tool.name.as_str(), tool.status)).collect();
+            let status = if keeps { ToolStatus::Failed } else { ToolStatus::Completed };
+            assert_eq!(tools, [("ruff", status)], "{what}");
+            assert_eq!(ending.verdict.findings.total(), u64::from(!keeps), "{what}");
+            assert_eq!(ending.result.is_some(), keeps, "{what}: {ending:?}");
+            assert_eq!(stage.state().join("results").exists(), keeps, "{what}: nothing is even begun");
+            if let Some(stored) = &ending.result {
+                let place = stage.state().join("results").join(&stored.directory);
+                check_stored(&what, &place, &stored.sha256, stored.bytes);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_wants_in_the_end_does_not_stay_in_staging() {
+    let stage = Stage::new();
+    // It goes to its file after a moment, so the tool is not done before.
+    let script = format!(
+        "echo working >&2; until [ -e go ]; do sleep 0.01; done; cat <<'END'
+{SARIF}
+END"
+    );
+    let kept = Assignment { keep_results: KeepResults::OnFailure, ..assignment(sh(&script, Output::Sarif), FAR) };
+    let log = results::Staging::of(&stage.state(), &kept.id).path().join("log.txt");
+    let mut carried = stage.start(kept);
+    while !log.exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    std::fs::write(stage.workspace().join("go"), "").expect("a file");
+    let ending = carried.end().await;
+    assert_eq!((ending.verdict.outcome, ending.result), (Outcome::Completed, None));
+    stage.assert_clean("a log", &carried).await;
 }
 
 async fn analyse(behaviour: Behaviour) -> (Stage, Ending, Carried) {

@@ -7,6 +7,8 @@
 mod broken;
 #[path = "recovery/doctor.rs"]
 mod doctor;
+#[path = "recovery/kept.rs"]
+mod kept;
 #[path = "recovery/kills.rs"]
 mod kills;
 #[path = "recovery/scene.rs"]

@@ -245,6 +245,20 @@ fn every_path_and_make_target_in_the_documents_is_there() {
     let below_docs = text_files().into_iter().filter(|file| file.path.starts_with("docs/"));
     assert_none(below_docs.flat_map(|file| {
         // A link leads on from the folder of its document.
-        documents::dead_paths(&file.text, |path| root().join("docs").join(path).exists() || root().join(path).exists())
+        let exists = |path: &str| root().join("docs").join(path).exists() || root().join(path).exists();
+        [documents::dead_paths(&file.text, exists), documents::unknown_targets(&file.text, &targets)].concat()
     }));
+}
+
+#[test]
+fn the_page_of_benchmarks_has_a_row_for_every_goal_and_a_place_for_every_question() {
+    let page = file("docs/benchmarks.md");
+    let goals = documents::goals(&file("benches/goals.rs"));
+    let goals: Vec<&str> = goals.iter().map(String::as_str).collect();
+    assert!(goals.len() >= 25, "{goals:?}");
+    assert_none(documents::table(&page, "Goals", &goals));
+    let questions = documents::questions(&file("benches/main.rs"));
+    assert!(questions.len() >= 10, "{questions:?}");
+    let place = |name: &String| page.contains(&format!("<!-- figures of {name} -->\n"));
+    assert_none(questions.iter().filter(|name| !place(name)).map(|name| format!("Figures: no place for {name}")));
 }

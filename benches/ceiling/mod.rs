@@ -16,6 +16,7 @@ use std::time::Instant;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::analyzer::{Analyzer, Protocol};
+use crate::machine::workplace;
 use course::Course;
 use store::Store;
 
@@ -103,7 +104,8 @@ impl Ceiling {
 
     /// Runs the reference in this process; tasks in a second.
     pub(crate) fn run(self) -> f64 {
-        let directory = tempfile::tempdir().expect("a temporary directory");
+        // On the disk of the workspaces: where a temporary directory is kept in memory, nothing is durable.
+        let directory = tempfile::tempdir_in(workplace()).expect("a temporary directory");
         let store = |acknowledge: Box<dyn FnMut(store::Group) + Send>| {
             self.durable.then(|| Store::start(directory.path(), self.tasks, self.history, acknowledge))
         };

@@ -5,7 +5,7 @@
 #     run.sh PEER version        fails when it is not installed
 #
 # DIRECTORY is empty, and holds all that the queue stores. Commands are /bin/true, and their time begins with the first submission. No-op functions are
-# queued before; but dbos runs them while they are being queued.
+# queued before it begins.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 place=$here/../../target/peers
@@ -13,15 +13,19 @@ place=$here/../../target/peers
 if [ "${2:-}" = version ]; then
     case $1 in
     huey | dbos) "$place/venv/bin/pip" list --disable-pip-version-check --format freeze | grep "^$1=" ;;
-    apalis) test -x "$place/apalis/release/apalis-peer" && grep '^apalis-sqlite' "$here/apalis/Cargo.toml" ;;
+    apalis) test -x "$place/apalis/release/apalis-peer" && sed -n 's/^\(apalis-sqlite\) .*version = "=\([0-9.]*\)".*/\1==\2/p' "$here/apalis/Cargo.toml" ;;
     pueue) "$place/bin/pueue" --version ;;
-    task-spooler) "$place/debian/usr/bin/tsp" -V | head -n 1 ;;
-    parallel) "$place/debian/usr/bin/parallel" --version | head -n 1 ;;
+    task-spooler) "$place/task-spooler/usr/bin/tsp" -V | head -n 1 ;;
+    parallel) "$place/parallel/usr/bin/parallel" --version | head -n 1 ;;
     *) exit 2 ;;
     esac
     exit
 fi
 peer=$1 kind=$2 tasks=$3 at_once=$4 directory=$5
+
+# The name of a socket may have 107 bytes, so sockets lie where names are short.
+sockets=$(mktemp -d)
+trap 'rm -rf "$sockets"' EXIT
 
 # Prints the rate since $began.
 told() {
@@ -30,40 +34,45 @@ told() {
 
 case $peer in
 huey | dbos)
-    exec "$place/venv/bin/python" "$here/${peer}_peer.py" "$kind" "$tasks" "$at_once" "$directory"
+    "$place/venv/bin/python" "$here/${peer}_peer.py" "$kind" "$tasks" "$at_once" "$directory"
     ;;
 apalis)
-    exec "$place/apalis/release/apalis-peer" "$tasks" "$at_once" "$directory"
+    "$place/apalis/release/apalis-peer" "$tasks" "$at_once" "$directory"
     ;;
 pueue)
-    export PATH=$place/bin:$PATH XDG_CONFIG_HOME=$directory/config XDG_DATA_HOME=$directory/data XDG_RUNTIME_DIR=$directory/run
-    mkdir -p "$XDG_CONFIG_HOME" "$XDG_DATA_HOME" "$XDG_RUNTIME_DIR"
-    chmod 700 "$XDG_RUNTIME_DIR"
+    # The environment of each submission is stored with it, and all of that is written again and again: so there is next to none.
+    unset $(compgen -e | grep -vx PATH)
+    export PATH=$place/bin:$PATH XDG_CONFIG_HOME=$directory/config XDG_DATA_HOME=$directory/data XDG_RUNTIME_DIR=$sockets
+    mkdir -p "$XDG_CONFIG_HOME" "$XDG_DATA_HOME"
     pueued > "$directory/pueued.log" 2>&1 &
-    until pueue status > /dev/null 2>&1; do sleep 0.05; done
+    daemon=$!
+    trap 'kill "$daemon" 2> /dev/null || true; rm -rf "$sockets"' EXIT
+    until pueue status > /dev/null 2>&1; do kill -0 "$daemon"; sleep 0.05; done
     pueue parallel "$at_once" > /dev/null
     began=$EPOCHREALTIME
     for ((task = 0; task < tasks; task++)); do pueue add -- /bin/true > /dev/null; done
-    pueue wait --quiet > /dev/null
+    # `pueue wait` looks every two seconds only.
+    while pueue status --json > "$directory/status" && grep -q -E '"(Queued|Running)": *[{]' "$directory/status"; do sleep 0.05; done
     told
+    [ "$(grep -o '"result": *"Success"' "$directory/status" | wc -l)" = "$tasks" ]
     pueue shutdown > /dev/null
     wait
     ;;
 task-spooler)
-    export TS_SOCKET=$directory/socket TMPDIR=$directory
-    tsp=$place/debian/usr/bin/tsp
+    export TS_SOCKET=$sockets/tsp TMPDIR=$directory
+    tsp=$place/task-spooler/usr/bin/tsp
     "$tsp" -S "$at_once"
     began=$EPOCHREALTIME
-    for ((task = 0; task < tasks; task++)); do last=$("$tsp" -n /bin/true); done
-    # Those that were submitted last may still run beside each other.
-    for ((task = last - at_once + 1; task <= last; task++)); do "$tsp" -w "$task" > /dev/null; done
+    for ((task = 0; task < tasks; task++)); do "$tsp" -n /bin/true > /dev/null; done
+    # They are numbered from 0. Those that were submitted last may still run beside each other.
+    for ((task = tasks > at_once ? tasks - at_once : 0; task < tasks; task++)); do "$tsp" -w "$task" > /dev/null; done
     told
     "$tsp" -K
     ;;
 parallel)
     export HOME=$directory
     began=$EPOCHREALTIME
-    seq "$tasks" | "$place/debian/usr/bin/parallel" --will-cite -j "$at_once" -n0 --joblog "$directory/joblog" /bin/true
+    seq "$tasks" | "$place/parallel/usr/bin/parallel" --will-cite -j "$at_once" -n0 --joblog "$directory/joblog" /bin/true
     told
     ;;
 *)

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::dispatch::NAME;
 use crate::ceiling::{Ceiling, Work};
 use crate::figure::{Figure, Unit};
-use crate::rounds::{Run, interleaved};
+use crate::rounds::{Run, interleaved, write_back};
 use crate::workspace::{COMPLETED, Workspace, until_risen};
 
 /// Commands of a measurement.
@@ -46,7 +46,12 @@ fn timed(slots: u32, tasks: u32, with_writing: bool) -> f64 {
     let _controller = workspace.serve(&[]);
     let (database, first) = (workspace.database(), Instant::now());
     let prepared = workspace.prepare("task", 0..tasks, NAME);
-    let began = if with_writing { first } else { Instant::now() };
+    let began = if with_writing {
+        first
+    } else {
+        write_back();
+        Instant::now()
+    };
     workspace.drop_in(&prepared);
     let ended = until_risen(&database, COMPLETED, 0, tasks, began);
     f64::from(tasks) / ended.duration_since(began).as_secs_f64()

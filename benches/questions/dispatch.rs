@@ -11,8 +11,8 @@ use super::served::{Running, Served};
 use crate::analyzer::{Analyzer, Protocol};
 use crate::ceiling::{Ceiling, Work};
 use crate::figure::{Figure, Unit};
-use crate::rounds::{Run, interleaved};
-use crate::workspace::{COMPLETED, KNOWN, Workspace, count, until, until_risen};
+use crate::rounds::{Run, interleaved, write_back};
+use crate::workspace::{COMPLETED, Controller, KNOWN, Workspace, count, until, until_risen};
 
 /// The name of the analyzer in all manifests of a bench.
 pub(crate) const NAME: &str = "bench";
@@ -93,12 +93,19 @@ fn rate_mirrored(way: Way) -> f64 {
     let analyzer = Analyzer::start(protocol);
     let workspace = Workspace::new();
     workspace.declare_service(NAME, &format!("ws://{}", analyzer.address()), way.slots, keeping(way.files));
-    let _controller = workspace.serve(&[]);
-    released(&workspace, &analyzer, "task", way.slots, way.tasks)
+    let controller = workspace.serve(&[]);
+    released(&workspace, &controller, &analyzer, "task", way.slots, way.tasks)
 }
 
 /// Has so many tasks mirrored, and then done; the rate of those that were Pending when that began.
-pub(crate) fn released(workspace: &Workspace, analyzer: &Analyzer, name: &str, slots: u32, tasks: u32) -> f64 {
+pub(crate) fn released(
+    workspace: &Workspace,
+    controller: &Controller,
+    analyzer: &Analyzer,
+    name: &str,
+    slots: u32,
+    tasks: u32,
+) -> f64 {
     let database = workspace.database();
     let (known, done) = (count(&database, KNOWN), count(&database, COMPLETED));
     analyzer.hold();
@@ -107,6 +114,8 @@ pub(crate) fn released(workspace: &Workspace, analyzer: &Analyzer, name: &str, s
     until_risen(&database, KNOWN, known, tasks, Instant::now());
     let running = format!("SELECT count(*) FROM task WHERE phase = 'Running' AND analyzer = '{NAME}'");
     until(&database, &running, |running| running == u64::from(slots.min(tasks)));
+    controller.until_calm();
+    write_back();
     let began = Instant::now();
     analyzer.release();
     let ended = until_risen(&database, COMPLETED, done, tasks, began);
@@ -119,6 +128,7 @@ fn rate_dropped(way: Way) -> f64 {
     workspace.declare_service(NAME, service.url(), way.slots, keeping(way.files));
     let _controller = workspace.serve(service.arguments());
     let prepared = workspace.prepare("task", 0..way.tasks, NAME);
+    write_back();
     let (database, began) = (workspace.database(), Instant::now());
     workspace.drop_in(&prepared);
     let ended = until_risen(&database, COMPLETED, 0, way.tasks, began);

@@ -39,11 +39,16 @@ fn rates(run: &mut Run, workspaces: &[&Workspace]) {
     let tasks = run.size(TASKS).max(SLOTS * 2);
     let mut rates = vec![Vec::new(); workspaces.len()];
     for round in 0..run.rounds() {
-        for (workspace, rates) in workspaces.iter().zip(&mut rates) {
+        // Every other round goes the other way round, so that nobody is always the first.
+        let mut turns: Vec<_> = workspaces.iter().zip(&mut rates).collect();
+        if round % 2 == 1 {
+            turns.reverse();
+        }
+        for (workspace, rates) in turns {
             let analyzer = Analyzer::start(Protocol::Extended);
             workspace.declare_service(NAME, &format!("ws://{}", analyzer.address()), SLOTS, keeping(false));
             let controller = workspace.serve(&[]);
-            rates.push(released(workspace, &analyzer, &format!("round{round}"), SLOTS, tasks));
+            rates.push(released(workspace, &controller, &analyzer, &format!("round{round}"), SLOTS, tasks));
             controller.stop();
         }
     }
@@ -64,7 +69,7 @@ fn passes(run: &mut Run, workspaces: &[&Workspace]) {
 }
 
 /// The whole program once, with nothing to do.
-fn once(run: &Run, workspaces: &[&Workspace]) {
+fn once(run: &mut Run, workspaces: &[&Workspace]) {
     for (workspace, what) in workspaces.iter().zip(["none", "100,000", "1,000,000"]) {
         let seconds: Vec<f64> = (0..run.rounds())
             .map(|_| {

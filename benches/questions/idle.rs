@@ -22,8 +22,9 @@ const LEFT_ALONE: Duration = Duration::from_secs(65);
 /// Settings under which nothing is due while it is watched.
 const BETWEEN_RESYNCS: &str = "taskPollInterval: 10m\nscanInterval: 1h\nrescanInterval: 1h\n";
 
-/// Tasks of the burst of work.
+/// Tasks of the burst of work, and how many at once.
 const TASKS: u32 = 10_000;
+const SLOTS: u32 = 64;
 
 /// What a controller had of the machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,48 +34,51 @@ struct Spent {
     wakeups: u64,
 }
 
-/// Measures all of it.
+/// Measures all of it: three controllers, each with a state of its own, are left alone and watched at the same time.
 pub(crate) fn measure(run: &mut Run) {
-    let workspace = run.finished(1_000_000);
-    let analyzer = Analyzer::start(Protocol::Extended);
-    workspace.declare_service(NAME, &format!("ws://{}", analyzer.address()), 64, keeping(false));
-    workspace.settle(BETWEEN_RESYNCS);
-    let controller = workspace.serve(&[]);
-    let (ticks, limit) = (Figure::exact(Unit::Count, 0.0), Figure::exact(Unit::MiB, RSS_MIB_MAX));
-    let spent = watch(run, &controller);
-    run.report.goal("idle-rss", "RSS after a start", rss(&controller, "VmRSS"), limit);
-    run.report.goal("idle-ticks", "CPU ticks in 60 s between resyncs", count(spent.ticks), ticks);
-    run.report.ours("the same as processor time", Figure::exact(Unit::Millis, spent.cpu_ms));
-    run.report.ours("wake-ups in 60 s between resyncs", count(spent.wakeups));
+    let analyzers = [(); 3].map(|()| Analyzer::start(Protocol::Extended));
+    let states = [BETWEEN_RESYNCS, BETWEEN_RESYNCS, ""].map(|settings| (run.finished(1_000_000), settings));
+    let begin = |((workspace, settings), analyzer): (&(Workspace, &str), &Analyzer)| {
+        workspace.declare_service(NAME, &format!("ws://{}", analyzer.address()), SLOTS, keeping(false));
+        workspace.settle(settings);
+        workspace.serve(&[])
+    };
+    let controllers: Vec<Controller> = states.iter().zip(&analyzers).map(begin).collect();
+    let [(_, _), (worked, _), (_, _)] = &states;
     let tasks = run.size(TASKS);
-    released(&workspace, &analyzer, "burst", 64, tasks);
-    let spent = watch(run, &controller);
-    run.report.row(&format!("RSS after {tasks} tasks more"), rss(&controller, "VmRSS"), limit);
-    run.report.ours("its peak meanwhile", rss(&controller, "VmHWM"));
-    run.report.ours("wake-ups in 60 s between resyncs, after them", count(spent.wakeups));
-    controller.stop();
-    by_default(run, &workspace);
+    released(worked, &controllers[1], &analyzers[1], "burst", SLOTS, tasks);
+    let spent = watch(run, &controllers);
+    let limit = Figure::exact(Unit::MiB, RSS_MIB_MAX);
+    run.report.goal("idle-rss", "RSS after a start", rss(&controllers[0], "VmRSS"), limit);
+    run.report.goal("idle-ticks", "CPU ticks in 60 s between resyncs", count(spent[0].ticks), count(0));
+    run.report.ours("the same as processor time", Figure::exact(Unit::Millis, spent[0].cpu_ms));
+    run.report.ours("wake-ups in 60 s between resyncs", count(spent[0].wakeups));
+    run.report.row(&format!("RSS after {tasks} tasks more"), rss(&controllers[1], "VmRSS"), limit);
+    run.report.ours("its peak meanwhile", rss(&controllers[1], "VmHWM"));
+    run.report.ours("processor time in 60 s between resyncs, after them", Figure::exact(Unit::Millis, spent[1].cpu_ms));
+    run.report.ours("wake-ups in 60 s between resyncs, after them", count(spent[1].wakeups));
+    run.report.ours("processor time in 60 s with default settings", Figure::exact(Unit::Millis, spent[2].cpu_ms));
+    run.report.ours("wake-ups in 60 s with default settings", count(spent[2].wakeups));
+    controllers.into_iter().for_each(Controller::stop);
 }
 
-/// The same with the default settings.
-fn by_default(run: &mut Run, workspace: &Workspace) {
-    workspace.settle("");
-    let controller = workspace.serve(&[]);
-    let spent = watch(run, &controller);
-    run.report.ours("processor time in 60 s with default settings", Figure::exact(Unit::Millis, spent.cpu_ms));
-    run.report.ours("wake-ups in 60 s with default settings", count(spent.wakeups));
-    controller.stop();
-}
-
-/// Leaves it alone for a while, then watches it.
-fn watch(run: &Run, controller: &Controller) -> Spent {
+/// Leaves them alone for a while, then watches them.
+fn watch(run: &Run, controllers: &[Controller]) -> Vec<Spent> {
     let share = if run.quick { 10 } else { 1 };
     std::thread::sleep(LEFT_ALONE / share);
-    let (ticks, before) = (ticks(controller), threads(controller));
+    let look = || controllers.iter().map(|controller| (controller.ticks(), threads(controller))).collect::<Vec<_>>();
+    let before = look();
     std::thread::sleep(WATCHED / share);
-    let mut spent = Spent { ticks: self::ticks(controller) - ticks, ..Spent::default() };
-    let after = threads(controller);
-    for (thread, (cpu_ms, wakeups)) in &after {
+    before.iter().zip(look()).map(|(before, after)| spent(before, &after)).collect()
+}
+
+/// Ticks of a controller, and what its threads had.
+type Seen = (u64, HashMap<OsString, (f64, u64)>);
+
+/// What it had of the machine between two looks.
+fn spent((ticks_before, before): &Seen, (ticks, after): &Seen) -> Spent {
+    let mut spent = Spent { ticks: ticks - ticks_before, ..Spent::default() };
+    for (thread, (cpu_ms, wakeups)) in after {
         let (cpu_ms_before, wakeups_before) = before.get(thread).copied().unwrap_or_default();
         spent.cpu_ms += cpu_ms - cpu_ms_before;
         spent.wakeups += wakeups - wakeups_before;
@@ -82,14 +86,6 @@ fn watch(run: &Run, controller: &Controller) -> Spent {
     // A thread that has ended since was awake for that.
     spent.wakeups += before.keys().filter(|thread| !after.contains_key(*thread)).count() as u64;
     spent
-}
-
-/// Ticks of processor time that it has had.
-fn ticks(controller: &Controller) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", controller.pid())).expect("/proc");
-    // Behind the name, which may hold anything: the twelfth and thirteenth field are user and system time.
-    let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
-    fields[11..13].iter().map(|field| field.parse::<u64>().expect("ticks")).sum()
 }
 
 /// Of each thread the milliseconds of processor time that it has had, and how often it has gone to sleep, which is as often as it was woken.

@@ -39,7 +39,7 @@ pub(crate) fn measure(run: &mut Run) {
 }
 
 /// One step over a list in the manifest, and one that needs it and names how many of it succeeded.
-fn listed(run: &Run) {
+fn listed(run: &mut Run) {
     let count = run.size(ITEMS);
     let mut items = String::new();
     (0..count).for_each(|item| write!(items, "item-{item:05}, ").expect("a text"));
@@ -58,7 +58,7 @@ fn listed(run: &Run) {
 }
 
 /// Apps that one step makes and another goes on with at once, and a third when all have ended. One of ten fails, and all that did is tried again.
-fn streamed(run: &Run) {
+fn streamed(run: &mut Run) {
     let sources = run.size(ITEMS) as usize / 2;
     let mut items = String::new();
     for item in 0..sources {
@@ -121,7 +121,7 @@ impl Scene {
         }
     }
 
-    fn tell(&self, run: &Run, what: &str, tasks: u32, began: Instant) {
+    fn tell(&self, run: &mut Run, what: &str, tasks: u32, began: Instant) {
         let rate = f64::from(tasks) / began.elapsed().as_secs_f64();
         let status: serde_json::Value =
             serde_json::from_str(&self.workspace.run(&["status", "-o", "json"])).expect("JSON");
@@ -138,7 +138,7 @@ impl Scene {
     }
 
     /// How long people wait for what they ask about such a run.
-    fn reads(&self, run: &Run, name: &str) {
+    fn reads(&self, run: &mut Run, name: &str) {
         let name = format!("run/{name}");
         for arguments in [&["get", "runs"][..], &["tree", &name], &["why", &name], &["describe", &name]] {
             let began = Instant::now();

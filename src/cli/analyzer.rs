@@ -13,6 +13,7 @@ use super::context::environment;
 use super::exit::Exit;
 use crate::analyzer::{Door, Options, Proof, load_tools, serve, shipped_tools};
 use crate::runtime::clock::system_time;
+use crate::runtime::open_files::allow_many;
 
 /// Arguments of `analyzer`.
 #[derive(Debug, clap::Args)]
@@ -45,6 +46,7 @@ pub(super) struct Args {
 /// # Errors
 /// When it cannot listen, or the declarations are wrong.
 pub(super) async fn run(args: Args) -> anyhow::Result<Exit> {
+    allow_many();
     let tools = match &args.tools {
         None => shipped_tools()?,
         Some(path) => {

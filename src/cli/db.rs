@@ -9,6 +9,7 @@ use super::context::Context;
 use super::disk::bytes;
 use super::exit::Exit;
 use super::out::{Out, clean};
+use crate::disk::scratch;
 use crate::store::{SCHEMA_VERSION, StateLock, check, database_path, pending_steps, upgrade_backup};
 
 /// Arguments of `db`.
@@ -92,7 +93,7 @@ fn look(context: &Context, json: bool) -> anyhow::Result<Exit> {
 fn try_migration(context: &Context, json: bool) -> anyhow::Result<Exit> {
     let path = database_path(&context.state);
     let (from, steps) = pending_steps(&path)?;
-    let scratch = tempfile::tempdir().context("a directory for the copy")?;
+    let scratch = scratch().context("a directory for the copy")?;
     let copy = database_path(scratch.path());
     check::snapshot(&path, &copy).context("copying the database")?;
     let size = copy.metadata().map(|found| found.len()).unwrap_or_default();

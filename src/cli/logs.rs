@@ -64,7 +64,7 @@ fn without_log(task: &str, attempt: &AttemptView) -> String {
     match (attempt.ended_at, &attempt.result_dir) {
         (None, _) => format!("attempt {number} of task/{task} runs and has written no log so far; -f waits for one"),
         (Some(_), None) => format!(
-            "attempt {number} of task/{task} ended without a result, so there is no log; manifestd describe task {task} says how"
+            "attempt {number} of task/{task} has ended and left no files, so there is no log; manifestd describe task {task} says how it ended"
         ),
         (Some(_), Some(_)) => {
             format!("attempt {number} of task/{task} has no log; manifestd results {task} shows what it found")

@@ -12,9 +12,9 @@ use super::process::{self, Process};
 use super::pump::{Flow, Pump};
 use super::running::Running;
 use super::{leftover, placeholders};
-use crate::disk::{Directory, leads_out};
+use crate::disk::{Directory, TrustedPrograms, leads_out};
 use crate::resource::analyzer::{CommandSpec, Output};
-use crate::resource::attempt::{AppTarget, Ending, Sign};
+use crate::resource::attempt::{AppTarget, Assignment, Ending, Sign};
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::reason::Reason;
 use crate::verdict::command::{Exit, judge_command};
@@ -31,18 +31,9 @@ enum End {
 }
 
 pub(super) async fn run(mut running: Running<'_>, spec: &CommandSpec) -> Ending {
-    let (argv, directory) = match prepare(&running, spec).await {
-        Ok(Prepared { argv, directory }) => (argv, directory),
-        Err((reason, message)) => return running.refuse(Outcome::Failed, reason, message).await,
-    };
-    let program = match find_program(&running, spec, &argv).await {
-        Ok(program) => program,
-        Err(message) => return running.refuse(Outcome::Failed, Reason::InvalidConfiguration, message).await,
-    };
-    let environment = process::environment(&running.surroundings.environment, spec, &running.token);
-    let mut process = match Process::spawn(program.as_deref(), &argv, &directory, &environment) {
+    let mut process = match start(&running, spec).await {
         Ok(process) => process,
-        Err(message) => return running.refuse(Outcome::Failed, Reason::SpawnFailed, message).await,
+        Err((reason, message)) => return running.refuse(Outcome::Failed, reason, message).await,
     };
     let output_max = running.surroundings.limits.output_bytes_max;
     let (stdout, stderr) = (process.child.stdout.take(), process.child.stderr.take());
@@ -68,24 +59,35 @@ pub(super) async fn run(mut running: Running<'_>, spec: &CommandSpec) -> Ending 
     }
 }
 
-/// What a program is started with.
-struct Prepared {
-    argv: Vec<String>,
-    /// Where it starts. It is held open, so that it starts in the directory that was looked at, whatever has that path by then.
-    directory: Directory,
+/// Starts the program, on a thread that may wait: the disk may be slow, and whoever starts a program waits until that has begun.
+async fn start(running: &Running<'_>, spec: &CommandSpec) -> Result<Process, placeholders::Problem> {
+    let environment = process::environment(&running.surroundings.environment, spec, &running.token);
+    let (workspace, programs) = (running.surroundings.workspace.clone(), running.surroundings.programs.clone());
+    let (assignment, spec) = (running.assignment.clone(), spec.clone());
+    let start = move || {
+        let (argv, directory) = prepare(&workspace, &assignment, &spec)?;
+        let program =
+            find_program(programs.as_ref(), &spec, &argv).map_err(|text| (Reason::InvalidConfiguration, text))?;
+        Process::spawn(program.as_deref(), &argv, &directory, &environment).map_err(|text| (Reason::SpawnFailed, text))
+    };
+    let started = tokio::task::spawn_blocking(start).await;
+    started.map_err(|error| (Reason::SpawnFailed, error.to_string())).flatten()
 }
 
-/// Finds the app's directory, which must lie in the workspace whatever links there are, and fills the argv.
-async fn prepare(running: &Running<'_>, spec: &CommandSpec) -> Result<Prepared, placeholders::Problem> {
-    let (workspace, app) = (running.surroundings.workspace.clone(), running.assignment.app.clone());
-    let opened = tokio::task::spawn_blocking(move || open(&workspace, &app)).await;
-    let (workspace, app) = opened.map_err(|error| (Reason::InvalidConfiguration, error.to_string()))??;
-    let path = app.as_ref().map_or(Ok(""), |app| app.path().to_str().ok_or(&running.assignment.app.name));
+/// The argv, and where the program starts: held open, so that it starts in the directory that was looked at, whatever has that path by then. The
+/// app's directory must lie in the workspace whatever links there are. Blocking.
+fn prepare(
+    workspace: &Path,
+    assignment: &Assignment,
+    spec: &CommandSpec,
+) -> Result<(Vec<String>, Directory), placeholders::Problem> {
+    let (workspace, app) = open(workspace, &assignment.app)?;
+    let path = app.as_ref().map_or(Ok(""), |app| app.path().to_str().ok_or(&assignment.app.name));
     let path = path.map_err(|name| {
         (Reason::InvalidConfiguration, format!("the directory of app {name} has a name that is not UTF-8"))
     })?;
-    let argv = placeholders::expand(&spec.argv, running.assignment, path)?;
-    Ok(Prepared { argv, directory: app.filter(|_| spec.in_app_directory).unwrap_or(workspace) })
+    let argv = placeholders::expand(&spec.argv, assignment, path)?;
+    Ok((argv, app.filter(|_| spec.in_app_directory).unwrap_or(workspace)))
 }
 
 /// Opens the workspace, and the app's directory if there is an app. Blocking.
@@ -110,16 +112,18 @@ fn open(workspace: &Path, app: &AppTarget) -> Result<(Directory, Option<Director
 }
 
 /// Where the program lies, when the settings say where programs must lie; looked at again, since it was looked at when the manifest was
-/// checked, and what lay there then may be something else now.
-async fn find_program(running: &Running<'_>, spec: &CommandSpec, argv: &[String]) -> Result<Option<PathBuf>, String> {
-    let Some(programs) = running.surroundings.programs.clone() else { return Ok(None) };
+/// checked, and what lay there then may be something else now. Blocking.
+fn find_program(
+    programs: Option<&TrustedPrograms>,
+    spec: &CommandSpec,
+    argv: &[String],
+) -> Result<Option<PathBuf>, String> {
+    let Some(programs) = programs else { return Ok(None) };
     if !spec.env.is_empty() {
         let names = spec.env.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         return Err(format!("it sets {names}, and with the setting commandDirectory no command may set variables"));
     }
-    let program = argv.first().cloned().unwrap_or_default();
-    let found = tokio::task::spawn_blocking(move || programs.find(&program)).await;
-    found.map_err(|error| error.to_string()).flatten().map(Some)
+    programs.find(argv.first().map_or("", String::as_str)).map(Some)
 }
 
 /// Stays with the program until it exits, says too much, or must end.

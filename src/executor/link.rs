@@ -264,8 +264,9 @@ impl Link {
             };
             let send = async {
                 sink.feed(message).await?;
-                // What waits already goes out together.
-                while let Ok(text) = queue.try_recv() {
+                // What waits already goes out together, and what comes meanwhile with the next.
+                for _ in 0..OUTGOING_MAX {
+                    let Ok(text) = queue.try_recv() else { break };
                     sink.feed(Message::text(text)).await?;
                 }
                 sink.flush().await

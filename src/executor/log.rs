@@ -87,6 +87,8 @@ impl Log {
         shared.unwritten.extend_from_slice(head);
         if !std::mem::replace(&mut shared.in_hand, true) {
             let (staging, shared, closing) = (self.staging.clone(), Arc::clone(&self.shared), self.closing.clone());
+            // Who talks now and then for days leaves nothing behind each time.
+            while self.writing.try_join_next().is_some() {}
             self.writing.spawn(write_later(staging, shared, closing));
         }
     }
@@ -194,6 +196,13 @@ mod tests {
             log.append(said.as_bytes());
             written(&mut log).await;
             assert_eq!(std::fs::read_to_string(staging.path().join("log.txt")).unwrap(), there);
+        }
+        for _ in 0..3 {
+            log.append(b".");
+            while locked(&log.shared).in_hand {
+                tokio::time::sleep(MOMENT).await;
+            }
+            assert_eq!(log.writing.len(), 1, "what has been written is not kept");
         }
         log.append(b", and what nobody waits for");
         assert_eq!(log.close().await.unwrap().rest, b", and what nobody waits for");

@@ -24,6 +24,7 @@ mod request;
 pub mod results;
 mod room;
 mod running;
+mod sheet;
 mod socket;
 mod stop;
 mod trust;

@@ -1,6 +1,6 @@
 //! Slots of pools, which attempts of several lanes share: how many a pass over one lane may take, and when to look again.
 //!
-//! What a pass takes is checked again when it is committed, since other lanes plan at the same time.
+//! What a pass takes is checked again when it is committed: a lane that looks at the disk plans while others open their attempts.
 
 use super::Plan;
 use crate::resource::analyzer::Rate;

@@ -3,6 +3,7 @@
 use super::merge::{Told, merge};
 use super::write::TaskStatus;
 use crate::resource::algebra::Ended;
+use crate::resource::analyzer::KeepResults;
 use crate::resource::findings::Findings;
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::phase::Phase;
@@ -58,8 +59,15 @@ pub struct BroughtBack {
 ///
 /// A result is about the present spec if the digest of the spec says so. One without a digest was stored by an older program: it counts if it
 /// is of the same app and analyzer and tells of every tool that is asked for now.
+///
+/// `kept` says which attempts leave results at all: where those that completed leave none, one may have followed a failure that did.
 #[must_use]
-pub fn bring_back(spec: &TaskSpec, digest: &str, mut found: Vec<FoundAttempt>) -> Option<BroughtBack> {
+pub fn bring_back(
+    spec: &TaskSpec,
+    digest: &str,
+    kept: KeepResults,
+    mut found: Vec<FoundAttempt>,
+) -> Option<BroughtBack> {
     found.sort_by_key(|attempt| attempt.number);
     found.dedup_by_key(|attempt| attempt.number);
     let attempts = placed(found);
@@ -70,9 +78,11 @@ pub fn bring_back(spec: &TaskSpec, digest: &str, mut found: Vec<FoundAttempt>) -
         TaskStatus { app_digest: last.app_digest.clone(), ..TaskStatus::fresh(*round, *generation, last.number) };
     let of_round: Vec<&FoundAttempt> =
         attempts.iter().filter(|(_, of, _)| of == round).map(|(found, ..)| found).collect();
+    let proves = kept.keeps(Outcome::Completed) || last.verdict.outcome == Outcome::Completed;
+    let concluded = |status| if proves { concluded(spec, last, &of_round, status) } else { status };
     let (status, generation) = match (is_present, spec.run_policy == RunPolicy::Once) {
-        (true, _) => (concluded(spec, last, &of_round, status), *generation),
-        (false, true) => (concluded(spec, last, &of_round, status), generation + 1),
+        (true, _) => (concluded(status), *generation),
+        (false, true) => (concluded(status), generation + 1),
         // As the plan for a finished task whose spec changed: the next round.
         (false, false) => {
             let next = TaskStatus::fresh(round + 1, *generation, last.number);
@@ -176,7 +186,9 @@ mod tests {
 
     #[test]
     fn a_task_with_a_completed_attempt_is_completed_and_does_not_run_again() {
-        let back = bring_back(&spec("[]"), "d", vec![found(1, Outcome::Completed, &[("x", true)])]).unwrap();
+        let back =
+            bring_back(&spec("[]"), "d", KeepResults::Always, vec![found(1, Outcome::Completed, &[("x", true)])])
+                .unwrap();
         assert_eq!((back.status.phase, back.status.finished_at), (Phase::Completed, Some(Timestamp(21))));
         assert_eq!((back.generation, back.status.observed_generation, back.assumed), (1, 1, true));
     }
@@ -188,7 +200,7 @@ mod tests {
             found(2, Outcome::PartialSuccess, &[("x", true), ("y", false)]),
             found(1, Outcome::Completed, &[("x", true), ("y", true)]),
         ];
-        let back = bring_back(&spec(r#"["x", "y"]"#), "d", attempts).unwrap();
+        let back = bring_back(&spec(r#"["x", "y"]"#), "d", KeepResults::Always, attempts).unwrap();
         let rounds: Vec<i64> = back.attempts.iter().map(|(_, round, _)| *round).collect();
         assert_eq!((rounds, back.status.phase, back.status.attempt), (vec![1, 2, 2], Phase::Completed, 3));
         assert_eq!(back.status.findings.high, 2);
@@ -200,7 +212,7 @@ mod tests {
             spec_digest: digest.map(str::to_owned),
             ..found(4, Outcome::Completed, &[("x", true)])
         };
-        let of = |spec: &TaskSpec, found| bring_back(spec, "now", vec![found]).unwrap();
+        let of = |spec: &TaskSpec, found| bring_back(spec, "now", KeepResults::Always, vec![found]).unwrap();
         let same = of(&spec(r#"["x"]"#), told(Some("now")));
         assert_eq!((same.status.phase, same.assumed), (Phase::Completed, false));
         for changed in [of(&spec(r#"["x"]"#), told(Some("then"))), of(&spec(r#"["x", "z"]"#), told(None))] {
@@ -213,10 +225,21 @@ mod tests {
 
     #[test]
     fn what_was_interrupted_is_looked_at_anew_under_the_next_number() {
-        let back = bring_back(&spec("[]"), "d", vec![found(7, Outcome::Interrupted, &[])]).unwrap();
+        let back =
+            bring_back(&spec("[]"), "d", KeepResults::Always, vec![found(7, Outcome::Interrupted, &[])]).unwrap();
         assert_eq!((back.status.phase, back.status.attempt), (Phase::Pending, 7));
-        let failed = bring_back(&spec("[]"), "d", vec![found(7, Outcome::TimedOut, &[])]).unwrap();
+        let failed = bring_back(&spec("[]"), "d", KeepResults::Always, vec![found(7, Outcome::TimedOut, &[])]).unwrap();
         assert_eq!((failed.status.phase, failed.status.reason), (Phase::Failed, Reason::ToolFailed));
-        assert_eq!(bring_back(&spec("[]"), "d", Vec::new()), None);
+        assert_eq!(bring_back(&spec("[]"), "d", KeepResults::Always, Vec::new()), None);
+    }
+
+    #[test]
+    fn a_failure_proves_no_end_where_a_success_behind_it_would_have_left_nothing() {
+        let of = |kept, outcome| bring_back(&spec("[]"), "d", kept, vec![found(3, outcome, &[("x", true)])]).unwrap();
+        let failed = of(KeepResults::OnFailure, Outcome::Failed).status;
+        assert_eq!((failed.phase, failed.attempt), (Phase::Pending, 3));
+        assert_eq!(of(KeepResults::Always, Outcome::Failed).status.phase, Phase::Failed);
+        // One from before the analyzer kept no more of them.
+        assert_eq!(of(KeepResults::OnFailure, Outcome::Completed).status.phase, Phase::Completed);
     }
 }

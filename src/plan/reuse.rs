@@ -22,6 +22,9 @@ use crate::resource::time::Timestamp;
 /// First word of what is digested: another one makes every older key useless.
 const KEY_FORMAT: &str = "manifestd-cache-1";
 
+/// The same of an analyzer that keeps no files of what completes: nobody who wants files is given such a result.
+const BARE_KEY_FORMAT: &str = "manifestd-cache-1-bare";
+
 /// A file that a command runs: its program, or a script that an argument names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProgramFile {
@@ -93,7 +96,8 @@ pub fn cache_key(app_digest: &str, identity: &Value, analyzer: &AnalyzerSpec, ca
     let urls = candidate.app.as_ref().map(|app| app.target_urls.as_slice()).unwrap_or_default();
     let config = sorted(&Value::Object(spec.config.clone()));
     let named = named_in_argv(analyzer, spec, candidate);
-    let whole = json!([KEY_FORMAT, app_digest, sorted(identity), tools, config, urls, named]);
+    let format = if analyzer.keep_results.keeps(Outcome::Completed) { KEY_FORMAT } else { BARE_KEY_FORMAT };
+    let whole = json!([format, app_digest, sorted(identity), tools, config, urls, named]);
     sha256(whole.to_string())
 }
 

@@ -17,6 +17,7 @@ impl Slots {
         urls.len() * spec.capacity as usize
     }
 
+    /// Slots that can be given out now: of replicas that can be used, one for a trial where a breaker allows no more.
     pub(super) fn free(lane: &ObservedLane, now: Timestamp) -> Self {
         let Some(spec) = &lane.spec else { return Self(Vec::new()) };
         let used = |replica: &str| lane.occupied.iter().find(|(r, _)| r == replica).map_or(0, |(_, used)| *used);

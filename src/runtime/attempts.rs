@@ -1,7 +1,8 @@
 //! The register of attempts that this process carries: who is in it, and performing the effects that concern them. What one goes through is in `carry.rs`.
 //!
 //! Law 3: an open attempt is carried by this process or by nobody. It is registered before its row is committed, and it leaves the
-//! register only after its outcome was written; then its owner is woken.
+//! register only after its outcome was written; then its owner is woken. Two plans may be about to open the same attempt, of which the store lets one
+//! through; the other one's failure must not take it out of the register.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -23,7 +24,7 @@ use crate::store::Held;
 
 /// The attempts that this process carries.
 pub struct Attempts {
-    held: Mutex<BTreeMap<AttemptId, Carrier>>,
+    held: Mutex<BTreeMap<AttemptId, Entry>>,
     running: TaskTracker,
     executors: Executors,
     opened: AtomicU64,
@@ -31,7 +32,27 @@ pub struct Attempts {
     leaving: AtomicBool,
 }
 
-/// Attempts that were registered before they are durable. They leave the register when this is dropped, unless they were begun.
+/// An attempt in the register.
+struct Entry {
+    carrier: Carrier,
+    /// Plans that open it or take it up, of which nobody knows yet whether they become durable.
+    reserved: usize,
+    /// One of them is durable.
+    begun: bool,
+}
+
+impl Entry {
+    fn new() -> Self {
+        Self { carrier: Carrier::new(), reserved: 0, begun: false }
+    }
+
+    fn begun() -> Self {
+        Self { begun: true, ..Self::new() }
+    }
+}
+
+/// Attempts that a plan has registered before it is durable. When this is dropped they leave the register, but for those of which another plan has
+/// become durable, or still may.
 #[must_use]
 pub(super) struct Reserved {
     attempts: Arc<Attempts>,
@@ -39,17 +60,30 @@ pub(super) struct Reserved {
 }
 
 impl Reserved {
-    /// They are durable, and about to be carried.
-    pub(super) fn begin(mut self) {
-        self.ids.clear();
+    /// They are durable, and about to be carried. To be called before their effects are performed.
+    pub(super) fn begin(self) {
+        let mut held = locked(&self.attempts.held);
+        for id in &self.ids {
+            if let Some(entry) = held.get_mut(id) {
+                entry.begun = true;
+            }
+        }
     }
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        if !self.ids.is_empty() {
-            let mut held = locked(&self.attempts.held);
-            self.ids.iter().for_each(|id| _ = held.remove(id));
+        if self.ids.is_empty() {
+            return;
+        }
+        let mut held = locked(&self.attempts.held);
+        for id in &self.ids {
+            // One that has begun may have ended already.
+            let Some(entry) = held.get_mut(id) else { continue };
+            entry.reserved = entry.reserved.saturating_sub(1);
+            if entry.reserved == 0 && !entry.begun {
+                held.remove(id);
+            }
         }
     }
 }
@@ -96,7 +130,7 @@ impl Attempts {
     /// The attempts carried now. Read before the store: an attempt that ends between the two has written its outcome.
     #[must_use]
     pub fn held(&self, now: Timestamp) -> Held {
-        locked(&self.held).iter().map(|(id, carrier)| (id.clone(), carrier.seen(now))).collect()
+        locked(&self.held).iter().map(|(id, entry)| (id.clone(), entry.carrier.seen(now))).collect()
     }
 
     /// Those of some tasks.
@@ -105,13 +139,13 @@ impl Attempts {
         let held = locked(&self.held);
         let of = |task: &Uid, number| AttemptId { task: task.clone(), number };
         let of_task = |task: &Uid| held.range(of(task, 0)..=of(task, u32::MAX));
-        tasks.iter().flat_map(of_task).map(|(id, carrier)| (id.clone(), carrier.seen(now))).collect()
+        tasks.iter().flat_map(of_task).map(|(id, entry)| (id.clone(), entry.carrier.seen(now))).collect()
     }
 
     /// How one attempt is carried now.
     #[must_use]
     pub fn carried(&self, id: &AttemptId, now: Timestamp) -> Option<Carried> {
-        locked(&self.held).get(id).map(|carrier| carrier.seen(now))
+        locked(&self.held).get(id).map(|entry| entry.carrier.seen(now))
     }
 
     /// How many attempts are carried now.
@@ -155,17 +189,17 @@ impl Attempts {
 
     /// Registers the attempts that a plan is about to open or to take up, before it is committed, so that no observer ever sees them orphaned.
     pub(super) fn reserve(self: &Arc<Self>, effects: &[Effect]) -> Reserved {
-        let mut ids = Vec::new();
+        let opened = effects.iter().filter_map(|effect| match effect {
+            // Of one that is taken up the last sign of life was another controller's to hear; the silence counts from now.
+            Effect::Start(assignment) | Effect::Resume { assignment, .. } => Some(assignment.id.clone()),
+            Effect::Stop { .. } | Effect::Reap { .. } | Effect::Probe(_) | Effect::Sweep => None,
+        });
+        self.register(opened.collect())
+    }
+
+    fn register(self: &Arc<Self>, ids: Vec<AttemptId>) -> Reserved {
         let mut held = locked(&self.held);
-        for effect in effects {
-            let id = match effect {
-                // Of one that is taken up the last sign of life was another controller's to hear; the silence counts from now.
-                Effect::Start(assignment) | Effect::Resume { assignment, .. } => &assignment.id,
-                Effect::Stop { .. } | Effect::Reap { .. } | Effect::Probe(_) | Effect::Sweep => continue,
-            };
-            held.insert(id.clone(), Carrier::new());
-            ids.push(id.clone());
-        }
+        ids.iter().for_each(|id| held.entry(id.clone()).or_insert_with(Entry::new).reserved += 1);
         drop(held);
         Reserved { attempts: Arc::clone(self), ids }
     }
@@ -178,7 +212,7 @@ impl Attempts {
             Effect::Start(_) | Effect::Resume { .. } | Effect::Stop { .. } | Effect::Probe(_) | Effect::Sweep => None,
         });
         let mut held = locked(&self.held);
-        ending.for_each(|id| _ = held.entry(id).or_insert_with(Carrier::new));
+        ending.for_each(|id| _ = held.entry(id).or_insert_with(Entry::begun));
     }
 
     /// Performs one effect of a committed plan. Returns at once; endings are reported through the store.
@@ -189,15 +223,15 @@ impl Attempts {
             Effect::Resume { stop: None, .. } if self.leaving.load(Ordering::SeqCst) => {}
             Effect::Resume { assignment, stop } => self.start(core, assignment, stop),
             Effect::Stop { id, reason } => {
-                if let Some(carrier) = locked(&self.held).get(&id) {
+                if let Some(Entry { carrier, .. }) = locked(&self.held).get(&id) {
                     locked(&carrier.why).get_or_insert(reason);
                     carrier.stop.cancel();
                 }
             }
             Effect::Reap { id, process } => {
-                let carrier = Carrier::new();
-                carrier.stop.cancel();
-                if locked(&self.held).insert(id.clone(), carrier).is_none() {
+                let entry = Entry::begun();
+                entry.carrier.stop.cancel();
+                if locked(&self.held).insert(id.clone(), entry).is_none() {
                     self.spawn(core, reap(core.clone(), id, process));
                 }
             }
@@ -208,7 +242,7 @@ impl Attempts {
 
     fn start(self: &Arc<Self>, core: &Core, assignment: Box<Assignment>, stop: Option<Reason>) {
         self.opened.fetch_add(1, Ordering::SeqCst);
-        let carrier = locked(&self.held).entry(assignment.id.clone()).or_insert_with(Carrier::new).clone();
+        let carrier = locked(&self.held).entry(assignment.id.clone()).or_insert_with(Entry::begun).carrier.clone();
         if let Some(reason) = stop {
             locked(&carrier.why).get_or_insert(reason);
             carrier.stop.cancel();
@@ -234,7 +268,7 @@ impl Attempts {
     /// Lets go of every carried attempt, since this process ends. What can be taken up again goes on where it runs: its row stays open, and
     /// it stays registered, so that nobody here takes it for orphaned. Anything else is stopped and ends as interrupted.
     pub(super) fn leave_all(&self) {
-        for carrier in locked(&self.held).values() {
+        for Entry { carrier, .. } in locked(&self.held).values() {
             locked(&carrier.why).get_or_insert(Reason::Interrupted);
             carrier.stop.leave();
         }
@@ -252,6 +286,45 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::runtime::core::alone;
+
+    #[tokio::test]
+    async fn an_attempt_that_one_plan_has_begun_stays_registered_whatever_becomes_of_another() {
+        let state = tempfile::tempdir().unwrap();
+        let (attempts, now) = (alone(state.path()).attempts, Timestamp(0));
+        let id = |number| AttemptId { task: Uid("t".into()), number };
+        let is_held = |number| attempts.carried(&id(number), now).is_some();
+        // The stale plan comes second, or first.
+        attempts.register(vec![id(1)]).begin();
+        drop(attempts.register(vec![id(1)]));
+        let stale = attempts.register(vec![id(2)]);
+        attempts.register(vec![id(2)]).begin();
+        drop(stale);
+        assert!(is_held(1) && is_held(2));
+        // Neither has become durable: it stays until the last of them is given up.
+        let (one, other) = (attempts.register(vec![id(3)]), attempts.register(vec![id(3)]));
+        drop(one);
+        assert!(is_held(3));
+        drop(other);
+        assert!(!is_held(3));
+        // One that has ended meanwhile does not come back.
+        let begun = attempts.register(vec![id(4)]);
+        attempts.let_go(&id(4));
+        begun.begin();
+        assert!(!is_held(4));
+        assert_eq!(attempts.count(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_stale_plan_does_not_undo_a_stop() {
+        let state = tempfile::tempdir().unwrap();
+        let (attempts, id) = (alone(state.path()).attempts, AttemptId { task: Uid("t".into()), number: 1 });
+        attempts.register(vec![id.clone()]).begin();
+        let told = locked(&attempts.held)[&id].carrier.clone();
+        drop(attempts.register(vec![id.clone()]));
+        told.stop.cancel();
+        assert!(attempts.carried(&id, Timestamp(0)).is_some_and(|carried| carried.stopping));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_measured_by_a_clock_that_nobody_sets() {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::attempts::{Carrier, locked};
 use super::core::Core;
-use super::pass::end_and_settle;
+use super::endings::{self, Closing};
 use super::twist::Order;
 use crate::plan::Key;
 use crate::plan::orphan::interrupted;
@@ -60,7 +60,6 @@ pub(super) async fn carry(core: Core, assignment: Box<Assignment>, carrier: Carr
         return;
     };
     let why = *locked(&carrier.why);
-    let lane = assignment.analyzer.clone();
     let is_whole = ending.verdict.outcome == Outcome::Completed;
     let cache_key = if is_whole { cache_key(&core, &assignment).await } else { None };
     let close = CloseAttempt {
@@ -71,13 +70,7 @@ pub(super) async fn carry(core: Core, assignment: Box<Assignment>, carrier: Carr
         at: core.now(),
         cache_key,
     };
-    // What it says of its replica may make the analyzer unusable, and has it asked again.
-    let doubtful = matches!(close.verdict.outcome, Outcome::Unavailable | Outcome::ProtocolError);
-    end(&core, close).await;
-    if doubtful {
-        core.wakes.add(Key::Analyzer(lane.clone()));
-    }
-    core.wakes.add(Key::Lane(lane));
+    end(&core, Closing { close, lane: Some(assignment.analyzer) }).await;
 }
 
 /// The key under which others may take the result of an attempt that completed: only if nobody has touched the app meanwhile.
@@ -133,17 +126,18 @@ pub(super) async fn reap(core: Core, id: AttemptId, process: Option<(i32, u64)>)
         tracing::info!(attempt = %id, processes = reaped.ended, "killed what a controller that is gone left running");
     }
     let at = core.now();
-    end(&core, CloseAttempt { id, verdict: interrupted(), result: None, at, slot_until: None, cache_key: None }).await;
+    let close = CloseAttempt { id, verdict: interrupted(), result: None, at, slot_until: None, cache_key: None };
+    end(&core, Closing { close, lane: None }).await;
 }
 
 /// Writes an ending, then lets go of the attempt, then tells whom that concerns.
-async fn end(core: &Core, close: CloseAttempt) {
-    let (id, outcome) = (close.id.clone(), close.verdict.outcome);
+async fn end(core: &Core, closing: Closing) {
+    let (id, outcome) = (closing.close.id.clone(), closing.close.verdict.outcome);
     if core.swaps(Order::LetsGoFirst) {
         core.attempts.let_go(&id);
     }
     let ended = loop {
-        match end_and_settle(core, &close).await {
+        match endings::end(core, &closing).await {
             Ok(Some(ended)) => {
                 tracing::debug!(attempt = %id, %outcome, "attempt ended");
                 break Some(ended);
@@ -166,7 +160,10 @@ async fn end(core: &Core, close: CloseAttempt) {
     core.attempts.let_go(&id);
     match ended {
         Some(ended) => ended.tell(core),
-        None => core.wakes.add(Key::Task(id.task)),
+        None => {
+            core.wakes.add(Key::Task(id.task));
+            closing.concerned().into_iter().for_each(|key| core.wakes.add(key));
+        }
     }
 }
 

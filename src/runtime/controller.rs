@@ -16,6 +16,7 @@ use super::git_source::{self, GitSource};
 use super::maintenance::sweep;
 use super::mirror::Mirror;
 use super::mirror_loop::{self, MirrorHandle, MirrorInbox};
+use super::open_files::allow_many;
 use super::pulse::Beat;
 use super::reconcile::{self, Verdict, reconcile, run_loop};
 use super::wakes::Loop;
@@ -73,6 +74,7 @@ impl Controller {
         workspace: PathBuf,
         environment: BTreeMap<String, String>,
     ) -> Result<Self, ControllerError> {
+        allow_many();
         let state = workspace.join(&settings.state);
         let lock = StateLock::acquire(&state)?;
         let store = Store::open(lock)?;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::attempts::Attempts;
 use super::clock::Clock;
 use super::disk::Disk;
+use super::endings::Endings;
 use super::probes::Probes;
 use super::pulse::Pulses;
 use super::room::Room;
@@ -40,6 +41,8 @@ pub struct Core {
     pub probes: Arc<Probes>,
     /// Where work is done that waits for the disk.
     pub(super) disk: Disk,
+    /// The endings of attempts that wait to be written.
+    pub(super) endings: Arc<Endings>,
     /// What the files of apps looked like.
     pub(super) trees: Arc<Trees>,
     /// Cancelled when nothing new is to be started.
@@ -107,6 +110,7 @@ impl Core {
             attempts: Arc::new(attempts),
             probes: Arc::new(probes),
             disk,
+            endings: Arc::default(),
             trees,
             stopping,
             fatal,
@@ -154,4 +158,24 @@ impl Core {
             tracing::warn!(%error, "{what} failed; it will be tried again");
         }
     }
+}
+
+/// What loops share, over a new state, at a moment that stays until somebody moves it.
+#[cfg(test)]
+pub(super) fn alone(state: &std::path::Path) -> Core {
+    use crate::executor::{Limits, Surroundings};
+    let store = Store::open(crate::store::StateLock::acquire(state).unwrap()).unwrap();
+    let surroundings = Surroundings {
+        workspace: state.to_owned(),
+        state: state.to_owned(),
+        secrets: state.to_owned(),
+        programs: None,
+        embedded: None,
+        attempt_token_prefix: "alone".into(),
+        environment: std::collections::BTreeMap::new(),
+        limits: Limits::default(),
+    };
+    let settings = crate::config::resolve(&[]).unwrap().0;
+    let clock = Clock::Manual(Arc::new(std::sync::atomic::AtomicI64::new(1_000)));
+    Core::new(store, clock, settings, state.to_owned(), Executors::new(surroundings))
 }

@@ -1,6 +1,9 @@
 //! Where work is done that waits for the disk: on threads that may wait; or, in a simulation, on the only one that there is.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::store::inline::{Gate, Step};
 use crate::store::{Store, StoreError};
@@ -41,6 +44,24 @@ impl Disk {
                 gate.after(Step::Disk).await;
                 Ok(done)
             }
+        }
+    }
+
+    /// The same for something short that somebody waits for: on this thread, whose other work another one takes over meanwhile, so that nobody waits
+    /// until two more threads have woken.
+    ///
+    /// # Errors
+    /// As [`Disk::run`].
+    pub(super) async fn run_here<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match self {
+            Self::Threads if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread => {
+                let work = AssertUnwindSafe(|| tokio::task::block_in_place(work));
+                catch_unwind(work).map_err(|_| StoreError::Gone)
+            }
+            _ => self.run(work).await,
         }
     }
 }

@@ -13,6 +13,7 @@ use super::mirror::Mirror;
 use super::reconcile::plan;
 use super::wakes::Loop;
 use crate::config::Settings;
+use crate::disk::scratch;
 use crate::executor::{Executors, Limits, Surroundings};
 use crate::plan::action::{Action, Permit};
 use crate::plan::{Effect, Probe};
@@ -47,7 +48,7 @@ impl Rehearsal {
 /// # Errors
 /// What the store says, or that the plans do not come to rest.
 pub async fn dry_run(settings: Settings, workspace: PathBuf, only: &[String]) -> Result<Rehearsal, ControllerError> {
-    let scratch = tempfile::tempdir().map_err(|source| StoreError::Io { path: std::env::temp_dir(), source })?;
+    let scratch = scratch().map_err(|source| StoreError::Io { path: std::env::temp_dir(), source })?;
     let known = copy(&database_path(&workspace.join(&settings.state)), scratch.path())?;
     let store = Store::open(StateLock::acquire(scratch.path())?)?;
     let surroundings = Surroundings {

@@ -25,7 +25,7 @@ pub fn head_commit(directory: &Path) -> Option<String> {
 
 /// `.git` itself, or the directory that a `.git` file names.
 fn git_directory(path: &Path) -> Option<PathBuf> {
-    if path.is_dir() {
+    if fs::metadata(path).ok()?.is_dir() {
         return Some(path.to_owned());
     }
     let text = read(path)?;

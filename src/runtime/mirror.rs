@@ -1,7 +1,8 @@
 //! The mirror: keeps the stored objects equal to what the manifests directory declares.
 //!
-//! A file that an event says is complete is read at once. Everything else is found by scans: read what changed, plan, commit, and only
-//! after a complete scan take away what is gone, unless so much is gone that it looks like a mistake.
+//! A file that an event says is complete is read at once, and what it asks for starts with it. Everything else is found by scans: read what changed,
+//! plan and commit it at one moment while the next is read, and only after a complete scan take away what is gone, unless so much is gone that it
+//! looks like a mistake.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -24,6 +25,9 @@ use crate::store::{MirrorCommit, MirrorOutcome, OwnedProblem, StoreError};
 
 /// Files that are read, planned and committed together; bounds the memory of a scan, and how long others wait for the store.
 const BATCH_FILES: usize = 256;
+
+/// So few files are read without another thread.
+const FEW_FILES: usize = 4;
 
 /// The mirror of one directory.
 #[derive(Clone)]
@@ -209,15 +213,18 @@ impl Mirror {
         self.take_in(read, gone, false, report).await
     }
 
-    /// Reads files.
+    /// Reads files. Of few of them somebody may be waiting for each.
     async fn read(&self, paths: &[String]) -> Result<Read, StoreError> {
-        let (mirror, paths) = (self.clone(), paths.to_vec());
+        let (mirror, paths, few) = (self.clone(), paths.to_vec(), paths.len() <= FEW_FILES);
         let read = move || {
             let (mut failed, commit) = (Vec::new(), head_commit(&mirror.directory));
             let files = read_all(&mirror.directory, &paths, mirror.bounds(), commit.as_ref(), &mut failed);
             Read { paths, files, failed }
         };
-        self.core.disk.run(read).await
+        match few {
+            true => self.core.disk.run_here(read).await,
+            false => self.core.disk.run(read).await,
+        }
     }
 
     /// Plans and commits what was read, at one moment, without its removals; and starts, in the same transaction, what can be started `at_once`.
@@ -232,7 +239,7 @@ impl Mirror {
         if let Some(first) = failed.into_iter().next() {
             report.incomplete.get_or_insert(first);
         }
-        report.files_read += files.len() as u64;
+        let files_read = files.len() as u64;
         let mut observed = observe(&files);
         observed.gone.clone_from(gone);
         let core = self.core.clone();
@@ -265,6 +272,7 @@ impl Mirror {
                 Ok((Batch { removals, refused, unrecorded }, problems, outcome, passed))
             })
             .await?;
+        report.files_read += files_read;
         problems.iter().for_each(|owned| tracing::warn!("{}", owned.problem.line()));
         self.committed(outcome, report);
         passed.into_iter().for_each(|one| one.perform_alone(&self.core));
@@ -370,3 +378,7 @@ fn too_many_gone(gone: usize, known: usize) -> String {
 fn condition(condition: &'static str, holds: bool, reason: &'static str, message: String) -> ConditionWrite {
     ConditionWrite { uid: Uid::default(), condition, holds, reason, message }
 }
+
+#[cfg(test)]
+#[path = "mirror_tests.rs"]
+mod tests;

@@ -11,7 +11,6 @@ use super::core::Core;
 use super::pulse::Beat;
 use super::reconcile::{perform, plan_lane, plan_task};
 use super::twist::Order;
-use crate::plan::write::CloseAttempt;
 use crate::plan::{Effect, Key, Plan};
 use crate::resource::time::Timestamp;
 use crate::store::{Moment, StoreError};
@@ -25,7 +24,7 @@ pub(super) struct Passed {
     wakes: Vec<Key>,
     wrote: bool,
     /// When to look again though nothing happened.
-    pub(super) next: Option<Timestamp>,
+    next: Option<Timestamp>,
 }
 
 /// Whether a key can be passed over at one moment.
@@ -63,7 +62,11 @@ pub(super) fn pass_within(core: &Core, moment: &Moment<'_>, keys: &[Key]) -> Res
     Ok(passed)
 }
 
-fn pass_over(core: &Core, moment: &Moment<'_>, key: &Key) -> Result<Option<Passed>, StoreError> {
+/// One pass over a task or a lane. `None` for a lane that needs another look first, at the disk.
+///
+/// # Errors
+/// What the store says; then the transaction is good for nothing any more.
+pub(super) fn pass_over(core: &Core, moment: &Moment<'_>, key: &Key) -> Result<Option<Passed>, StoreError> {
     let (now, began) = (core.now(), Instant::now());
     let planned = match key {
         Key::Task(uid) => {
@@ -100,59 +103,27 @@ impl Passed {
         &self.key
     }
 
-    /// Performs what was planned, now that it is durable. Gives the key and when to look at it again.
-    pub(super) fn perform(self, core: &Core) -> (Key, Option<Timestamp>) {
+    /// What is to be looked at once it is performed.
+    pub(super) const fn wakes(&mut self) -> &mut Vec<Key> {
+        &mut self.wakes
+    }
+
+    /// Performs what was planned, now that it is durable. Gives when to look at the key again.
+    pub(super) fn perform(self, core: &Core) -> Option<Timestamp> {
         if self.wrote {
             core.room.was_there(core.now());
         }
-        self.effects.into_iter().for_each(|effect| perform(core, effect));
         self.reserved.begin();
+        self.effects.into_iter().for_each(|effect| perform(core, effect));
         self.wakes.into_iter().for_each(|key| core.wakes.add(key));
-        (self.key, self.next)
+        self.next
     }
 
     /// The same for one whose key nobody had taken from its queue.
     pub(super) fn perform_alone(self, core: &Core) {
-        let (key, next) = self.perform(core);
-        next.into_iter().for_each(|at| core.wakes.add_at(key.clone(), at));
-    }
-}
-
-/// The end of an attempt, once it is durable.
-#[must_use]
-pub(super) struct Ended {
-    woken: Vec<Key>,
-    settled: Option<Passed>,
-}
-
-impl Ended {
-    /// Tells whom it concerns, after the attempt has left the register.
-    pub(super) fn tell(self, core: &Core) {
-        self.settled.into_iter().for_each(|settled| settled.perform_alone(core));
-        self.woken.into_iter().for_each(|key| core.wakes.add(key));
-    }
-}
-
-/// Writes the ending of an attempt and settles its task, in one transaction; `None` for a late ending of an attempt that was closed already.
-///
-/// # Errors
-/// What the store says. An ending is written even if its task cannot be settled: that is then left to its next pass.
-pub(super) async fn end_and_settle(core: &Core, close: &CloseAttempt) -> Result<Option<Ended>, StoreError> {
-    let task = Key::Task(close.id.task.clone());
-    let (inner, ending, key) = (core.clone(), close.clone(), task.clone());
-    let both = core.store.at_one_moment(move |moment| {
-        let Some(woken) = moment.end_attempt(&ending)? else { return Ok(None) };
-        Ok(Some(Ended { woken, settled: pass_over(&inner, moment, &key)? }))
-    });
-    match both.await {
-        Err(error) if !error.is_full() && !error.is_fatal() => {
-            tracing::warn!(%error, %task, "a task could not be settled together with the ending of its attempt");
-            let woken = core.store.report_ending(close.clone()).await?;
-            Ok(woken.map(|mut woken| {
-                woken.push(task);
-                Ended { woken, settled: None }
-            }))
+        let key = self.key.clone();
+        if let Some(at) = self.perform(core) {
+            core.wakes.add_at(key, at);
         }
-        both => both,
     }
 }

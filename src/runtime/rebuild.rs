@@ -14,6 +14,7 @@ use super::found::found_attempt;
 use super::mirror::Mirror;
 use super::restore::{attempt_directories, keep_or_remove};
 use crate::config::Settings;
+use crate::disk::scratch;
 use crate::executor::{Executors, Limits, Surroundings};
 use crate::plan::assignment::text_digest;
 use crate::plan::rebuild::{BroughtBack, FoundAttempt, bring_back};
@@ -91,7 +92,7 @@ pub async fn rebuild(wanted: &Wanted, now: Timestamp, tell: Tell<'_>) -> Result<
         )));
     }
     if wanted.dry_run {
-        let scratch = tempfile::tempdir().map_err(at(&std::env::temp_dir()))?;
+        let scratch = scratch().map_err(at(&std::env::temp_dir()))?;
         return make(wanted, &state, scratch.path(), now, tell).await.map(|(report, _)| report);
     }
     let lock = StateLock::acquire(&state)?;
@@ -198,7 +199,7 @@ async fn bring_all_back(
 
 /// What is brought back of a task, counted.
 fn count(task: &DeclaredTask, found: Vec<FoundAttempt>, report: &mut RebuildReport) -> Option<BroughtBack> {
-    let Some(back) = bring_back(&task.spec, &text_digest(&task.text), found) else {
+    let Some(back) = bring_back(&task.spec, &text_digest(&task.text), task.kept, found) else {
         report.pending += 1;
         return None;
     };

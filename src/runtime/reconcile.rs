@@ -1,7 +1,7 @@
 //! The central function: observe, plan, commit, perform. And the loop that calls it for every key that is due.
 
 use std::collections::BTreeSet;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use futures_util::FutureExt;
 use std::time::Duration;
@@ -107,8 +107,8 @@ pub async fn carry_out(core: &Core, plan: Plan) -> Result<Verdict, StoreError> {
             if sweeps {
                 tracing::debug!("what is purged is committed; its results go");
             }
-            effects.into_iter().for_each(|effect| perform(core, effect));
             reserved.begin();
+            effects.into_iter().for_each(|effect| perform(core, effect));
             if sweeps {
                 sweep(core).await?;
             }
@@ -299,12 +299,19 @@ async fn work(core: Core, keys: Vec<Key>) {
 
 /// Passes over some keys together. Gives those that were not: whose fault that was is found out one by one.
 async fn work_at_one_moment(core: &Core, keys: Vec<Key>) -> Vec<Key> {
-    let Ok(passed) = pass(core, keys.clone()).await else { return keys };
+    let passed = match pass(core, keys.clone()).await {
+        Ok(passed) => passed,
+        Err(error) => {
+            tracing::debug!(%error, keys = keys.len(), "keys could not be passed over together; each is now, by itself");
+            return keys;
+        }
+    };
     let mut left: BTreeSet<Key> = keys.into_iter().collect();
     for one in passed {
-        let (key, next) = one.perform(core);
+        let key = one.key().clone();
         left.remove(&key);
-        settle(core, key, Ok(Ok(Verdict::Settled(next))));
+        let performed = catch_unwind(AssertUnwindSafe(|| one.perform(core)));
+        settle(core, key, performed.map(|next| Ok(Verdict::Settled(next))));
     }
     left.into_iter().collect()
 }

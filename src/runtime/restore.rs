@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::archive::{About, BadArchive, DATABASE, RESULTS, unpack};
 use super::backup::{ArchiveError, Tell, at};
+use crate::disk::scratch;
 use crate::resource::time::Timestamp;
 use crate::store::exchange::{self, Exchange};
 use crate::store::{SCHEMA_VERSION, StateLock, StoreError, check};
@@ -43,7 +44,7 @@ pub struct RestoreReport {
 /// # Errors
 /// What is wrong with it.
 pub fn verify(file: &Path, tell: Tell<'_>) -> Result<RestoreReport, ArchiveError> {
-    let scratch = tempfile::tempdir().map_err(at(&std::env::temp_dir()))?;
+    let scratch = scratch().map_err(at(&std::env::temp_dir()))?;
     let mut done = 0;
     let about = unpack(file, |name, contents| {
         done += 1;

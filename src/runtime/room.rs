@@ -63,39 +63,16 @@ impl Room {
 mod tests {
     use super::*;
 
-    use std::sync::Arc;
-    use std::sync::atomic::AtomicI64;
-
-    use crate::executor::{Executors, Limits, Surroundings};
     use crate::plan::write::{ConditionWrite, OpenAttempt, TaskStatus, TaskWrite, Write};
     use crate::plan::{Effect, Plan};
     use crate::resource::attempt::AttemptId;
     use crate::resource::name::Uid;
     use crate::resource::phase::Phase;
-    use crate::runtime::clock::Clock;
-    use crate::runtime::core::Core;
+    use crate::runtime::core::{Core, alone};
     use crate::runtime::reconcile::carry_out;
-    use crate::store::{StateLock, Store};
 
     fn full() -> StoreError {
         rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None).into()
-    }
-
-    fn core(state: &std::path::Path) -> Core {
-        let store = Store::open(StateLock::acquire(state).unwrap()).unwrap();
-        let surroundings = Surroundings {
-            workspace: state.to_owned(),
-            state: state.to_owned(),
-            secrets: state.to_owned(),
-            programs: None,
-            embedded: None,
-            attempt_token_prefix: "room".into(),
-            environment: Default::default(),
-            limits: Limits::default(),
-        };
-        let settings = crate::config::resolve(&[]).unwrap().0;
-        let clock = Clock::Manual(Arc::new(AtomicI64::new(1_000)));
-        Core::new(store, clock, settings, state.to_owned(), Executors::new(surroundings))
     }
 
     /// Lets the database grow no further, or as far as it likes.
@@ -123,7 +100,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_disk_lets_nothing_be_opened_and_does_not_end_the_process() {
         let state = tempfile::tempdir().unwrap();
-        let core = core(state.path());
+        let core = alone(state.path());
         limit(&core, true).await;
         let error = carry_out(&core, large()).await.unwrap_err();
         assert!(error.is_full() && !error.is_fatal(), "{error}");
@@ -137,7 +114,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_ending_is_kept_until_there_is_room_for_it() {
         let state = tempfile::tempdir().unwrap();
-        let core = core(state.path());
+        let core = alone(state.path());
         let id = AttemptId { task: Uid("t".into()), number: 1 };
         open(&core, &id).await;
         // An ending is small and might still find a place; this one does not.

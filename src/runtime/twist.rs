@@ -15,7 +15,9 @@ pub trait Twist: Send + Sync {
     fn planned(&self, key: &Key, plan: &mut Plan);
 
     /// Whether two steps change places.
-    fn swaps(&self, order: Order) -> bool;
+    fn swaps(&self, _order: Order) -> bool {
+        false
+    }
 }
 
 /// Two steps, of which the second comes first when they change places.

@@ -99,43 +99,44 @@ fn set_task(
     woken: &mut Vec<Key>,
 ) -> Result<(), StoreError> {
     let status = &write.status;
-    let run: Option<Option<String>> = connection
+    let changed = connection
         .prepare_cached(
             "UPDATE task SET phase = ?3, reason = ?4, message = ?5, observed_generation = ?6, round = ?7, attempt = ?8,
                  next_at = ?9, started_at = ?10, finished_at = ?11, high = ?12, medium = ?13, low = ?14, unrated = ?15,
                  waits = ?16, recoveries = ?17, app_digest = ?18, since = iif(phase = ?3 AND round = ?7, min(since, ?19), ?19),
                  aside_at = iif(?11 IS NULL, NULL, aside_at),
                  purged_at = iif(?11 IS NULL, NULL, purged_at), version = version + 1
-             WHERE uid = ?1 AND version = ?2 RETURNING run",
+             WHERE uid = ?1 AND version = ?2",
         )?
-        .query_row(
-            params![
-                write.uid.0,
-                write.version,
-                status.phase.as_str(),
-                status.reason.as_str(),
-                status.message,
-                status.observed_generation,
-                status.round,
-                status.attempt,
-                status.next_at.map(|at| at.0),
-                status.started_at.map(|at| at.0),
-                status.finished_at.map(|at| at.0),
-                status.findings.high,
-                status.findings.medium,
-                status.findings.low,
-                status.findings.unrated,
-                status.waits,
-                status.recoveries,
-                status.app_digest,
-                now.0,
-            ],
-            |row| row.get(0),
-        )
-        .optional()?;
-    let Some(run) = run else { return Err(StoreError::Conflict) };
-    // Its run hears of its end, and of its starting over.
+        .execute(params![
+            write.uid.0,
+            write.version,
+            status.phase.as_str(),
+            status.reason.as_str(),
+            status.message,
+            status.observed_generation,
+            status.round,
+            status.attempt,
+            status.next_at.map(|at| at.0),
+            status.started_at.map(|at| at.0),
+            status.finished_at.map(|at| at.0),
+            status.findings.high,
+            status.findings.medium,
+            status.findings.low,
+            status.findings.unrated,
+            status.waits,
+            status.recoveries,
+            status.app_digest,
+            now.0,
+        ])?;
+    if changed == 0 {
+        return Err(StoreError::Conflict);
+    }
+    // Its run hears of its end, and of its starting over. RETURNING would say which it is, and make a table for that each time.
     if status.phase != Phase::Running {
+        let run: Option<String> = connection
+            .prepare_cached("SELECT run FROM task WHERE uid = ?1")?
+            .query_row([&write.uid.0], |row| row.get(0))?;
         woken.extend(run.map(|run| Key::Run(Uid(run))));
     }
     Ok(())

@@ -137,7 +137,8 @@ impl Store {
         self.read(|_| Ok(())).await
     }
 
-    /// Runs `job` in a savepoint of the next group commit and answers once it is durable.
+    /// Runs `job` in the next group commit and answers once it is durable. It is run once more when another job of its group had to be taken back, so
+    /// whatever it does apart from the database must be undone by dropping its answer.
     ///
     /// # Errors
     /// What the job says, after which nothing of it is kept; or why the commit failed.

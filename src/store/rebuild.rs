@@ -3,9 +3,11 @@
 use rusqlite::{Connection, params};
 
 use super::commit::{close_attempt, record};
+use super::rows::json;
 use super::{Store, StoreError};
 use crate::plan::rebuild::BroughtBack;
 use crate::plan::write::{CloseAttempt, EventWrite};
+use crate::resource::analyzer::KeepResults;
 use crate::resource::attempt::AttemptId;
 use crate::resource::event::EventType;
 use crate::resource::kind::Kind;
@@ -24,6 +26,8 @@ pub struct DeclaredTask {
     pub spec: TaskSpec,
     /// Its spec as it is stored; digests are of this text.
     pub text: String,
+    /// Which of its attempts leave results.
+    pub kept: KeepResults,
 }
 
 impl Store {
@@ -33,17 +37,22 @@ impl Store {
     /// What the database says.
     pub async fn declared_tasks(&self) -> Result<Vec<DeclaredTask>, StoreError> {
         self.read(|connection| {
-            let query = "SELECT uid, name, spec FROM object WHERE kind = 'Task' AND removed_at IS NULL ORDER BY name";
-            let mut statement = connection.prepare(query)?;
+            let mut statement = connection.prepare(
+                "SELECT t.uid, t.name, t.spec, a.spec -> 'keepResults' FROM object t
+                 LEFT JOIN object a ON a.kind = 'Analyzer' AND a.name = t.spec ->> 'analyzer' AND a.removed_at IS NULL
+                 WHERE t.kind = 'Task' AND t.removed_at IS NULL ORDER BY t.name",
+            )?;
             let mut rows = statement.query([])?;
             let mut tasks = Vec::new();
             while let Some(row) = rows.next()? {
                 let text: String = row.get(2)?;
+                let kept: Option<String> = row.get(3)?;
                 tasks.push(DeclaredTask {
                     uid: Uid(row.get(0)?),
                     name: row.get(1)?,
-                    spec: super::rows::json(&text)?,
+                    spec: json(&text)?,
                     text,
+                    kept: kept.map(|kept| json(&kept)).transpose()?.unwrap_or_default(),
                 });
             }
             Ok(tasks)

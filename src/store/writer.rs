@@ -19,6 +19,9 @@ use super::StoreError;
 /// Jobs in one commit at most, so that an answer is never far away.
 const GROUP_MAX: usize = 1024;
 
+/// Pages that the writer keeps, in KiB: each index of a large database is touched somewhere else, and what is not kept is read again.
+const CACHE_KIB: i64 = 8 << 10;
+
 /// The log is folded into the database when it has grown to this many pages (4 KiB each), between groups.
 const WAL_PAGES_MAX: i64 = 4_000;
 
@@ -30,6 +33,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn start(connection: Connection) -> Result<Self, StoreError> {
         connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         let (jobs, queue) = channel();
         let thread = std::thread::Builder::new()
             .name("store-writer".into())

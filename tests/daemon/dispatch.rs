@@ -4,7 +4,7 @@ use manifestd::resource::phase::Phase;
 use manifestd::resource::reason::Reason;
 
 use super::tasks::one_slot;
-use crate::support::daemon::{Home, document, embedded, task, waiter};
+use crate::support::daemon::{Home, document, embedded, gated, task, waiter};
 
 #[test]
 fn higher_priorities_run_first_and_equal_ones_by_age() {
@@ -30,6 +30,22 @@ fn higher_priorities_run_first_and_equal_ones_by_age() {
     opened.sort();
     let order: String = opened.iter().map(|(_, name)| *name).collect();
     assert_eq!(order, "aedcb", "{}", home.dump());
+    daemon.stop();
+}
+
+#[test]
+fn a_shell_that_allows_few_open_files_keeps_no_attempt_from_running() {
+    let home = Home::new("");
+    let names: Vec<String> = (0..24).map(|number| format!("t{number}")).collect();
+    names.iter().for_each(|name| home.gate(name));
+    let tasks: String = names.iter().map(|name| waiter(name, name, "")).collect();
+    home.drop_in("all.yaml", &[home.app(1), gated(24), tasks].concat());
+    // Enough to start, and not for the pipes of so many programs.
+    let daemon = home.spawn_under(&["sh", "-c", "ulimit -S -n 48; exec \"$0\" \"$@\""], &["serve"]);
+    daemon.says("serving");
+    names.iter().for_each(|name| _ = home.until_spawned(name));
+    names.iter().for_each(|name| home.open_gate(name));
+    names.iter().for_each(|name| _ = home.until_phase(name, Phase::Completed));
     daemon.stop();
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     texts(&[
         "ref: refs/heads/main\n\0# pack-refs\n0123456789abcdef0123456789abcdef01234567 refs/heads/main\n",
         "0123456789abcdef0123456789abcdef01234567\n",
-        "ref: refs/heads/main\n\0\0../..\n\00123456789abcdef0123456789abcdef01234567\n",
+        "ref: refs/heads/main\n\0\0../..\n\u{0}0123456789abcdef0123456789abcdef01234567\n",
         "ref: ../../../../dev/zero\n",
         "ref: /dev/zero\n\0\0/dev/zero\n",
         "\0\0\0\0gitdir: /dev/zero\n",

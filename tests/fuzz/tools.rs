@@ -61,7 +61,7 @@ pub(crate) fn check(data: &[u8]) {
             assert_eq!(names.len(), count, "a tool twice");
             for tool in &tools {
                 assert!(
-                    tool.builtin.is_some() != !tool.argv.is_empty(),
+                    tool.builtin.is_some() == tool.argv.is_empty(),
                     "neither a program nor built in, or both: {tool:?}"
                 );
                 assert!(tool.argv.iter().chain(&tool.detect).all(|argument| !argument.contains('\0')), "{tool:?}");

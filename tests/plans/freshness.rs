@@ -6,7 +6,7 @@ use manifestd::plan::reuse::{AnalyzerFacts, ProgramFile, Reusable, cache_key, id
 use manifestd::plan::task::{ObservedTask, TaskReconciler};
 use manifestd::plan::tree::{ObservedTree, Reading, SETTLE, SETTLE_MAX, TreeReconciler, Watcher, is_moving};
 use manifestd::plan::{Key, Plan, Reconciler, Write};
-use manifestd::resource::analyzer::AnalyzerSpec;
+use manifestd::resource::analyzer::{AnalyzerSpec, KeepResults};
 use manifestd::resource::attempt::{Stamp, StoredResult};
 use manifestd::resource::findings::Findings;
 use manifestd::resource::name::Uid;
@@ -187,6 +187,8 @@ fn the_key_covers_all_that_a_result_depends_on_and_nothing_else() {
     assert_ne!(key_of(&lint, &program(2), |_| {}).unwrap(), plain, "the program was replaced");
     let bumped = AnalyzerSpec { version: "2".into(), ..command() };
     assert_ne!(key_of(&bumped, &facts, |_| {}).unwrap(), plain, "a person says so");
+    let bare = AnalyzerSpec { keep_results: KeepResults::OnFailure, ..command() };
+    assert_ne!(key_of(&bare, &facts, |_| {}).unwrap(), plain, "nothing is left that could be taken");
     let mut told = command();
     told.command.as_mut().unwrap().argv.push("${app.name}".into());
     let named = |name: &str| key_of(&told, &facts, |task| task.spec.app = name.into()).unwrap();

@@ -69,9 +69,9 @@ fn a_restore_with_results_leaves_the_old_state_or_the_new_one() {
     home.run(&["backup", "b.tar", "--results"]).ok();
     let old = goes_on(&home);
     let recording = Recording::of(home, "manifestd restore b.tar --force\necho done\n");
-    recording.cut("restore", &[".manifestd"], |cut| {
-        is_new(cut, &old, &new);
-    });
+    let check = |cut: &Cut<'_>| _ = is_new(cut, &old, &new);
+    recording.cut("restore", &[".manifestd"], check);
+    recording.needs("restore", &[".manifestd"], &[], check);
 }
 
 #[test]
@@ -81,12 +81,14 @@ fn a_restore_without_results_leaves_no_result_whose_number_will_be_given_again()
     home.run(&["backup", "b.tar"]).ok();
     let old = goes_on(&home);
     let recording = Recording::of(home, "manifestd restore b.tar --force\necho done\n");
-    recording.cut("strays", &[".manifestd"], |cut| {
+    let check = |cut: &Cut<'_>| {
         if is_new(cut, &old, &new) {
             let again = cut.home.state().join("results/app1/t1/2");
             assert!(!again.exists(), "attempt 2 of t1 is not known, and its result lies there");
         }
-    });
+    };
+    recording.cut("strays", &[".manifestd"], check);
+    recording.needs("strays", &[".manifestd"], &[], check);
 }
 
 #[test]
@@ -100,7 +102,7 @@ fn a_rebuild_leaves_the_lost_database_or_a_new_one() {
     fs::write(&database, lost).unwrap();
     let recording = Recording::of(home, "manifestd db rebuild\necho done\n");
     let rebuilt: Vec<String> = before.0;
-    recording.cut("rebuild", &[".manifestd"], |cut| {
+    let check = |cut: &Cut<'_>| {
         // Whoever comes next finishes what was begun, if it was.
         let _ = cut.home.run(&["db", "check"]);
         if fs::read(&database).unwrap() == lost {
@@ -111,7 +113,9 @@ fn a_rebuild_leaves_the_lost_database_or_a_new_one() {
         assert_eq!(found.0, rebuilt);
         assert_eq!(found.1.keys().map(|(_, number)| *number).collect::<Vec<_>>(), [1; TASKS as usize]);
         assert!(aside(&cut.home.state()).iter().any(|kept| fs::read(database_path(kept)).unwrap() == lost));
-    });
+    };
+    recording.cut("rebuild", &[".manifestd"], check);
+    recording.needs("rebuild", &[".manifestd"], &[], check);
 }
 
 #[test]
@@ -119,7 +123,7 @@ fn an_upgrade_leaves_the_old_version_or_the_new_one_and_loses_nothing() {
     let Some(home) = stage("") else { return };
     versions::put(&home, 1);
     let recording = Recording::of(home, "manifestd db migrate\necho done\n");
-    recording.cut("upgrade", &[".manifestd"], |cut| {
+    let check = |cut: &Cut<'_>| {
         let version = versions::version(cut.home);
         assert!(version == SCHEMA_VERSION || version == 1 && !cut.was_told("done"), "version {version}");
         let copy = cut.home.state().join("manifestd.v1.backup.db");
@@ -131,7 +135,9 @@ fn an_upgrade_leaves_the_old_version_or_the_new_one_and_loses_nothing() {
         }
         cut.home.run(&["db", "migrate"]).ok();
         versions::assert_nothing_lost(cut.home, 1);
-    });
+    };
+    recording.cut("upgrade", &[".manifestd"], check);
+    recording.needs("upgrade", &[".manifestd"], &[], check);
 }
 
 #[test]
@@ -150,11 +156,13 @@ fn a_backup_has_its_name_only_once_it_is_whole_and_replaces_an_older_one_at_once
         report.map(|report| report.about.result_directories)
     };
     let ours = [".manifestd", "b.tar", "b.tar.part", "b.tar.part.db", "new.tar", "new.tar.part", "new.tar.part.db"];
-    recording.cut("backup", &ours, |cut| {
+    let check = |cut: &Cut<'_>| {
         opened(&cut.home.state()).unwrap();
         let found: Vec<Option<u64>> = databases.keys().map(|name| whole(cut, name)).collect();
         let (before, after) = (Some(u64::from(TASKS)), Some(u64::from(TASKS) + 2));
         assert!(found[0] == after || found[0] == before && !cut.was_told("replaced"), "{found:?}");
         assert!(found[1] == after || found[1].is_none() && !cut.was_told("done"), "{found:?}");
-    });
+    };
+    recording.cut("backup", &ours, check);
+    recording.needs("backup", &ours, &[], check);
 }

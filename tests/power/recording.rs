@@ -1,6 +1,6 @@
 //! A scene, recorded once and cut at many moments.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cut::{Fate, Image, image, lay_out};
-use crate::disk::{Disk, Kind};
-use crate::replay::{Replay, processes};
+use crate::disk::Disk;
+use crate::replay::{Family, Replay, Sort};
 use crate::support::daemon::Home;
 use crate::support::kills::Dice;
 use crate::trace::{self, Moment};
@@ -18,7 +18,7 @@ use crate::trace::{self, Moment};
 const RUNS: usize = 60;
 
 /// Cuts until a sync that is left out must have been found.
-const RUNS_TO_FIND: usize = 400;
+const RUNS_TO_FIND: usize = 150;
 
 /// What a scene needs of a file system in memory, in bytes; with less it takes the usual temporary directory.
 const ROOM_MIN: u64 = 2 << 30;
@@ -30,11 +30,13 @@ pub(crate) struct Recording {
     out: tempfile::NamedTempFile,
     before: Disk,
     moments: Vec<Moment>,
-    processes: HashMap<u32, u32>,
+    family: Family,
     /// After how many moments somebody was told something, a sync is about to end, or anything else changed.
     telling: Vec<usize>,
     syncing: Vec<usize>,
     changing: Vec<usize>,
+    /// How many syncs of each sort there are.
+    asked: BTreeMap<Sort, usize>,
 }
 
 /// A moment at which the power went.
@@ -90,21 +92,21 @@ impl Recording {
         command.current_dir(&top).env_clear().envs(home.environment()).env("PATH", path);
         trace::record(&mut command, script, out.path(), log.path());
         let moments = trace::read(log.path());
-        let processes = processes(&moments);
-        let (telling, syncing, changing) = (Vec::new(), Vec::new(), Vec::new());
-        let mut recording = Self { home, top, out, before, moments, processes, telling, syncing, changing };
+        let family = Family::of(&moments);
+        let (telling, syncing, changing, asked) = Default::default();
+        let mut recording = Self { home, top, out, before, moments, family, telling, syncing, changing, asked };
         recording.look_through();
         recording
     }
 
-    fn replay<'r>(&'r self, forgets: &'r dyn Fn(&Path, &Kind) -> bool) -> Replay<'r> {
-        Replay::new(self.before.clone(), (&self.top, self.out.path()), &self.processes, forgets)
+    fn replay(&self, forgets: Option<Sort>) -> Replay<'_> {
+        Replay::new(self.before.clone(), (&self.top, self.out.path()), &self.family, forgets)
     }
 
     /// Finds the moments that matter, and proves the model: what it says is there in the end must be what is there.
     fn look_through(&mut self) {
         let (mut telling, mut syncing, mut changing) = (Vec::new(), Vec::new(), Vec::new());
-        let mut replay = self.replay(&|_, _| false);
+        let mut replay = self.replay(None);
         for (at, moment) in self.moments.iter().enumerate() {
             let (told, turn) = (replay.told.len(), replay.disk.turn());
             replay.step(moment);
@@ -127,6 +129,7 @@ impl Recording {
         let wrong: Vec<_> = played.keys().chain(really.keys()).filter(differs).collect();
         assert!(wrong.is_empty(), "the model of the disk has missed something of {wrong:?}");
         assert!(telling.len() > 1 && syncing.len() > 1, "next to nothing was recorded");
+        self.asked = std::mem::take(&mut replay.asked);
         (self.telling, self.syncing, self.changing) = (telling, syncing, changing);
     }
 
@@ -136,7 +139,7 @@ impl Recording {
     pub(crate) fn cut(&self, scene: &str, ours: &[&str], mut check: impl FnMut(&Cut<'_>)) {
         let (mut dice, runs) = (Dice::new(), runs());
         println!("{scene}: seed {}, {runs} cuts, {} moments", dice.0, self.moments.len());
-        let mut replay = self.replay(&|_, _| false);
+        let mut replay = self.replay(None);
         self.cut_at(self.drawn(runs, &mut dice), &mut replay, &mut dice, |left, what, cut| {
             left.retain(|path, _| ours.iter().any(|name| path.starts_with(name)));
             self.put(ours, left);
@@ -145,29 +148,27 @@ impl Recording {
         });
     }
 
-    /// Proves that cuts would find it if the program left some syncs out, named by their path and kind: `check` must fail.
-    pub(crate) fn needs(
-        &self,
-        what: &str,
-        ours: &[&str],
-        forgets: impl Fn(&Path, &Kind) -> bool,
-        mut check: impl FnMut(&Cut<'_>),
-    ) {
-        let mut dice = Dice::new();
-        let mut replay = self.replay(&forgets);
-        let found = catch_unwind(AssertUnwindSafe(|| {
-            self.cut_at(self.drawn(RUNS_TO_FIND, &mut dice), &mut replay, &mut dice, |left, _, cut| {
-                left.retain(|path, _| ours.iter().any(|name| path.starts_with(name)));
-                self.put(ours, left);
-                check(cut);
-            });
-        }));
-        println!(
-            "without syncs of {what}, {} of them: {}",
-            replay.forgotten,
-            if found.is_err() { "found" } else { "missed" }
-        );
-        assert!(found.is_err() || replay.forgotten == 0, "syncs of {what} can be left out, and nobody sees it");
+    /// Proves that cuts would find it if the program left some syncs out: without those of any sort that it makes `check` must fail, but for
+    /// those that are `spared`.
+    pub(crate) fn needs(&self, scene: &str, ours: &[&str], spared: &[Sort], mut check: impl FnMut(&Cut<'_>)) {
+        let sorts: Vec<Sort> = self.asked.keys().copied().filter(|sort| !spared.contains(sort)).collect();
+        assert!(!sorts.is_empty(), "{scene}: nothing is synced");
+        let mut missed = Vec::new();
+        for sort in sorts {
+            let mut dice = Dice::new();
+            let mut replay = self.replay(Some(sort));
+            let found = catch_unwind(AssertUnwindSafe(|| {
+                self.cut_at(self.drawn(RUNS_TO_FIND, &mut dice), &mut replay, &mut dice, |left, _, cut| {
+                    left.retain(|path, _| ours.iter().any(|name| path.starts_with(name)));
+                    self.put(ours, left);
+                    check(cut);
+                });
+            }));
+            let (of, says) = (self.asked[&sort], if found.is_err() { "found" } else { "missed" });
+            println!("{scene} without syncs of sort {sort:?}, {of} of them: {says}");
+            missed.extend(found.is_ok().then_some(sort));
+        }
+        assert!(missed.is_empty(), "{scene}: these can be left out, and nobody sees it: {missed:?}");
     }
 
     fn drawn(&self, runs: usize, dice: &mut Dice) -> Vec<usize> {

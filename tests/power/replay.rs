@@ -1,7 +1,7 @@
 //! Plays recorded calls on the model of a disk. A call that could change a file below the directory that is watched, and that is not
 //! modelled, ends the test: what is not understood proves nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
@@ -10,6 +10,37 @@ use crate::trace::{Answer, Argument, Call, Moment};
 
 /// The environment variable by which a program is known to belong to an attempt.
 const TOKEN: &[u8] = b"MANIFESTD_ATTEMPT=";
+
+/// What a sync makes durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Sort {
+    /// Rows, and the log of the database.
+    Database,
+    /// What is in any other file.
+    Contents,
+    /// Names in a directory.
+    Names,
+    /// Names in the directory that is watched itself.
+    TopNames,
+    /// Everything on the disk.
+    Whole,
+}
+
+impl Sort {
+    fn of(call: &Call, path: &Path, kind: &Kind) -> Self {
+        match kind {
+            _ if is_of_all(call) => Self::Whole,
+            Kind::File if path.to_string_lossy().contains("manifestd.db") => Self::Database,
+            Kind::File => Self::Contents,
+            _ if path == Path::new("") => Self::TopNames,
+            _ => Self::Names,
+        }
+    }
+}
+
+fn is_of_all(call: &Call) -> bool {
+    matches!(call.name.as_str(), "syncfs" | "sync")
+}
 
 /// What a call was about when it began.
 #[derive(Clone, Copy)]
@@ -28,43 +59,57 @@ pub(crate) struct Replay<'r> {
     /// What is printed and has no end of its line yet.
     line: Vec<u8>,
     begun: HashMap<u32, Begun>,
-    /// The process of a thread, as far as it is another one.
-    processes: &'r HashMap<u32, u32>,
+    family: &'r Family,
     directories: HashMap<u32, PathBuf>,
     /// Where the next write without a place goes, for each open file.
     places: HashMap<(u32, i64), usize>,
     /// The paths of open files, by which `/proc/self/fd/` names what lies in them.
     open: HashMap<(u32, i64), PathBuf>,
-    forgets: &'r dyn Fn(&Path, &Kind) -> bool,
-    /// How many syncs were forgotten.
-    pub(crate) forgotten: usize,
+    forgets: Option<Sort>,
+    /// How many syncs of each sort were asked for.
+    pub(crate) asked: BTreeMap<Sort, usize>,
 }
 
-/// The process of every thread that is not the first of its process.
-pub(crate) fn processes(moments: &[Moment]) -> HashMap<u32, u32> {
-    let mut processes = HashMap::new();
-    for moment in moments {
-        if let Moment::Ends(call, Some(answer)) = moment
-            && call.name.starts_with("clone")
-            && answer.number > 0
-            && call.arguments.iter().any(|argument| argument.raw.contains("CLONE_THREAD"))
-        {
-            let process = processes.get(&call.thread).copied().unwrap_or(call.thread);
-            processes.insert(u32::try_from(answer.number).expect("a thread's number"), process);
+/// Who belongs to whom, by numbers of threads; a process has that of its first one.
+#[derive(Default)]
+pub(crate) struct Family {
+    /// The process of every thread that is not the first of its process.
+    processes: HashMap<u32, u32>,
+    /// The process that made another one, which begins with the same open files.
+    parents: HashMap<u32, u32>,
+}
+
+impl Family {
+    pub(crate) fn of(moments: &[Moment]) -> Self {
+        let mut family = Self::default();
+        for moment in moments {
+            if let Moment::Ends(call, Some(answer)) = moment
+                && (call.name.starts_with("clone") || call.name.ends_with("fork"))
+                && answer.number > 0
+            {
+                let (process, child) = (family.process(call.thread), u32::try_from(answer.number).expect("a number"));
+                let is_thread = call.arguments.iter().any(|argument| argument.raw.contains("CLONE_THREAD"));
+                let of = if is_thread { &mut family.processes } else { &mut family.parents };
+                of.insert(child, process);
+            }
         }
+        family
     }
-    processes
+
+    fn process(&self, thread: u32) -> u32 {
+        self.processes.get(&thread).copied().unwrap_or(thread)
+    }
+
+    /// A process, the one that made it, and so on.
+    fn line(&self, process: u32) -> impl Iterator<Item = u32> {
+        std::iter::successors(Some(process), |process| self.parents.get(process).copied())
+    }
 }
 
 impl<'r> Replay<'r> {
-    /// `top` is watched, and what is written to `out` is told. `disk` is what lay below `top` when the recording began. A sync that `forgets`
-    /// names, by its path below `top`, is played as if the program had left it out.
-    pub(crate) fn new(
-        disk: Disk,
-        (top, out): (&'r Path, &'r Path),
-        processes: &'r HashMap<u32, u32>,
-        forgets: &'r dyn Fn(&Path, &Kind) -> bool,
-    ) -> Self {
+    /// `top` is watched, and what is written to `out` is told. `disk` is what lay below `top` when the recording began. A sync of the sort that
+    /// it `forgets` is played as if the program had left it out.
+    pub(crate) fn new(disk: Disk, (top, out): (&'r Path, &'r Path), family: &'r Family, forgets: Option<Sort>) -> Self {
         Self {
             disk,
             told: Vec::new(),
@@ -72,12 +117,12 @@ impl<'r> Replay<'r> {
             out,
             line: Vec::new(),
             begun: HashMap::new(),
-            processes,
+            family,
             directories: HashMap::new(),
             places: HashMap::new(),
             open: HashMap::new(),
             forgets,
-            forgotten: 0,
+            asked: BTreeMap::new(),
         }
     }
 
@@ -134,13 +179,14 @@ impl<'r> Replay<'r> {
 
     fn synced(&mut self, call: &Call, begun: Begun) {
         let path = call.arguments.first().and_then(|file| self.below(file.path.as_ref()?));
-        if let (Some(path), Some(node)) = (path, begun.node)
-            && (self.forgets)(&path, &self.disk.things[node].kind)
-        {
-            self.forgotten += 1;
-            return;
+        if let (Some(path), Some(node)) = (path, begun.node) {
+            let sort = Sort::of(call, &path, &self.disk.things[node].kind);
+            *self.asked.entry(sort).or_default() += 1;
+            if self.forgets == Some(sort) {
+                return;
+            }
         }
-        match (call.name.ends_with("fs") || call.name == "sync", begun.node) {
+        match (is_of_all(call), begun.node) {
             (true, _) => self.disk.sync_all(begun.turn),
             (false, Some(node)) => self.disk.sync(node, begun.turn),
             (false, None) => {}
@@ -162,7 +208,8 @@ impl<'r> Replay<'r> {
         if let Ok(held) = path.strip_prefix("/proc/self/fd") {
             let mut parts = held.components();
             let number = parts.next().and_then(|part| part.as_os_str().to_str()?.parse().ok()).unwrap_or_default();
-            let held = self.open.get(&(process, number)).unwrap_or_else(|| panic!("{} is not open", path.display()));
+            let held = self.family.line(process).find_map(|process| self.open.get(&(process, number)));
+            let held = held.unwrap_or_else(|| panic!("{} is not open", path.display()));
             return held.join(parts.as_path());
         }
         let mut whole = self.directories.get(&process).map_or(self.top, PathBuf::as_path).to_owned();
@@ -181,7 +228,7 @@ impl<'r> Replay<'r> {
     }
 
     fn process(&self, thread: u32) -> u32 {
-        self.processes.get(&thread).copied().unwrap_or(thread)
+        self.family.process(thread)
     }
 
     fn cloned(&mut self, call: &Call, answer: &Answer) {

@@ -6,7 +6,8 @@ use std::process::Command;
 use manifestd::resource::phase::Phase;
 
 use crate::found::opened;
-use crate::recording::{Recording, stage};
+use crate::recording::{Cut, Recording, stage};
+use crate::replay::Sort;
 use crate::support::daemon::{Home, quick, task};
 
 /// Manifests of the first commit; the second has one more.
@@ -54,11 +55,14 @@ fn the_tree_that_counts_is_whole_and_the_repository_is_followed_again() {
     let recording = Recording::of(home, &script);
     let current = recording.home.state().join("git/current");
     assert_eq!(manifests(&current).as_ref(), Some(&second));
-    recording.cut("repository", &[".manifestd"], |cut| {
+    let check = |cut: &Cut<'_>| {
         let found = manifests(&current);
         let is_whole = found.as_ref().is_none_or(|found| *found == first || *found == second);
         assert!(is_whole, "the tree that counts is half a tree: {found:?}");
         opened(&cut.home.state());
+    };
+    recording.cut("repository", &[".manifestd"], |cut| {
+        check(cut);
         if cut.number % 3 == 0 {
             let said = cut.home.run(&["reconcile", "--once"]);
             assert_eq!(said.code, 0, "{}{}", said.out, said.err);
@@ -67,4 +71,6 @@ fn the_tree_that_counts_is_whole_and_the_repository_is_followed_again() {
             assert_eq!(manifests(&current).as_ref(), Some(&second));
         }
     });
+    // What git loses of its own files is fetched again, and the sync of everything that follows the checkout covers the state's own name.
+    recording.needs("repository", &[".manifestd"], &[Sort::Contents, Sort::TopNames], check);
 }

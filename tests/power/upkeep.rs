@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use crate::found::opened;
 use crate::old::{ago, edit, ended, finished_in, results, stray};
-use crate::recording::{Recording, stage};
+use crate::recording::{Cut, Recording, stage};
 use crate::support::daemon::{Home, quick, task};
 
 /// Every row of a query, as text.
@@ -36,7 +36,7 @@ fn what_is_deleted_for_good_is_gone_from_the_rows_first_and_from_the_disk_before
     let aside = "SELECT name FROM task WHERE aside_at IS NOT NULL AND purged_at IS NULL";
     let wanted = results(&recording.home);
     assert!(wanted.iter().all(|path| !path.contains("/t1/") && !path.contains("/found/")), "{wanted:?}");
-    recording.cut("maintenance", &[".manifestd"], |cut| {
+    let check = |cut: &Cut<'_>| {
         let found = opened(&cut.home.state()).unwrap();
         let there: BTreeSet<String> = results(cut.home).into_iter().collect();
         assert!(wanted.iter().all(|path| there.contains(path)), "of {wanted:?} there is only {there:?}");
@@ -48,7 +48,9 @@ fn what_is_deleted_for_good_is_gone_from_the_rows_first_and_from_the_disk_before
                 "what was deleted for good is back, and nobody knows it"
             );
         }
-    });
+    };
+    recording.cut("maintenance", &[".manifestd"], check);
+    recording.needs("maintenance", &[".manifestd"], &[], check);
 }
 
 #[test]
@@ -63,14 +65,16 @@ fn a_manifest_that_was_written_is_whole_and_stays() {
     let recording = Recording::of(home, script);
     let after = read(&recording.home, "base.yaml");
     assert_ne!(before, after);
-    recording.cut("manifests", &["manifests"], |cut| {
+    let check = |cut: &Cut<'_>| {
         let (base, new) = (read(cut.home, "base.yaml"), read(cut.home, "task-new.yaml"));
         let (created, configured) = (cut.was_told("task/new created"), cut.was_told("task/old configured"));
         assert!(base == after || base == before && !configured, "{base:?}");
         let is_whole = new.as_ref().is_some_and(|text| text.contains("name: new") && text.ends_with("}\n"));
         assert!(is_whole || new.is_none() && (!created || configured), "{new:?}");
         assert!(new.is_none() || !cut.was_told("task/new deleted"), "it is there again");
-    });
+    };
+    recording.cut("manifests", &["manifests"], check);
+    recording.needs("manifests", &["manifests"], &[], check);
 }
 
 #[test]
@@ -79,8 +83,13 @@ fn a_manifests_directory_that_was_made_for_a_manifest_stays_with_it() {
     fs::remove_dir(home.path("manifests")).unwrap();
     fs::write(home.path("new.yaml"), quick()).unwrap();
     let recording = Recording::of(home, "manifestd apply -f new.yaml\n");
-    recording.cut("directory", &["manifests"], |cut| {
-        let is_there = cut.home.path("manifests/analyzer-quick.yaml").exists();
-        assert!(is_there || !cut.was_told("analyzer/quick created"), "it is gone");
-    });
+    let read = |home: &Home| fs::read_to_string(home.path("manifests/analyzer-quick.yaml")).ok();
+    let written = read(&recording.home);
+    assert!(written.is_some());
+    let check = |cut: &Cut<'_>| {
+        let found = read(cut.home);
+        assert!(found == written || found.is_none() && !cut.was_told("analyzer/quick created"), "{found:?}");
+    };
+    recording.cut("directory", &["manifests"], check);
+    recording.needs("directory", &["manifests"], &[], check);
 }

@@ -13,7 +13,7 @@ use crate::scene::{TASKS, scene, seen};
 use crate::support::daemon::{Home, document, quick, task};
 
 /// What doctor says, as `check object` for each finding, and its exit code.
-fn found(home: &Home, arguments: &[&str]) -> (i32, Vec<String>, Value) {
+pub(crate) fn found(home: &Home, arguments: &[&str]) -> (i32, Vec<String>, Value) {
     let said = home.run(&[&["doctor", "-o", "json"], arguments].concat());
     let report: Value =
         serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {}{}", said.out, said.err));
@@ -22,7 +22,8 @@ fn found(home: &Home, arguments: &[&str]) -> (i32, Vec<String>, Value) {
     (said.code, report["findings"].as_array().unwrap().iter().map(line).collect(), report)
 }
 
-fn assert_well(home: &Home) {
+/// Nothing is found.
+pub(crate) fn assert_well(home: &Home) {
     let (code, findings, report) = found(home, &[]);
     assert_eq!((code, findings), (0, Vec::<String>::new()), "{report}");
 }

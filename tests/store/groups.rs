@@ -1,4 +1,4 @@
-//! Group commit: many writers at once, each in a savepoint of its own.
+//! Group commit: many writers at once, each with an answer and a fate of its own.
 
 use futures_util::future::join_all;
 use manifestd::plan::Write;

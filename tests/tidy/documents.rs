@@ -105,6 +105,19 @@ pub(crate) fn yaml_examples(document: &str) -> Vec<(usize, String)> {
     examples
 }
 
+/// The names of the goals of the benchmarks, as benches/goals.rs lists them.
+pub(crate) fn goals(source: &str) -> Vec<String> {
+    let goal = pattern(r#"(?m)^    \("([a-z0-9-]+)", At(?:Least|Most)\("#);
+    goal.captures_iter(source).map(|found| found[1].to_owned()).collect()
+}
+
+/// The questions of the benchmarks, as benches/main.rs lists them: a name, a title, and what measures it.
+pub(crate) fn questions(source: &str) -> Vec<String> {
+    let question = pattern(r#"\(\s*(?:"([a-z]+)"|PEERS),\s*"[^"]+",\s*\w+::measure"#);
+    let name = |found: regex::Captures<'_>| found.get(1).map_or("peers", |name| name.as_str()).to_owned();
+    question.captures_iter(source).map(name).collect()
+}
+
 /// The targets of a Makefile, each with whether `make help` shows it.
 pub(crate) fn targets(makefile: &str) -> Vec<(String, bool)> {
     let target = pattern(r"(?m)^([a-z][\w-]*):[^=\n]*?(##[^\n]+)?$");
@@ -166,6 +179,16 @@ mod tests {
             exit_codes("pub enum Exit {\n    /// Ok.\n    Ok = 0,\n    No = 1,\n}\nconst A: u8 = 7;\n"),
             ["0", "1"]
         );
+    }
+
+    #[test]
+    fn goals_and_questions_are_read_from_the_source() {
+        assert_eq!(
+            goals("    (\"a-1e6\", AtMost(1.3)),\n    (\"b\", AtLeast(0.6)),\n    (\"c\", 1),\n"),
+            ["a-1e6", "b"]
+        );
+        let source = "(\"a\", \"(a) it: x\", a::measure),\n(\n    \"b\",\n    \"y\",\n    b::measure,\n),\n(PEERS, \"z\", peers::measure),";
+        assert_eq!(questions(source), ["a", "b", "peers"]);
     }
 
     #[test]

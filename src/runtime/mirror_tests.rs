@@ -1,0 +1,52 @@
+//! What becomes of manifests when what starts together with them is at fault.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::Arc;
+
+use super::Mirror;
+use crate::plan::{Key, Plan};
+use crate::runtime::core::alone;
+use crate::runtime::twist::Twist;
+
+const MANIFESTS: &str = "apiVersion: manifestd.dev/v1alpha1
+kind: Analyzer
+metadata: {name: lint}
+spec: {command: {argv: [/bin/true], output: exitCode}}
+---
+apiVersion: manifestd.dev/v1alpha1
+kind: Task
+metadata: {name: first}
+spec: {analyzer: lint}
+";
+
+/// Every plan for a queue fails.
+struct NoQueue;
+
+impl Twist for NoQueue {
+    fn observed(&self, key: &Key, _: &mut dyn Any) {
+        assert!(!matches!(key, Key::Lane(_)), "on purpose");
+    }
+
+    fn planned(&self, _: &Key, _: &mut Plan) {}
+}
+
+#[tokio::test]
+async fn a_fault_of_a_queue_keeps_no_manifest_from_being_mirrored_and_what_is_gone_is_still_looked_for() {
+    let place = tempfile::tempdir().unwrap();
+    let mut core = alone(place.path());
+    core.twist = Some(Arc::new(NoQueue));
+    let mirror = Mirror::new(&core);
+    fs::create_dir_all(mirror.directory()).unwrap();
+    let path = mirror.directory().join("first.yaml");
+    fs::write(&path, MANIFESTS).unwrap();
+    let gone = mirror.directory().join("gone.yaml");
+    let scan_follows = mirror.read_now(BTreeSet::from([path.clone(), gone])).await.unwrap();
+    assert!(scan_follows, "one of two was not there");
+    assert_eq!(core.store.mirrored_count().await.unwrap(), 2);
+    assert_eq!(core.attempts.count(), 0);
+    // Its queue is looked at by itself, later.
+    assert!(!core.wakes.is_idle(crate::runtime::wakes::Loop::Tasks, core.now()));
+    assert!(!mirror.read_now(BTreeSet::from([path])).await.unwrap(), "all of it was read");
+}
