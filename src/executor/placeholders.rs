@@ -31,18 +31,17 @@ pub fn expand(argv: &[String], assignment: &Assignment, app_path: &str) -> Resul
                 return Err(invalid(format!("argv[0] is {TOOLS}, but the program must be said by the analyzer")));
             }
             for tool in &assignment.tools {
-                check(options, tool, TOOLS)?;
+                no_option(options, tool, TOOLS)?;
+                no_nul(tool, TOOLS)?;
                 expanded.push(tool.clone());
             }
             continue;
         }
         let filled = fill(argument, assignment, app_path, at == 0)?;
         if argument.starts_with("${") {
-            check(options, &filled, argument)?;
+            no_option(options, &filled, argument)?;
         }
-        if filled.contains('\0') {
-            return Err(invalid(format!("argument {argument:?} gets a NUL character, which no argument can hold")));
-        }
+        no_nul(&filled, argument)?;
         options &= argument != "--";
         expanded.push(filled);
     }
@@ -52,11 +51,18 @@ pub fn expand(argv: &[String], assignment: &Assignment, app_path: &str) -> Resul
     Ok(expanded)
 }
 
-fn check(options: bool, value: &str, argument: &str) -> Result<(), Problem> {
+fn no_option(options: bool, value: &str, argument: &str) -> Result<(), Problem> {
     if options && value.starts_with('-') {
         return Err(invalid(format!(
             "{argument} becomes {value:?}, which the program would read as an option; put \"--\" before it in argv, or change the value"
         )));
+    }
+    Ok(())
+}
+
+fn no_nul(value: &str, argument: &str) -> Result<(), Problem> {
+    if value.contains('\0') {
+        return Err(invalid(format!("argument {argument:?} gets a NUL character, which no argument can hold")));
     }
     Ok(())
 }
@@ -196,6 +202,13 @@ mod tests {
         assert!(try_expand(&["p", "--level=${config.x}"], json!({"x": -3}), &[]).is_ok());
         assert!(try_expand(&["${config.x}"], json!({"x": "evil"}), &[]).is_err());
         assert!(try_expand(&["${tools}"], json!({}), &["evil"]).is_err());
+    }
+
+    #[test]
+    fn a_tool_with_a_nul_character_is_refused_as_a_value_with_one_is() {
+        let problem = try_expand(&["p", "${tools}"], json!({}), &["a\0b"]).unwrap_err();
+        assert_eq!(problem.0, Reason::InvalidConfiguration);
+        assert!(problem.1.contains("${tools}") && problem.1.contains("NUL"), "{}", problem.1);
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         "${app.path}/bin\n${app.model}/app${app.number}\n$${item}\n\n\n",
         "${params.model}-app${item}!\n${steps.build.outputs.url}\n\na\nb",
         "${item.key}$${${matrix.m}}$\n\n-\n--",
+        // Found by libFuzzer: a tool's name with a NUL character.
+        "x\n${tools}\n--\nj{fbutrx$s.urltputs.url}\n\n$\0{1a${a",
     ])
 }
 

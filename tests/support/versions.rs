@@ -68,8 +68,7 @@ fn rows(connection: &Connection) -> Vec<String> {
 
 /// The upgraded database has every row that the old one had, with its values.
 pub(crate) fn assert_nothing_lost(home: &Home, from: usize) {
-    let old = tempfile::tempdir().expect("a database of an old version");
-    let old = Connection::open(old.path().join("old.db")).expect("a database of an old version");
+    let old = Connection::open_in_memory().expect("a database of an old version");
     old.execute_batch(&schema(from)).expect("a database of an old version");
     old.execute_batch(&fixture(from)).expect("a database of an old version");
     let new = Connection::open(database_path(&home.state())).expect("a database of an old version");
