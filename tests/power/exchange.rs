@@ -10,6 +10,7 @@ use rusqlite::Connection;
 
 use crate::found::{Attempts, attempts, opened};
 use crate::recording::{Cut, Recording, stage};
+use crate::replay::Sort;
 use crate::support::daemon::{Home, document, task};
 use crate::support::versions;
 
@@ -133,11 +134,14 @@ fn an_upgrade_leaves_the_old_version_or_the_new_one_and_loses_nothing() {
             let from: usize = copy.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
             assert_eq!((whole.as_str(), from), ("ok", 1), "the copy from before the upgrade");
         }
-        cut.home.run(&["db", "migrate"]).ok();
+        if version == 1 {
+            cut.home.run(&["db", "migrate"]).ok();
+        }
         versions::assert_nothing_lost(cut.home, 1);
     };
     recording.cut("upgrade", &[".manifestd"], check);
-    recording.needs("upgrade", &[".manifestd"], &[], check);
+    // The state's own name was there before, and durable, so a sync of it changes nothing here; the scene of a first start needs it.
+    recording.needs("upgrade", &[".manifestd"], &[Sort::TopNames], check);
 }
 
 #[test]

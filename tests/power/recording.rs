@@ -15,10 +15,10 @@ use crate::support::kills::Dice;
 use crate::trace::{self, Moment};
 
 /// Cuts of each scene when nobody says how many.
-const RUNS: usize = 60;
+const RUNS: usize = 40;
 
 /// Cuts until a sync that is left out must have been found.
-const RUNS_TO_FIND: usize = 150;
+const RUNS_TO_FIND: usize = 100;
 
 /// What a scene needs of a file system in memory, in bytes; with less it takes the usual temporary directory.
 const ROOM_MIN: u64 = 2 << 30;

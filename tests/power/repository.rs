@@ -59,6 +59,8 @@ fn the_tree_that_counts_is_whole_and_the_repository_is_followed_again() {
         let found = manifests(&current);
         let is_whole = found.as_ref().is_none_or(|found| *found == first || *found == second);
         assert!(is_whole, "the tree that counts is half a tree: {found:?}");
+        assert!(found.is_some() || cut.told("began ").next().is_none(), "a program was started, and no tree counts");
+        assert!(found.as_ref() == Some(&second) || !cut.was_told("done"), "the new tree was said to count: {found:?}");
         opened(&cut.home.state());
     };
     recording.cut("repository", &[".manifestd"], |cut| {
