@@ -16,6 +16,11 @@ use crate::resource::provenance::Provenance;
 use crate::resource::task::RunPolicy;
 use crate::resource::time::Timestamp;
 
+/// Tasks that are held for what an analyzer was.
+pub(super) const WAITING_FOR_ANALYZER: &str =
+    "SELECT uid FROM task INDEXED BY task_held WHERE phase = 'Pending' AND reason <> 'Queued'
+     AND reason IN ('AnalyzerNotFound', 'AppNotAddressable', 'PoolNotFound') AND analyzer = ?1";
+
 /// Writes one creation, update or removal.
 pub(super) fn apply(
     connection: &Connection,
@@ -210,9 +215,7 @@ fn wake(
             // Its replicas are asked before its queue is looked at.
             woken.push(Key::Analyzer(name.clone()));
             woken.push(Key::Lane(name.clone()));
-            let mut statement = connection.prepare_cached(
-                "SELECT uid FROM task WHERE phase = 'Pending' AND reason IN ('AnalyzerNotFound', 'AppNotAddressable', 'PoolNotFound') AND analyzer = ?1",
-            )?;
+            let mut statement = connection.prepare_cached(WAITING_FOR_ANALYZER)?;
             for uid in statement.query_map([name], |row| row.get(0))? {
                 woken.push(Key::Task(Uid(uid?)));
             }

@@ -223,11 +223,15 @@ fn lanes(connection: &Connection, pool: &str) -> Result<Vec<String>, StoreError>
     Ok(lanes.collect::<Result<_, _>>()?)
 }
 
+/// Tasks that are held since their pool is not declared.
+pub(super) const WAITING_FOR_POOL: &str =
+    "SELECT uid FROM task INDEXED BY task_held WHERE phase = 'Pending' AND reason <> 'Queued'
+     AND reason = 'PoolNotFound' AND pool = ?1";
+
 /// Adds whoever waits for a pool that was declared, changed or removed: lanes with queued tasks of it, and tasks that are held without it.
 pub(super) fn waiting_for(connection: &Connection, pool: &str, woken: &mut Vec<Key>) -> Result<(), StoreError> {
     woken.extend(lanes(connection, pool)?.into_iter().map(Key::Lane));
-    let mut held = connection
-        .prepare_cached("SELECT uid FROM task WHERE phase = 'Pending' AND reason = 'PoolNotFound' AND pool = ?1")?;
+    let mut held = connection.prepare_cached(WAITING_FOR_POOL)?;
     for uid in held.query_map([pool], |row| row.get(0))? {
         woken.push(Key::Task(Uid(uid?)));
     }

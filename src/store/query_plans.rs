@@ -4,8 +4,8 @@ use rusqlite::types::Null;
 use rusqlite::{Connection, StatementStatus, ToSql};
 
 use super::{
-    aside, commit, events, glance, maintenance, mirror, observe, observe_lane, open, pool, purge, replica, reuse,
-    run_follow, run_observe, standing, stray, tree, view, wakes,
+    aside, commit, events, glance, maintenance, mirror, mirror_write, observe, observe_lane, open, pool, purge,
+    replica, reuse, run_follow, run_observe, standing, stray, tree, view, wakes,
 };
 
 /// Finished tasks behind the few that are not.
@@ -71,6 +71,8 @@ fn of_tasks() -> Vec<Hot> {
         ("task_recoverable", replica::DEMAND, vec![&"nobody", &3]),
         ("sqlite_autoindex_object", replica::ANALYZERS, vec![]),
         ("task_held", commit::WAITING_FOR_APP, vec![&"demo"]),
+        ("task_held", mirror_write::WAITING_FOR_ANALYZER, vec![&"noop"]),
+        ("task_held", pool::WAITING_FOR_POOL, vec![&"llm"]),
     ]
 }
 

@@ -122,6 +122,7 @@ pub(crate) const MUTANTS: [Mutant; 35] = [
         name: "off by one: one more silent attempt than allowed",
         laws: &[Law::Budgets],
         foci: WORK,
+        hint: 277,
         saw: |seen| see(seen, |task: &mut ObservedTask| task.budgets.heartbeat_losses_max += 1),
         ..NONE
     },
