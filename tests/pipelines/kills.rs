@@ -1,4 +1,4 @@
-//! kill -9 of the controller, fifty times in the middle of one run of three hundred children: half of them make apps, the others stream from
+//! kill -9 of the controller, fifty times in the middle of one run of six hundred children: half of them make apps, the others stream from
 //! these. After one quiet pass everything is as in a run that nobody disturbed.
 //!
 //! The moments come from a seed, which is printed; `MANIFESTD_TEST_SEED` gives another. A moment is a number of accepted endings to wait for,
@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::support::daemon::{Home, document};
 use crate::support::kills::Dice;
 
-const ITEMS: usize = 150;
+const ITEMS: usize = 300;
 const KILLS: usize = 50;
 
 fn home() -> Home {
@@ -91,7 +91,7 @@ fn check_children(home: &Home) {
 }
 
 #[test]
-fn a_run_of_three_hundred_children_survives_fifty_kills_and_ends_as_if_there_had_been_none() {
+fn a_run_of_six_hundred_children_survives_fifty_kills_and_ends_as_if_there_had_been_none() {
     let seed =
         std::env::var_os("MANIFESTD_TEST_SEED").and_then(|text| text.to_str()?.parse().ok()).unwrap_or(20_261_124);
     println!("seed {seed}; replay with MANIFESTD_TEST_SEED={seed}");
@@ -106,7 +106,7 @@ fn a_run_of_three_hundred_children_survives_fifty_kills_and_ends_as_if_there_had
         let before = count(&home.database(), ACCEPTED);
         let daemon = home.spawn(&["serve"]);
         let endings = usize::try_from(dice.below(4)).unwrap();
-        let (mut commits, mut last) = (1 + dice.below(5), None);
+        let (mut commits, mut last) = (1 + dice.below(3), None);
         home.until(&format!("kill {kill}: {endings} endings after {before}"), |connection| {
             if count(connection, ACCEPTED) < before + endings {
                 return None;
