@@ -267,6 +267,9 @@ fn nothing_that_ships_makes_mistakes_on_purpose() {
             left.extend(std::fs::read_dir(&path).expect("a directory").map(|entry| entry.expect("an entry").path()));
             continue;
         }
+        if path.to_string_lossy().ends_with("_tests.rs") {
+            continue;
+        }
         seen += 1;
         let text = std::fs::read_to_string(&path).expect("a file");
         // Whoever makes one has to be a Twist, and to be put into the core.

@@ -73,7 +73,8 @@ pub(crate) fn play(script: &Script, bench: &Bench, mutant: Option<&'static Mutan
     }
     let mut state = world.state();
     Played {
-        log: std::mem::take(&mut state.log),
+        // Where the world lay is another place each time.
+        log: std::mem::take(&mut state.log).replace(&*world.place().to_string_lossy(), ""),
         breach: state.breach.take(),
         tally: std::mem::take(&mut state.tally),
         steps: state.steps,
