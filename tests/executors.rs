@@ -97,9 +97,13 @@ END"
     let kept = Assignment { keep_results: KeepResults::OnFailure, ..assignment(sh(&script, Output::Sarif), FAR) };
     let log = results::Staging::of(&stage.state(), &kept.id).path().join("log.txt");
     let mut carried = stage.start(kept);
-    while !log.exists() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let written = async {
+        // Nothing tells when the log gets its file.
+        while !log.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), written).await.expect("the log gets its file");
     std::fs::write(stage.workspace().join("go"), "").expect("a file");
     let ending = carried.end().await;
     assert_eq!((ending.verdict.outcome, ending.result), (Outcome::Completed, None));
