@@ -31,6 +31,10 @@ use questions::{commands, dispatch, history, idle, ingest, latency, maintenance,
 use report::Report;
 use rounds::Run;
 
+/// The allocator of the program that is measured, for the limits as well.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A question: its name on the command line, its title in the table, and what measures it.
 type Question = (&'static str, &'static str, fn(&mut Run));
 

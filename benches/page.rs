@@ -36,9 +36,11 @@ fn with_figures(page: &str, machine: &Machine, section: &Section) -> String {
 }
 
 fn with_goal(page: &str, name: &str, row: &str) -> String {
-    let (before, goals) = page.split_once(GOALS).expect("the page has a table of goals");
+    let (before, rest) = page.split_once(GOALS).expect("the page has a table of goals");
+    // Further tables tell what a goal measures, by the same names.
+    let (goals, after) = rest.split_at(rest.find("\n## ").unwrap_or(rest.len()));
     let begin = format!("\n| `{name}` |");
     let start = goals.find(&begin).unwrap_or_else(|| panic!("the page has no row for the goal {name}")) + 1;
     let end = goals[start..].find('\n').map_or(goals.len(), |length| start + length);
-    format!("{before}{GOALS}{}{row}{}", &goals[..start], &goals[end..])
+    format!("{before}{GOALS}{}{row}{}{after}", &goals[..start], &goals[end..])
 }

@@ -15,9 +15,12 @@ use crate::machine::workplace;
 /// Nothing that is measured takes longer; then something is wrong.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// The pauses between two looks at the database: they follow from how far it is, so that looking costs next to nothing.
+/// The pauses between two looks at the database: they grow with the time that has passed, so that looking costs next to nothing.
 const PAUSE_MIN: Duration = Duration::from_micros(500);
-const PAUSE_MAX: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// An end is seen too late by this part of the time until then, or less.
+const LATE_PART: u32 = 32;
 
 /// A controller that has had no tick of processor time for so long has nothing to do.
 const CALM: Duration = Duration::from_millis(100);
@@ -240,21 +243,39 @@ pub(crate) fn until(database: &Connection, query: &str, is_there: impl Fn(u64) -
     }
 }
 
-/// Waits until a count has risen by so many since `began`, and gives the time when that was seen. It looks rarely as long as the end is far:
-/// each pause is a third of what is left by the pace so far.
-pub(crate) fn until_risen(database: &Connection, query: &str, from: u64, by: u32, began: Instant) -> Instant {
-    let mut statement = database.prepare(query).expect("a query");
+/// Waits until so many more tasks are known than `from`, and gives the time when that was seen. Each pause is a third of what is left by the pace so
+/// far, as counting takes its time.
+pub(crate) fn until_known(database: &Connection, from: u64, by: u32, began: Instant) -> Instant {
+    let mut known = database.prepare(KNOWN).expect("a query");
     let by = u64::from(by);
     loop {
-        let risen = statement.query_row([], |row| row.get::<_, u64>(0)).expect("a count") - from;
+        let risen = known.query_row([], |row| row.get::<_, u64>(0)).expect("a count") - from;
         let now = Instant::now();
         if risen >= by {
             return now;
         }
         let elapsed = now.duration_since(began);
-        assert!(elapsed < LONGEST, "only {risen} of {by} after {LONGEST:?}: {query}");
+        assert!(elapsed < LONGEST, "only {risen} of {by} are known after {LONGEST:?}");
         let left = if risen == 0 { elapsed } else { elapsed.mul_f64((by - risen) as f64 / risen as f64) };
-        std::thread::sleep((left / 3).clamp(PAUSE_MIN, PAUSE_MAX));
+        std::thread::sleep((left / 3).min(elapsed / LATE_PART).clamp(PAUSE_MIN, PAUSE_MAX));
+    }
+}
+
+/// Waits until this analyzer has nothing left to do and so many more tasks are Completed than `from`; gives the time when that was seen. It looks
+/// at what is left, which is told by an index, and counts what has ended only when there is nothing: a history would take its time to count.
+pub(crate) fn until_done(database: &Connection, analyzer: &str, from: u64, by: u32, began: Instant) -> Instant {
+    let left = "SELECT EXISTS (SELECT 1 FROM task WHERE phase = 'Running' AND analyzer = ?1)
+                    OR EXISTS (SELECT 1 FROM task WHERE phase = 'Pending' AND reason = 'Queued' AND analyzer = ?1)";
+    let mut left = database.prepare(left).expect("a query");
+    loop {
+        let is_left: bool = left.query_row([analyzer], |row| row.get(0)).expect("an answer");
+        let now = Instant::now();
+        if !is_left && count(database, COMPLETED) >= from + u64::from(by) {
+            return now;
+        }
+        let elapsed = now.duration_since(began);
+        assert!(elapsed < LONGEST, "{analyzer} has not done its {by} tasks after {LONGEST:?}");
+        std::thread::sleep((elapsed / LATE_PART).clamp(PAUSE_MIN, PAUSE_MAX));
     }
 }
 

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use manifestd::cli::{self, Cli};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Threads for work that waits for the disk. The store has threads of its own, so that it never waits for one of these.
 const BLOCKING_THREADS_MAX: usize = 32;
 

@@ -6,7 +6,7 @@ use super::dispatch::NAME;
 use crate::ceiling::{Ceiling, Work};
 use crate::figure::{Figure, Unit};
 use crate::rounds::{Run, interleaved, write_back};
-use crate::workspace::{COMPLETED, Workspace, until_risen};
+use crate::workspace::{Workspace, until_done};
 
 /// Commands of a measurement.
 const TASKS: u32 = 2_000;
@@ -53,6 +53,6 @@ fn timed(slots: u32, tasks: u32, with_writing: bool) -> f64 {
         Instant::now()
     };
     workspace.drop_in(&prepared);
-    let ended = until_risen(&database, COMPLETED, 0, tasks, began);
+    let ended = until_done(&database, NAME, 0, tasks, began);
     f64::from(tasks) / ended.duration_since(began).as_secs_f64()
 }

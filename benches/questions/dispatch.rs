@@ -12,7 +12,7 @@ use crate::analyzer::{Analyzer, Protocol};
 use crate::ceiling::{Ceiling, Work};
 use crate::figure::{Figure, Unit};
 use crate::rounds::{Run, interleaved, write_back};
-use crate::workspace::{COMPLETED, Controller, KNOWN, Workspace, count, until, until_risen};
+use crate::workspace::{COMPLETED, Controller, KNOWN, Workspace, count, until, until_done, until_known};
 
 /// The name of the analyzer in all manifests of a bench.
 pub(crate) const NAME: &str = "bench";
@@ -111,14 +111,14 @@ pub(crate) fn released(
     analyzer.hold();
     let prepared = workspace.prepare(name, 0..tasks, NAME);
     workspace.drop_in(&prepared);
-    until_risen(&database, KNOWN, known, tasks, Instant::now());
+    until_known(&database, known, tasks, Instant::now());
     let running = format!("SELECT count(*) FROM task WHERE phase = 'Running' AND analyzer = '{NAME}'");
     until(&database, &running, |running| running == u64::from(slots.min(tasks)));
     controller.until_calm();
     write_back();
     let began = Instant::now();
     analyzer.release();
-    let ended = until_risen(&database, COMPLETED, done, tasks, began);
+    let ended = until_done(&database, NAME, done, tasks, began);
     f64::from(tasks - slots) / ended.duration_since(began).as_secs_f64()
 }
 
@@ -131,7 +131,7 @@ fn rate_dropped(way: Way) -> f64 {
     write_back();
     let (database, began) = (workspace.database(), Instant::now());
     workspace.drop_in(&prepared);
-    let ended = until_risen(&database, COMPLETED, 0, way.tasks, began);
+    let ended = until_done(&database, NAME, 0, way.tasks, began);
     f64::from(way.tasks) / ended.duration_since(began).as_secs_f64()
 }
 

@@ -6,7 +6,7 @@ use super::dispatch::NAME;
 use crate::ceiling::reading;
 use crate::figure::Unit;
 use crate::rounds::{Run, interleaved};
-use crate::workspace::{KNOWN, Workspace, until_risen};
+use crate::workspace::{Workspace, until_known};
 
 /// Manifests, one task in each.
 const FILES: u32 = 100_000;
@@ -26,7 +26,7 @@ pub(crate) fn measure(run: &mut Run) {
         let _ = std::fs::remove_dir_all(workspace.path(".manifestd"));
         let began = Instant::now();
         let controller = workspace.spawn(&[]);
-        let ended = until_risen(&workspace.database(), KNOWN, 0, files, began);
+        let ended = until_known(&workspace.database(), 0, files, began);
         controller.stop();
         ended.duration_since(began).as_secs_f64()
     };

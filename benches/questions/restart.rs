@@ -6,7 +6,7 @@ use super::dispatch::NAME;
 use crate::analyzer::{Analyzer, Protocol};
 use crate::figure::{Figure, Unit};
 use crate::rounds::Run;
-use crate::workspace::{Controller, KNOWN, until_risen};
+use crate::workspace::{Controller, until_known};
 
 /// Wanted, in milliseconds.
 const MS_MAX: f64 = 300.0;
@@ -33,7 +33,7 @@ pub(crate) fn measure(run: &mut Run) {
     analyzer.hold();
     workspace.drop_in(&prepared);
     let controller = workspace.serve(&[]);
-    until_risen(&workspace.database(), KNOWN, 0, pending, Instant::now());
+    until_known(&workspace.database(), 0, pending, Instant::now());
     arrivals.recv_timeout(LONGEST).expect("an arrival");
     // Asked to end, it opens nothing more; then the open requests are answered, so that the next start has none to take up.
     let end = |controller: Controller| {

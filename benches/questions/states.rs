@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 
 use crate::analyzer::{Analyzer, Protocol};
 use crate::rounds::Run;
-use crate::workspace::{KNOWN, Workspace, until_risen};
+use crate::workspace::{Workspace, until_known};
 
 /// What was made so far.
 #[derive(Default)]
@@ -67,7 +67,7 @@ fn pend(workspace: &Workspace, tasks: u32) -> Analyzer {
     let prepared = workspace.prepare("pending", 0..tasks, BUSY);
     workspace.drop_in(&prepared);
     let controller = workspace.serve(&[]);
-    until_risen(&workspace.database(), KNOWN, 0, tasks, Instant::now());
+    until_known(&workspace.database(), 0, tasks, Instant::now());
     controller.stop();
     analyzer
 }

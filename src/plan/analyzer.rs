@@ -2,7 +2,7 @@
 
 use super::backoff::UNAVAILABLE_BASE;
 use super::budgets::Budgets;
-use super::replica::{ReplicaFacts, Standing, of, standing};
+use super::replica::{ReplicaFacts, Standing, breaker_turns_at, of, standing};
 use super::transition::{TaskRef, transition};
 use super::write::{ConditionWrite, EventWrite, TaskStatus, Write};
 use super::{Effect, Key, Plan, Probe, Reconciler};
@@ -114,9 +114,11 @@ impl Reconciler for AnalyzerReconciler {
         if let Some(websocket) = &spec.websocket {
             urls.iter().for_each(|url| ask(seen, spec, websocket, url, now, &mut plan));
         }
-        for (_, standing) in &standings {
-            if let Standing::Open { until } = standing {
-                plan.look_again(*until);
+        for (url, standing) in &standings {
+            let is_broken = matches!(standing, Standing::Open { .. } | Standing::Trial);
+            let replica = of(&seen.replicas, url).filter(|_| is_broken);
+            if let Some(at) = replica.and_then(|replica| breaker_turns_at(spec.breaker, replica, now)) {
+                plan.look_again(at);
             }
         }
         let (ready, degraded) = conditions(spec, &seen.replicas, &standings);

@@ -90,6 +90,26 @@ pub enum BreakerState {
 /// Where the breaker of a replica stands: derived from its endings, newest first.
 #[must_use]
 pub fn breaker(policy: Breaker, replica: &ReplicaFacts, now: Timestamp) -> BreakerState {
+    let Some(broke) = broken_at(policy, replica) else { return BreakerState::Closed };
+    let until = broke.plus(policy.half_open_after);
+    // A clock that was turned back leaves endings in the future; they keep nobody waiting longer than the policy says.
+    if now >= until || broke > now.plus(policy.half_open_after) {
+        BreakerState::HalfOpen
+    } else {
+        BreakerState::Open { until }
+    }
+}
+
+/// When time alone next changes where the breaker of a replica stands.
+#[must_use]
+pub fn breaker_turns_at(policy: Breaker, replica: &ReplicaFacts, now: Timestamp) -> Option<Timestamp> {
+    let broke = broken_at(policy, replica)?;
+    // The first is in the future only after a clock was turned back: then the break begins to count once more.
+    [broke.minus(policy.half_open_after), broke.plus(policy.half_open_after)].into_iter().find(|at| *at > now)
+}
+
+/// The latest of so many failures in a row that the policy breaks; `None` when there are fewer.
+fn broken_at(policy: Breaker, replica: &ReplicaFacts) -> Option<Timestamp> {
     let disproved = |ending: &ReplicaEnding| replica.health.answered_at.is_some_and(|answered| answered > ending.at);
     let mut failures = 0;
     let mut newest = None;
@@ -104,18 +124,7 @@ pub fn breaker(policy: Breaker, replica: &ReplicaFacts, now: Timestamp) -> Break
             }
         }
     }
-    match newest {
-        Some(newest) if failures >= policy.open_after_failures => {
-            let until = newest.plus(policy.half_open_after);
-            // A clock that was turned back leaves endings in the future; they keep nobody waiting longer than the policy says.
-            if now >= until || newest > now.plus(policy.half_open_after) {
-                BreakerState::HalfOpen
-            } else {
-                BreakerState::Open { until }
-            }
-        }
-        _ => BreakerState::Closed,
-    }
+    newest.filter(|_| failures >= policy.open_after_failures)
 }
 
 /// Whether anything may be sent to a replica now.

@@ -77,6 +77,27 @@ fn endings_in_the_future_of_a_clock_that_was_turned_back_keep_nobody_waiting() {
 }
 
 #[test]
+fn time_alone_changes_where_a_breaker_stands_only_when_it_says_so() {
+    let offsets = [-300_000, -120_000, -119_000, -1_000, 0, 1_000, 60_000, 119_000, 120_000, 121_000, 400_000_i64];
+    for offset in offsets {
+        for breaks in [0, 2, 3] {
+            let mut replica = after(&vec![Outcome::ProtocolError; breaks]);
+            replica.endings.iter_mut().for_each(|ending| ending.at = Timestamp(NOW.0 + offset));
+            let mut turns = breaker_turns_at(POLICY, &replica, NOW);
+            let mut state = breaker(POLICY, &replica, NOW);
+            for second in 0..600 {
+                let now = NOW.plus(Span::seconds(second));
+                if turns.is_some_and(|at| at <= now) {
+                    (state, turns) = (breaker(POLICY, &replica, now), breaker_turns_at(POLICY, &replica, now));
+                }
+                assert_eq!(breaker(POLICY, &replica, now), state, "{breaks} breaks at {offset} ms, after {second} s");
+            }
+            assert_eq!(turns, None, "{breaks} breaks at {offset} ms: in the end it stands still");
+        }
+    }
+}
+
+#[test]
 fn a_replica_stands_as_its_health_and_its_breaker_say() {
     let healthy = after(&[]);
     assert_eq!(standing(None, POLICY, NOW), Standing::Unknown);

@@ -179,9 +179,12 @@ fn write(world: &World, file: &str, text: &str) {
 fn directory(world: &World, path: &str, there: bool) {
     let whole = world.path(path);
     if path == "gen" && world.path("gen-real").exists() {
-        // The link goes as well as what is behind it.
+        // The link goes as well as all that is behind it.
         let _ = std::fs::remove_file(&whole);
         let _ = std::fs::remove_dir_all(world.path("gen-real"));
+        let mut state = world.state();
+        let age = state.age;
+        state.declared.place(path, false, age);
     }
     if there {
         std::fs::create_dir_all(&whole).expect("a directory");
