@@ -37,6 +37,8 @@ mod run_algebra;
 mod run_guards;
 #[path = "store/run_rounds.rs"]
 mod run_rounds;
+#[path = "store/run_stops.rs"]
+mod run_stops;
 #[path = "store/runs.rs"]
 mod runs;
 #[path = "store/schema.rs"]

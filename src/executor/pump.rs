@@ -49,7 +49,8 @@ impl Pump {
         output_max: usize,
         logs_stdout: bool,
     ) -> Self {
-        let (out_buffer, err_buffer) = (vec![0; CHUNK], vec![0; CHUNK]);
+        // Most programs write little, so most of it is never touched.
+        let (out_buffer, err_buffer) = (Vec::with_capacity(CHUNK), Vec::with_capacity(CHUNK));
         Self {
             stdout,
             stderr,
@@ -108,6 +109,8 @@ impl Pump {
 }
 
 /// Bytes read; 0 at the end or when the pipe broke, `None` when it was at its end before.
-async fn read<R: tokio::io::AsyncRead + Unpin>(pipe: &mut Option<R>, buffer: &mut [u8]) -> Option<usize> {
-    Some(pipe.as_mut()?.read(buffer).await.unwrap_or(0))
+async fn read<R: tokio::io::AsyncRead + Unpin>(pipe: &mut Option<R>, buffer: &mut Vec<u8>) -> Option<usize> {
+    let pipe = pipe.as_mut()?;
+    buffer.clear();
+    Some(pipe.read_buf(buffer).await.unwrap_or(0))
 }

@@ -74,6 +74,7 @@ const TABLES: [(&str, &[&str]); 10] = [
             "retry_round",
             "phase",
             "reason",
+            "message",
             "round",
             "version",
             "finished_at",

@@ -11,7 +11,7 @@ use manifestd::resource::findings::Findings;
 use manifestd::resource::health::{Health, MANIFESTD_V1};
 use manifestd::resource::outcome::{Outcome, ToolReport, ToolStatus, Verdict};
 use manifestd::resource::reason::Reason;
-use manifestd::resource::time::Timestamp;
+use manifestd::resource::time::{Span, Timestamp};
 use serde_json::{Map, json};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
@@ -368,8 +368,10 @@ impl Outside for Life {
         signs: mpsc::Sender<Sign>,
         stop: Stop,
     ) -> Played<'o, Option<Ending>> {
+        let called = self.age();
         Box::pin(async move {
             self.breathe().await;
+            let now = now.plus(Span(self.age() - called));
             // Nothing is begun that must already end.
             let is_late = assignment.remaining(now).0 == 0;
             if !assignment.resumed && (stop.is_told() || is_late) {

@@ -15,6 +15,9 @@ use crate::resource::reason::Reason;
 use crate::resource::run::{CancelWish, RunStatus, StepPhase};
 use crate::resource::time::{Span, Timestamp};
 
+/// What a run says of itself that is being stopped.
+const CANCELLING: &str = "what runs is being cancelled";
+
 /// Reconciles one run.
 #[derive(Debug)]
 pub struct RunReconciler;
@@ -104,7 +107,7 @@ fn running(run: &ObservedRun, now: Timestamp, plan: &mut Plan) {
     let deadline = deadline(run).filter(|_| !steps_end && !is_stopping(run, false));
     if let Some(at) = deadline {
         if now >= at {
-            let message = "its deadline has passed; what runs is being cancelled".to_owned();
+            let message = format!("its deadline has passed; {CANCELLING}");
             let status = RunStatus { reason: Reason::DeadlineExceeded, message, ..run.status.clone() };
             turn(run, status, "DeadlineExceeded", plan);
             plan.wakes.push(Key::Run(run.uid.clone()));
@@ -157,12 +160,20 @@ fn approvals(run: &ObservedRun, standings: &[Standing]) -> Option<Timestamp> {
 
 /// Why a run that runs is where it is.
 fn state(run: &ObservedRun, standings: &[Standing], now: Timestamp) -> (Reason, String) {
-    if run.status.reason == Reason::DeadlineExceeded {
-        return (run.status.reason, run.status.message.clone());
-    }
     if is_stopping(run, false) {
-        let reason = if run.cancel > CancelWish::None { Reason::RunCancelled } else { Reason::ManifestRemoved };
-        return (reason, "what runs is being cancelled".into());
+        let (reason, why) = match run.status.reason {
+            Reason::DeadlineExceeded => (Reason::DeadlineExceeded, "its deadline has passed; "),
+            _ if run.cancel > CancelWish::None => (Reason::RunCancelled, ""),
+            _ => (Reason::ManifestRemoved, ""),
+        };
+        let mut steps = run.graph.steps.iter().zip(&run.steps);
+        let runs = steps.any(|(node, facts)| is_stopping(run, node.is_final) && !facts.open.is_empty());
+        let what = match (runs, run.is_suspended(now)) {
+            (true, _) => CANCELLING,
+            (false, true) => "it is suspended, so what it does at the end waits until it is resumed",
+            (false, false) => "it does what it does at the end",
+        };
+        return (reason, format!("{why}{what}"));
     }
     if run.is_suspended(now) {
         return (

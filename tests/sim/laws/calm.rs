@@ -68,6 +68,12 @@ fn run_waits(run: &Run, moment: &Moment<'_>) -> bool {
         // Here nobody is asked without a time by which the answer is taken for given.
         Reason::WaitingForApproval => false,
         Reason::Suspended | Reason::PipelineNotFound => true,
+        // One that is being stopped says why; that it waits for a person stands behind it.
+        Reason::DeadlineExceeded | Reason::RunCancelled | Reason::ManifestRemoved
+            if run.row.text("message").contains("it is suspended") =>
+        {
+            true
+        }
         Reason::ConcurrencyLimit => moment.model.runs.values().any(|other| {
             let before =
                 other.row.text("pipeline") == run.row.text("pipeline") && other.row.text("uid") != run.row.text("uid");
