@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
+use fluent_uri::{Uri, UriRef};
 use regex::Regex;
 use serde_json::{Map, Value};
 
@@ -105,13 +106,18 @@ fn prune_text(schema: &Value, text: String) -> Option<String> {
         return None;
     }
     match schema["format"].as_str() {
-        // RFC 3339 with at least seconds; a time without a zone says too little to be kept.
-        Some("date-time") => text.parse::<jiff::Timestamp>().is_ok().then_some(text),
-        Some("uri") => has_scheme(&text).then(|| encode_uri(&text)),
-        Some("uri-reference") => Some(encode_reference(&text)),
+        Some("date-time") => {
+            (RFC_3339.as_ref()?.is_match(&text) && text.parse::<jiff::Timestamp>().is_ok()).then_some(text)
+        }
+        Some("uri") => Some(encode_uri(&text)).filter(|uri| Uri::parse(uri.as_str()).is_ok()),
+        Some("uri-reference") => Some(encode_reference(&text)).filter(|uri| UriRef::parse(uri.as_str()).is_ok()),
         _ => Some(text),
     }
 }
+
+/// A time of RFC 3339, section 5.6, as far as its digits may be: with seconds, and with a zone, without which it says too little to be kept.
+static RFC_3339: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(\.\d+)?(Z|[+-]\d\d:\d\d)$").ok());
 
 fn has_scheme(text: &str) -> bool {
     text.split_once(':').is_some_and(|(scheme, _)| {
@@ -157,6 +163,35 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_is_no_address_is_dropped_and_what_can_be_one_is_encoded() {
+        let uri = |format: &str, text: &str| prune_text(&json!({"format": format}), text.to_owned());
+        assert_eq!(uri("uri", "https://git:ub.com/ruff"), None, "a port is a number");
+        assert_eq!(uri("uri", "no scheme"), None);
+        assert_eq!(uri("uri", "https://[::1/x"), None);
+        assert_eq!(uri("uri", "file:///a b.py").as_deref(), Some("file:///a%20b.py"));
+        assert_eq!(uri("uri-reference", "//git:ub.com/x"), None);
+        assert_eq!(uri("uri-reference", "1:2/a b.py").as_deref(), Some("1%3A2/a%20b.py"));
+    }
+
+    #[test]
+    fn a_time_is_kept_when_everybody_can_read_it() {
+        let is_kept = |text: &str| prune_text(&json!({"format": "date-time"}), text.to_owned()).is_some();
+        for good in ["2026-01-05T10:26:00Z", "2026-01-05T10:26:59.123456+02:00"] {
+            assert!(is_kept(good), "{good}");
+        }
+        for bad in [
+            "2026-01-05T10:26Z",
+            "2026-01-05 10:26:00Z",
+            "2026-13-05T10:26:00Z",
+            "2026-01-05T10:26:00",
+            "20260105T102600Z",
+            "soon",
+        ] {
+            assert!(!is_kept(bad), "{bad}");
+        }
+    }
 
     #[test]
     fn what_the_schema_refuses_is_dropped_and_the_rest_stays() {

@@ -47,6 +47,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = texts(&[
         r#"{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"ruff","rules":[{"id":"F401","helpUri":"https://x/y"}]}},"results":[{"ruleId":"F401","ruleIndex":0,"level":"warning","message":{"text":"unused"},"locations":[{"physicalLocation":{"artifactLocation":{"uri":"a.py"},"region":{"startLine":1,"startColumn":1,"endLine":1,"endColumn":9}}}]}]}]}"#,
         r#"{"runs":[{"runs":[{"tool":{"driver":{}},"invocations":[{}],"results":[{"ruleIndex":0,"message":"text","level":"HIGH"}]}]},{"tool":{}}]}"#,
+        r#"{"runs":[{"tool":{"driver":{"name":"x","informationUri":"https://git:ub.com/x"}},"invocations":[{"endTimeUtc":"2026-01-05T10:26Z","executionSuccessful":true}],"results":[]}]}"#,
         r#"{"tool":{"driver":{"name":"x"}},"results":[{"message":{"text":"m"},"kind":"pass"},{"message":{"id":"m"},"suppressions":[{"kind":"external"}]}]}"#,
     ]);
     for exchange in files("tests/fixtures/frames", &["json"]) {

@@ -20,6 +20,9 @@ const FIRST_LOOK: Span = Span::minutes(4 * 60);
 /// Local times that are looked at for one answer: half a year of minutes.
 const LOOKED_AT_MAX: usize = 300_000;
 
+/// Local times from this year on are not looked at: the calendar ends after 9999, and the next time is looked for in four years (cronexpr).
+const LAST_YEAR: i16 = 9995;
+
 /// A schedule that was read.
 struct Plan {
     cron: Crontab,
@@ -134,14 +137,17 @@ impl Plan {
     fn each(&self, after: Timestamp, mut tell: impl FnMut(Timestamp) -> bool) -> Result<(), String> {
         let start =
             jiff::Timestamp::from_millisecond(after.minus(self.turn(after)).0).map_err(|error| error.to_string())?;
-        let local = self.zone.to_datetime(start);
+        let mut local = self.zone.to_datetime(start);
         let from = TimeZone::UTC.to_timestamp(local).map_err(|error| error.to_string())?;
-        let times = self.cron.iter_after(MakeTimestamp(from)).map_err(|error| error.to_string())?;
-        for time in times.take(LOOKED_AT_MAX) {
-            // The end of the calendar: nothing comes after it.
-            let Ok(time) = time else { return Ok(()) };
-            if !self.moments(time.datetime()).into_iter().all(&mut tell) {
-                return Ok(());
+        let mut times =
+            self.cron.iter_after(MakeTimestamp(from)).map_err(|error| error.to_string())?.take(LOOKED_AT_MAX);
+        while local.year() < LAST_YEAR
+            // There is none in four years, as on a thirtieth of February.
+            && let Some(Ok(time)) = times.next()
+        {
+            local = time.datetime();
+            if !self.moments(local).into_iter().all(&mut tell) {
+                break;
             }
         }
         Ok(())
