@@ -22,6 +22,8 @@ pub(super) struct Hints {
     pub(super) writing: BTreeSet<PathBuf>,
     /// Something else happened: only a scan can tell what.
     pub(super) dirty: bool,
+    /// A directory was moved in, with all that it holds: the scan need not wait for more.
+    pub(super) moved_in: bool,
 }
 
 impl Hints {
@@ -79,6 +81,7 @@ impl Hints {
                     return false;
                 }
                 self.dirty = true;
+                self.moved_in |= matches!(kind, EventKind::Modify(ModifyKind::Name(RenameMode::To))) && path.is_dir();
             }
             EventKind::Any | EventKind::Other => self.dirty = true,
         }
@@ -139,6 +142,12 @@ impl Told {
     pub(super) fn needs_scan(&self) -> bool {
         let hints = self.hints();
         hints.dirty || !hints.writing.is_empty()
+    }
+
+    /// Whether a directory was moved in.
+    #[must_use]
+    pub(super) fn is_moved_in(&self) -> bool {
+        self.hints().moved_in
     }
 
     /// Forgets what was told, since a scan is about to begin.
@@ -222,6 +231,26 @@ mod tests {
         let mut hints = Hints::default();
         hints.fold(Path::new("/m"), &Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan));
         assert!(hints.dirty);
+    }
+
+    #[test]
+    fn a_directory_that_is_moved_in_is_whole_and_anything_else_may_not_be() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name).to_str().unwrap().to_owned();
+        std::fs::create_dir(path("study")).unwrap();
+        std::fs::write(path("notes"), "").unwrap();
+        let to = EventKind::Modify(ModifyKind::Name(RenameMode::To));
+        for (kind, name, moved_in) in [
+            (to, "study", true),
+            (to, "notes", false),
+            (to, "gone", false),
+            (EventKind::Create(CreateKind::Folder), "study", false),
+            (EventKind::Modify(ModifyKind::Name(RenameMode::From)), "study", false),
+        ] {
+            let mut hints = Hints::default();
+            hints.fold(root.path(), &event(kind, &path(name)));
+            assert_eq!((hints.moved_in, hints.dirty), (moved_in, true), "{kind:?} {name}");
+        }
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub async fn run(core: Core, inbox: MirrorInbox) {
             () = core.stopping.cancelled() => break,
             // Before the events, of which there may be more and more.
             () = tokio::time::sleep_until(scan_at) => {
-                hints = Quiet::default();
+                hints.scanned(Instant::now());
                 let scanned = scan(&core, &mirror, &told, &mut watch).await;
                 let whole = scanned.is_ok_and(|report| report.incomplete.is_none());
                 let pause = if whole { core.settings.rescan_interval.std() } else { FAILED_PAUSE };
@@ -95,7 +95,7 @@ pub async fn run(core: Core, inbox: MirrorInbox) {
             }
             () = told.changed() => {
                 if read_complete(&core, &mirror, &told).await || told.needs_scan() {
-                    hints.hint(Instant::now());
+                    hints.hint(Instant::now(), told.is_moved_in());
                 }
             }
         }
@@ -107,16 +107,26 @@ pub async fn run(core: Core, inbox: MirrorInbox) {
 struct Quiet {
     first: Option<Instant>,
     last: Option<Instant>,
+    scanned: Option<Instant>,
+    is_whole: bool,
 }
 
 impl Quiet {
-    fn hint(&mut self, now: Instant) {
+    /// Something happened. What is whole already waits for no more, unless a scan has just been.
+    fn hint(&mut self, now: Instant, is_whole: bool) {
         self.first.get_or_insert(now);
         self.last = Some(now);
+        self.is_whole |= is_whole && self.scanned.is_none_or(|at| now >= at + QUIET);
+    }
+
+    /// A scan begins.
+    fn scanned(&mut self, now: Instant) {
+        *self = Self { scanned: Some(now), ..Self::default() };
     }
 
     fn over_at(&self) -> Option<Instant> {
-        self.first.zip(self.last).map(|(first, last)| (last + QUIET).min(first + QUIET_MAX))
+        let (first, last) = self.first.zip(self.last)?;
+        Some(if self.is_whole { first } else { (last + QUIET).min(first + QUIET_MAX) })
     }
 }
 
@@ -172,5 +182,30 @@ fn watch(core: &Core, mirror: &Mirror, told: &Arc<Told>) -> Option<Watch> {
             tracing::warn!(%error, directory = %mirror.directory().display(), "cannot watch; only the periodic scan finds changes");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_scan_waits_for_a_pause_but_not_for_what_is_whole_and_never_for_long() {
+        let now = Instant::now();
+        let mut quiet = Quiet::default();
+        assert_eq!(quiet.over_at(), None);
+        quiet.hint(now, false);
+        assert_eq!(quiet.over_at(), Some(now + QUIET));
+        (1..100).for_each(|n| quiet.hint(now + QUIET / 2 * n, false));
+        assert_eq!(quiet.over_at(), Some(now + QUIET_MAX), "however many follow");
+        quiet.hint(now, true);
+        assert_eq!(quiet.over_at(), Some(now), "a directory that was moved in is whole");
+        // One after the other, they are scanned together.
+        quiet.scanned(now);
+        quiet.hint(now + QUIET / 2, true);
+        assert_eq!(quiet.over_at(), Some(now + QUIET / 2 + QUIET));
+        quiet.scanned(now);
+        quiet.hint(now + QUIET, true);
+        assert_eq!(quiet.over_at(), Some(now + QUIET));
     }
 }

@@ -64,3 +64,19 @@ async fn a_suspended_run_past_its_deadline_says_that_its_end_waits_for_a_person_
     end(&fixture, "p-1_last", "Completed");
     assert_eq!(settle(&fixture, &run, late).await.0, "Failed DeadlineExceeded");
 }
+
+#[tokio::test]
+async fn the_suspension_of_a_run_that_has_ended_is_nothing_to_do() {
+    let (fixture, run) = begun().await;
+    let until = NOW.plus(Span::minutes(5));
+    let suspension = Suspension { reason: "wait".into(), by: "tester".into(), at: NOW, until: Some(until) };
+    fixture.store.suspend("run/p-1".into(), suspension, false).await.unwrap().unwrap();
+    fixture.store.cancel_runs(vec!["p-1".into()], String::new(), true, false).await.unwrap().unwrap();
+    settle(&fixture, &run, NOW).await;
+    end(&fixture, "p-1_a", "Cancelled");
+    assert_eq!(settle(&fixture, &run, NOW).await.0, "Cancelled RunCancelled");
+    let late = until.plus(Span::minutes(1));
+    let observed = fixture.store.observe_run(run.clone()).await.unwrap().unwrap();
+    let plan = RunReconciler::plan(&observed, late);
+    assert!(plan.writes.is_empty() && plan.next.is_none(), "{plan}");
+}

@@ -27,7 +27,9 @@ impl Reconciler for RunReconciler {
 
     fn plan(run: &ObservedRun, now: Timestamp) -> Plan {
         let mut plan = Plan::default();
-        if let Some(until) = run.suspension.as_ref().and_then(|suspension| suspension.until) {
+        // Nobody looks at one that has ended; if it goes on, this is done then.
+        let suspension = run.suspension.as_ref().filter(|_| !run.status.phase.is_terminal());
+        if let Some(until) = suspension.and_then(|suspension| suspension.until) {
             if now >= until {
                 plan.writes.push(Write::Unsuspend(run.uid.clone()));
             } else {
