@@ -81,7 +81,7 @@ upgrade-test: ## Open databases of every released version and find nothing lost
 # With SEED alone it shows all that happens in that one; a failure says which of its steps are needed, as ONLY.
 sim: ## Play RUNS lives of a controller from SEED on, in virtual time: make sim RUNS=200000 SEED=1
 	MANIFESTD_SIM_RUNS=$(RUNS) MANIFESTD_SIM_SEED=$(SEED) MANIFESTD_SIM_ONLY=$(ONLY) \
-		$(CARGO) test --release --test sim every_seed -- --nocapture
+		$(CARGO) test --profile sim --test sim every_seed -- --nocapture
 
 power: ## Cut the power at RUNS moments of each recorded scene, drawn from SEED: make power RUNS=2000 SEED=1
 	MANIFESTD_POWER_RUNS=$(or $(RUNS),2000) MANIFESTD_TEST_SEED=$(or $(SEED),1) $(CARGO) test --test power -- --nocapture

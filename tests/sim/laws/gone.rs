@@ -114,7 +114,16 @@ pub(super) fn fuses(changes: &[Change], moment: &Moment<'_>) -> Judged {
         let known = moment.model.apps.values().filter(own).count() + gone;
         // Without its AppSet, which says how many may go, an app is looked at by itself, like one that was written by hand.
         let declared = moment.model.find(Kind::AppSet, set).filter(|(_, object)| !object.removed);
-        let Some((_, object)) = declared else { continue };
+        let Some((uid, object)) = declared else { continue };
+        // What a person accepts counts for the next whole scan, however late that comes.
+        let was_accepted = |change: &&Change| {
+            let is_of_it = change.table == "condition" && change.row().text("uid") == *uid;
+            let is_it = is_of_it && change.row().text("type") == "GoneAccepted";
+            is_it && change.old.as_ref().is_some_and(|old| old.number("holds") == 1)
+        };
+        if changes.iter().any(|change| was_accepted(&change)) {
+            continue;
+        }
         let spec: manifestd::resource::app_set::AppSetSpec = serde_json::from_str(&object.spec).expect("an AppSet");
         hold!(
             OnlyItself,
