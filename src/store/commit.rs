@@ -191,11 +191,13 @@ pub(super) fn close_attempt(connection: &Connection, close: &CloseAttempt) -> Re
     {
         return Ok(None);
     }
+    // What may still run takes its slot for as long as it was allowed to run at most, though the clock was turned back since it was opened.
     let tools = serde_json::to_string(&verdict.tools).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     let changed = connection
         .prepare_cached(
             "UPDATE attempt SET ended_at = ?3, outcome = ?4, reason = ?5, message = ?6, tools = ?7, high = ?8, medium = ?9,
-                 low = ?10, unrated = ?11, result_dir = ?12, result_sha256 = ?13, result_bytes = ?14, slot_until = ?15, cache_key = ?16, outputs = ?17
+                 low = ?10, unrated = ?11, result_dir = ?12, result_sha256 = ?13, result_bytes = ?14,
+                 slot_until = min(?15, ?3 + deadline_at - opened_at), cache_key = ?16, outputs = ?17
              WHERE task_uid = ?1 AND number = ?2 AND outcome IS NULL",
         )?
         .execute(params![
@@ -329,7 +331,8 @@ pub(super) fn set_condition(connection: &Connection, write: &ConditionWrite, now
             "INSERT INTO condition (uid, type, holds, reason, message, changed_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT (uid, type) DO UPDATE SET
                  changed_at = iif(holds = excluded.holds, changed_at, excluded.changed_at),
-                 holds = excluded.holds, reason = excluded.reason, message = excluded.message",
+                 holds = excluded.holds, reason = excluded.reason, message = excluded.message
+             WHERE holds <> excluded.holds OR reason <> excluded.reason OR message <> excluded.message",
         )?
         .execute(params![write.uid.0, write.condition, write.holds, write.reason, write.message, now.0])?;
     Ok(())

@@ -37,9 +37,9 @@ pub(super) const TRIED: &str = "SELECT replica, outcome, reason FROM attempt
 /// Slots of an analyzer that open attempts occupy, for each replica. Without the hint SQLite reads every attempt that the analyzer ever had.
 pub(super) const OPEN: &str = "SELECT replica, count(*) FROM attempt INDEXED BY attempt_slot WHERE analyzer = ?1 AND outcome IS NULL GROUP BY replica";
 
-/// Slots that attempts occupy which have ended, while the other side may still be working. Not those that were opened in the future: after a
+/// Slots that attempts occupy which have ended, while the other side may still be working. Not those that ended in the future: after a
 /// clock was turned back they would stay taken for longer than any of them may run.
-pub(super) const DRAINING: &str = "SELECT replica, slot_until FROM attempt INDEXED BY attempt_draining WHERE analyzer = ?1 AND slot_until > ?2 AND opened_at <= ?2";
+pub(super) const DRAINING: &str = "SELECT replica, slot_until FROM attempt INDEXED BY attempt_draining WHERE analyzer = ?1 AND slot_until > ?2 AND ended_at <= ?2";
 
 /// The head of an analyzer's queue, without the tasks of pools that have nothing left. The queue's index alone decides who that is.
 pub(super) const CANDIDATES: &str = concat!(

@@ -31,7 +31,7 @@ pub(super) const TAKEN: &str =
 
 /// Slots that are taken after the end of their attempts, and when the first of them becomes free; those of the future as for one analyzer.
 pub(super) const TAKEN_UNTIL: &str = "SELECT count(*), min(slot_until) FROM attempt INDEXED BY attempt_pool_draining
-     WHERE pool = ?1 AND slot_until > ?2 AND opened_at <= ?2";
+     WHERE pool = ?1 AND slot_until > ?2 AND ended_at <= ?2";
 
 /// The latest openings of a pool, for its rate. Bounded on both sides, so that openings which a clock turned back left in the future do not
 /// hide those that count.

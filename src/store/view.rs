@@ -32,7 +32,7 @@ pub(super) const AHEAD: &str = "SELECT count(*) FROM task t JOIN task me ON me.u
 
 /// Slots in use: open, and draining.
 pub(super) const SLOTS: &str = "SELECT analyzer, 1, 0 FROM attempt INDEXED BY attempt_slot WHERE outcome IS NULL
-     UNION ALL SELECT analyzer, 0, 1 FROM attempt INDEXED BY attempt_draining WHERE slot_until > ?1 AND opened_at <= ?1";
+     UNION ALL SELECT analyzer, 0, 1 FROM attempt INDEXED BY attempt_draining WHERE slot_until > ?1 AND ended_at <= ?1";
 
 /// A stored object of any kind.
 #[derive(Debug, Clone, PartialEq)]

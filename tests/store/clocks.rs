@@ -60,6 +60,21 @@ async fn a_slot_that_was_abandoned_in_the_future_is_free() {
 }
 
 #[tokio::test]
+async fn a_slot_that_is_abandoned_after_the_clock_was_turned_back_is_taken_no_longer_than_its_attempt_was_allowed() {
+    let fixture = Fixture::with_tasks(1, &["a", "b"]).await;
+    assert_eq!(started(&pass(&fixture, ahead()).await), ["a"]);
+    let deadline = Timestamp(fixture.one("SELECT deadline_at FROM attempt"));
+    let id = manifestd::resource::attempt::AttemptId { task: fixture.uid(Kind::Task, "a"), number: 1 };
+    let close = ending(id, Outcome::Cancelled, Reason::CancelledByUser);
+    let close = manifestd::plan::write::CloseAttempt { slot_until: Some(deadline), at: NOW, ..close };
+    fixture.store.report_ending(close).await.unwrap();
+    let free = NOW.plus(deadline.since(ahead()));
+    assert!(started(&pass(&fixture, NOW).await).is_empty(), "the other side may still work");
+    assert!(started(&pass(&fixture, free.minus(Span(1))).await).is_empty());
+    assert_eq!(started(&pass(&fixture, free).await), ["b"]);
+}
+
+#[tokio::test]
 async fn a_wait_of_the_future_is_over_and_a_resync_finds_it() {
     let fixture = Fixture::with_tasks(1, &["a"]).await;
     pass(&fixture, ahead()).await;

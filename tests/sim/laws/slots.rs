@@ -12,11 +12,11 @@ fn runs(row: &Row) -> bool {
     row.number("deadline_at") > row.number("opened_at")
 }
 
-/// Whether an attempt takes a slot by its row: it is open, or nobody knows that its other side has stopped. What was opened in the future, by a
+/// Whether an attempt takes a slot by its row: it is open, or nobody knows that its other side has stopped. What ended in the future, by a
 /// clock that was turned back since, takes none any more.
 fn takes(attempt: &Attempt, wall: i64) -> bool {
     let drains =
-        attempt.row.maybe("slot_until").is_some_and(|until| until > wall) && attempt.row.number("opened_at") <= wall;
+        attempt.row.maybe("slot_until").is_some_and(|until| until > wall) && attempt.row.number("ended_at") <= wall;
     runs(&attempt.row) && (attempt.is_open() || drains)
 }
 
