@@ -161,7 +161,13 @@ fn asked(run: &Run, new: &Row, moment: &Moment<'_>) -> Judged {
     let counted: Vec<(&str, &str)> = children(uid, moment).map(|(step, row)| (step, row.text("conclusion"))).collect();
     let (asked, expected) = (counted.iter().filter(|(of, _)| *of == step).count() as u64, expected(of, &counted));
     hold!(Derived, asked <= expected, "run {name} has {asked} items of step {step}, which has {expected}");
-    let under_way = children(uid, moment).filter(|(_, row)| row.maybe_text("conclusion").is_none()).count() as u64;
+    // One that has ended and waits for room for what follows from it takes none itself.
+    let is_over = |uid: &str| {
+        let task = moment.model.tasks.get(uid).map(|task| task.phase);
+        task.or_else(|| moment.model.runs.get(uid).map(|run| run.phase)).is_some_and(Phase::is_terminal)
+    };
+    let goes = |row: &Row| row.maybe_text("conclusion").is_none() && !is_over(row.text("uid"));
+    let under_way = children(uid, moment).filter(|(_, row)| goes(row)).count() as u64;
     let most = spec["parallelism"].as_u64().unwrap_or(64);
     hold!(Slots, under_way <= most, "run {name} has {under_way} children under way, and its pipeline allows {most}");
     Ok(())
