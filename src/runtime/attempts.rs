@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -91,8 +92,9 @@ impl Drop for Reserved {
 /// What is told to an attempt that is carried, and what it tells.
 #[derive(Clone)]
 pub(super) struct Carrier {
-    /// When it last gave a sign of life, by a clock that nobody sets: one that is set ahead, or a machine that slept, makes nobody silent.
-    pub(super) alive: Arc<Mutex<Instant>>,
+    /// When it last gave a sign of life, by a clock that nobody sets: one that is set ahead, or a machine that slept, makes nobody silent. `None`
+    /// as long as it waits for its turn, when it has nothing to say.
+    pub(super) alive: Arc<Mutex<Option<Instant>>>,
     /// Tells it to end.
     pub(super) stop: Stop,
     /// Why it was told so.
@@ -101,11 +103,12 @@ pub(super) struct Carrier {
 
 impl Carrier {
     fn new() -> Self {
-        Self { alive: Arc::new(Mutex::new(Instant::now())), stop: Stop::new(), why: Arc::default() }
+        Self { alive: Arc::default(), stop: Stop::new(), why: Arc::default() }
     }
 
     fn seen(&self, now: Timestamp) -> Carried {
-        let silent = u64::try_from(locked(&self.alive).elapsed().as_millis()).unwrap_or(u64::MAX);
+        let silent = locked(&self.alive).map_or(Duration::ZERO, |alive| alive.elapsed());
+        let silent = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
         Carried { alive_at: now.minus(Span(silent)), stopping: self.stop.is_told() }
     }
 }
@@ -283,7 +286,6 @@ impl Attempts {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::*;
     use crate::runtime::core::alone;
@@ -327,8 +329,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_is_measured_by_a_clock_that_nobody_sets() {
+    async fn silence_is_measured_by_a_clock_that_nobody_sets_from_the_turn_of_an_attempt_on() {
         let carrier = Carrier::new();
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!(carrier.seen(Timestamp(7)).alive_at, Timestamp(7), "one that waits for its turn has nothing to say");
+        *locked(&carrier.alive) = Some(Instant::now());
         tokio::time::advance(Duration::from_secs(5)).await;
         // Whatever the clock shows: it may have been set ahead by a day, or back.
         for now in [Timestamp(86_400_000), Timestamp(10_000)] {

@@ -47,6 +47,7 @@ pub(super) async fn carry(core: Core, assignment: Box<Assignment>, carrier: Carr
             () = executors.pace(&assignment.analyzer, rate) => {}
         }
     }
+    *locked(&carrier.alive) = Some(Instant::now());
     let run = executors.run(&assignment, core.now(), sender, carrier.stop.clone());
     let listen = listen(&core, &assignment.id, &carrier, signs);
     let (ending, ()) = tokio::join!(AssertUnwindSafe(run).catch_unwind(), listen);
@@ -98,7 +99,7 @@ async fn listen(core: &Core, id: &AttemptId, carrier: &Carrier, mut signs: mpsc:
         };
         let Some(sign) = sign else { return };
         let now = core.now();
-        *locked(&carrier.alive) = Instant::now();
+        *locked(&carrier.alive) = Some(Instant::now());
         let worth_writing = match &sign {
             Sign::Alive => false,
             Sign::Spawned { .. } if !moment.is_elapsed() => {
