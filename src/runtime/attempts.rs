@@ -286,7 +286,6 @@ impl Attempts {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::runtime::core::alone;
 
