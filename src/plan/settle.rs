@@ -77,8 +77,8 @@ fn unreached(task: &ObservedTask, ended: &EndedAttempt, now: Timestamp) -> TaskS
     let tried: Vec<&str> = in_a_row.map(|attempt| attempt.replica.as_str()).collect();
     let urls = task.analyzer.as_ref().map(AnalyzerSpec::replicas).unwrap_or_default();
     // A replica that answers probes and refuses requests lets go of what waits for it again and again, and counts as one that can be used: the
-    // attempts themselves are the limit, one on each replica and one more after each wait.
-    let limit = urls.len().saturating_add(task.budgets.preflight_retries_max as usize);
+    // attempts themselves are the limit, one on each replica and one more after each wait. Of an analyzer that is not declared any more it had one.
+    let limit = urls.len().max(1).saturating_add(task.budgets.preflight_retries_max as usize);
     if tried.len() >= limit {
         let message = format!("{} attempts in a row reached nobody: {}", tried.len(), ended.message);
         return end(task, ended, Phase::Failed, Reason::AnalyzerUnavailable, message);

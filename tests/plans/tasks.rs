@@ -1,7 +1,7 @@
 //! Golden plans for one task: every outcome at its budget's limit and past it, every wish of a person or a manifest, every way to recover.
 
-use manifestd::plan::Reconciler;
 use manifestd::plan::task::{Carried, ObservedTask, TaskReconciler};
+use manifestd::plan::{Reconciler, Write};
 use manifestd::resource::outcome::Outcome;
 use manifestd::resource::phase::Phase;
 use manifestd::resource::reason::Reason;
@@ -47,6 +47,22 @@ fn every_outcome_leads_where_the_budgets_say() {
     let without_retries = task().with(|task| task.spec.backoff_limit = 0).ended(1, Outcome::Failed);
     settle(&mut golden, "Failed, backoffLimit 0", without_retries);
     golden.check("task/outcomes.txt");
+}
+
+#[test]
+fn a_task_whose_analyzer_is_removed_while_it_reaches_nobody_waits_as_often_as_its_budget_says() {
+    for (budget, phase) in [(0, Phase::Failed), (1, Phase::Pending)] {
+        let case = task().ended(1, Outcome::Unavailable).with(|task| {
+            task.analyzer = None;
+            task.budgets.preflight_retries_max = budget;
+        });
+        let plan = TaskReconciler::plan(&case, NOW);
+        let written = plan.writes.iter().find_map(|write| match write {
+            Write::Task(write) => Some((write.status.phase, write.status.reason)),
+            _ => None,
+        });
+        assert_eq!(written, Some((phase, Reason::AnalyzerUnavailable)), "{budget} waits");
+    }
 }
 
 #[test]

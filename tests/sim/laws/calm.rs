@@ -64,6 +64,10 @@ fn waits(task: &Task, moment: &Moment<'_>) -> bool {
 
 /// Whether a run waits for a person, or for what waits for one.
 fn run_waits(run: &Run, moment: &Moment<'_>) -> bool {
+    // Its deadline is still to come, whatever else it waits for.
+    if run.phase == Phase::Running && run.reason != Reason::DeadlineExceeded && has_deadline(run, moment) {
+        return false;
+    }
     match run.reason {
         // Here nobody is asked without a time by which the answer is taken for given.
         Reason::WaitingForApproval => false,
@@ -98,4 +102,8 @@ fn run_waits(run: &Run, moment: &Moment<'_>) -> bool {
             })
         }
     }
+}
+
+fn has_deadline(run: &Run, moment: &Moment<'_>) -> bool {
+    super::runs::spec(&run.row, moment).is_some_and(|spec| !spec["activeDeadlineSeconds"].is_null())
 }

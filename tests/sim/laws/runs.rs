@@ -13,7 +13,7 @@ fn phase(row: &Row) -> Phase {
 }
 
 /// The pinned spec of a run.
-fn spec<'m>(row: &Row, moment: &Moment<'m>) -> Option<&'m Value> {
+pub(super) fn spec<'m>(row: &Row, moment: &Moment<'m>) -> Option<&'m Value> {
     moment.pinned.get(row.text("digest"))
 }
 
