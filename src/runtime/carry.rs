@@ -132,12 +132,14 @@ pub(super) async fn reap(core: Core, id: AttemptId, process: Option<(i32, u64)>)
 }
 
 /// Writes an ending, then lets go of the attempt, then tells whom that concerns.
-async fn end(core: &Core, closing: Closing) {
+async fn end(core: &Core, mut closing: Closing) {
     let (id, outcome) = (closing.close.id.clone(), closing.close.verdict.outcome);
     if core.swaps(Order::LetsGoFirst) {
         core.attempts.let_go(&id);
     }
     let ended = loop {
+        // It may have waited long for room on the disk, and the clock may have been turned back since.
+        closing.close.at = closing.close.at.min(core.now());
         match endings::end(core, &closing).await {
             Ok(Some(ended)) => {
                 tracing::debug!(attempt = %id, %outcome, "attempt ended");

@@ -1,6 +1,6 @@
 //! Maintenance on the real state: what it looks at, one whole run of it, and the removal of results whose attempts were purged.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use super::apps::{observe_apps, presence};
@@ -37,7 +37,7 @@ pub(super) enum Search {
     /// All of it.
     All,
     /// These directories.
-    Only(Vec<String>),
+    Only(BTreeSet<String>),
 }
 
 /// Reads the store, then looks at the disk.

@@ -81,7 +81,8 @@ async fn settle(stage: &mut Stage) -> End {
         if left.is_empty() {
             break;
         }
-        let longer = if state.model.runs.is_empty() { 0 } else { state.turned_back };
+        // Schedules wait for a clock that was turned back, and make up for what one that was set ahead has left out.
+        let longer = if state.model.runs.is_empty() { 0 } else { state.turned_back + state.turned_ahead };
         if at - began > CALM_MAX + longer {
             let what = format!("after {} minutes of calm: {}", CALM_MAX / MINUTE, left.join("; "));
             state.breached(Err(Breach::new(Law::Ends, what)));

@@ -127,6 +127,7 @@ pub(crate) fn suffer(world: &World, trouble: &Trouble) {
         Trouble::Clock { by } => {
             state.jumps.push(age);
             state.turned_back += by.min(&0).unsigned_abs();
+            state.turned_ahead += by.max(&0).unsigned_abs();
             world.skew.fetch_add(*by, Ordering::SeqCst);
         }
         Trouble::Full { lasts } => state.weather.full_until = age + lasts,

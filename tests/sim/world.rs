@@ -114,6 +114,7 @@ pub(crate) struct State {
     pub(crate) jumps: Vec<u64>,
     /// By how much clocks were turned back, all in all.
     pub(crate) turned_back: u64,
+    pub(crate) turned_ahead: u64,
     pub(crate) cared_at: Option<u64>,
     pub(crate) weather: Weather,
     /// How often what has happened.
@@ -163,6 +164,7 @@ impl World {
             pinned: BTreeMap::new(),
             jumps: Vec::new(),
             turned_back: 0,
+            turned_ahead: 0,
             cared_at: None,
             weather: Weather::default(),
             tally: BTreeMap::new(),
