@@ -137,3 +137,18 @@ fn a_directory_of_results_that_belongs_to_nobody_is_listed_then_deleted_and_a_ke
     assert!(left.contains(&"acme-app1/t4/77".to_owned()) && left.contains(&"acme-app1/young/1".to_owned()), "{left:?}");
     assert!(!left.contains(&"acme-app1/gone/1".to_owned()) && left.len() == TASKS + 1 + 2, "{left:?}");
 }
+
+#[test]
+fn directories_that_belong_to_nobody_are_purged_on_request_by_name_and_all_of_them() {
+    let home = finished(1);
+    for path in ["acme-app1/gone/1", "acme-app1/gone/2", "acme-app1/t4/77"] {
+        stray(&home, path, 10);
+    }
+    assert_eq!(rules(&reconcile(&home)), [("StrayFound".to_owned(), 3)]);
+    let said = home.run(&["orphans", "purge", "results/acme-app1/gone/1", "--yes"]).ok();
+    assert_eq!(said.matches("results/acme-app1/gone/1").count(), 1, "{said}");
+    assert_eq!(listed(&home), ["results/acme-app1/gone/2", "results/acme-app1/t4/77"]);
+    home.run(&["orphans", "purge", "--all", "--yes"]).ok();
+    assert_eq!(listed(&home), Vec::<String>::new());
+    assert_eq!(results(&home).len(), TASKS + 1, "only what belongs to nobody went: {:?}", results(&home));
+}
