@@ -14,9 +14,6 @@ use super::{StoreError, open_read_only};
 /// Readers of one store. Observations are short; more would only compete for the same cores.
 const READERS: usize = 3;
 
-/// Pages that a reader keeps, in KiB. They are of no use to it once anybody has written, and the system has them, too.
-const CACHE_KIB: i64 = 512;
-
 type Query = Box<dyn FnOnce(&Connection) + Send>;
 
 pub(super) struct Readers {
@@ -31,7 +28,6 @@ impl Readers {
         let mut threads = Vec::with_capacity(READERS);
         for number in 0..READERS {
             let connection = open_read_only(path)?;
-            connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
             let queue = Arc::clone(&queue);
             let thread = std::thread::Builder::new()
                 .name(format!("store-reader-{number}"))

@@ -104,6 +104,15 @@ fn run_waits(run: &Run, moment: &Moment<'_>) -> bool {
     }
 }
 
+/// Whether what it does before its end may take only so long, and is still under way.
 fn has_deadline(run: &Run, moment: &Moment<'_>) -> bool {
-    super::runs::spec(&run.row, moment).is_some_and(|spec| !spec["activeDeadlineSeconds"].is_null())
+    let Some(spec) = super::runs::spec(&run.row, moment) else { return false };
+    let finally = |step: &str| spec["finally"].as_array().into_iter().flatten().any(|of| of["name"] == step);
+    let uid = run.row.text("uid");
+    let mut open = moment
+        .model
+        .children
+        .iter()
+        .filter(|((of, step, _), row)| of == uid && row.maybe_text("conclusion").is_none() && !finally(step));
+    !spec["activeDeadlineSeconds"].is_null() && (open.next().is_some() || run.reason == Reason::Suspended)
 }
