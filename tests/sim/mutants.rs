@@ -9,7 +9,7 @@ use manifestd::resource::outcome::Outcome;
 use manifestd::resource::phase::Phase;
 use manifestd::resource::reason::Reason;
 use manifestd::resource::run::Conclusion;
-use manifestd::resource::time::{Span, Timestamp};
+use manifestd::resource::time::Timestamp;
 use manifestd::runtime::twist::Order;
 
 use super::laws::Law;
@@ -21,7 +21,7 @@ use Focus::{Apps, Care, Crashes, Extended, Outages, Pipelines, Programs, Service
 const WORK: &[Focus] = &[Programs, Services, Extended, Crashes, Outages];
 
 /// Every mistake that needs no other program.
-pub(crate) const MUTANTS: [Mutant; 35] = [
+pub(crate) const MUTANTS: [Mutant; 34] = [
     Mutant {
         name: "an attempt begins before its row is committed",
         laws: &[Law::CommitThenAct],
@@ -156,20 +156,6 @@ pub(crate) const MUTANTS: [Mutant; 35] = [
                     lane.occupied.iter_mut().for_each(|(_, used)| *used -= 1);
                 }
             });
-        },
-        ..NONE
-    },
-    Mutant {
-        name: "the slot of an orphaned attempt is never given back",
-        laws: &[Law::Ends],
-        foci: &[Services, Crashes],
-        hint: 49,
-        planned: |plan| {
-            for write in &mut plan.writes {
-                if let Write::CloseAttempt(close) = write {
-                    close.slot_until = close.slot_until.map(|at| at.plus(Span::minutes(5_000_000)));
-                }
-            }
         },
         ..NONE
     },
