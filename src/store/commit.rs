@@ -191,8 +191,8 @@ pub(super) fn close_attempt(connection: &Connection, close: &CloseAttempt) -> Re
     {
         return Ok(None);
     }
-    // What may still run takes its slot for as long as it was allowed to run at most, though the clock was turned back since it was opened.
     let tools = serde_json::to_string(&verdict.tools).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    // What may still run takes its slot for as long as it was allowed to run at most, though the clock was turned back since it was opened.
     let changed = connection
         .prepare_cached(
             "UPDATE attempt SET ended_at = ?3, outcome = ?4, reason = ?5, message = ?6, tools = ?7, high = ?8, medium = ?9,

@@ -172,8 +172,8 @@ fn state(run: &ObservedRun, standings: &[Standing], now: Timestamp) -> (Reason, 
         let runs = steps.any(|(node, facts)| is_stopping(run, node.is_final) && !facts.open.is_empty());
         let what = match (runs, run.is_suspended(now)) {
             (true, _) => CANCELLING,
-            (false, true) => "it is suspended, so what it does at the end waits until it is resumed",
-            (false, false) => "it does what it does at the end",
+            (false, true) => "it is suspended, so its finally steps wait until it is resumed",
+            (false, false) => "its finally steps run",
         };
         return (reason, format!("{why}{what}"));
     }
