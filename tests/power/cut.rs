@@ -37,6 +37,10 @@ impl Fate {
     /// As programs see it.
     pub(crate) const EVERYTHING: Self = Self { until: Turn::MAX, ..Self::NOTHING };
 
+    /// Nothing but what was synced, names without contents, and contents without names.
+    pub(crate) const WORST: [Self; 3] =
+        [Self::NOTHING, Self { names: 4, ..Self::NOTHING }, Self { contents: 4, ..Self::NOTHING }];
+
     /// Each way in which file systems are known to lose things comes often: nothing but what was synced, in order up to some moment, names
     /// without contents, contents without names, and anything.
     pub(crate) fn drawn(disk: &Disk, dice: &mut Dice) -> Self {
