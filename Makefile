@@ -72,8 +72,9 @@ tools: ## Install the linters that tests run for real, ruff and bandit, below ta
 		&& $(TOOLS)/bin/pip install --quiet --disable-pip-version-check -r tests/tools/requirements.txt \
 		&& cp tests/tools/requirements.txt $(TOOLS)/made-of.txt; }
 
+# Many tests wait for programs that they started, so there are twice as many at once as cores.
 test: tools ## Run every test, the real linters among them
-	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(CARGO) test
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" RUST_TEST_THREADS=$$(($$(getconf _NPROCESSORS_ONLN) * 2)) $(CARGO) test
 
 upgrade-test: ## Open databases of every released version and find nothing lost
 	$(CARGO) test --test recovery upgrades

@@ -106,6 +106,7 @@ fn wait_tells_a_wrong_end_from_no_end() {
     assert_eq!(home.run(&["wait", "f", "--for=phase=Completed", "--timeout", "60s"]).code, 1);
     assert_eq!(home.run(&["wait", "a", "--timeout", "100ms"]).code, 3);
     assert_eq!(home.run(&["wait", "f", "--timeout", "60s"]).code, 0);
+    home.open_gate("a");
     daemon.stop();
 }
 

@@ -2,7 +2,7 @@
 
 use manifestd::plan::maintenance::{AgedTask, MaintenanceReconciler, MissingApp, ObservedMaintenance, Rules};
 use manifestd::plan::write::{TaskStatus, Write};
-use manifestd::plan::{Plan, Reconciler};
+use manifestd::plan::{Key, Plan, Reconciler};
 use manifestd::resource::attempt::AttemptId;
 use manifestd::resource::name::Uid;
 use manifestd::resource::phase::Phase;
@@ -117,6 +117,9 @@ fn a_task_that_waits_for_four_hours_is_cancelled_unless_it_waits_for_its_turn_or
     assert!(after(Span::minutes(240), held()).is_empty());
     let plan = after(just_over(Span::minutes(240)), held());
     assert_eq!(ending(&plan), Some((Phase::Cancelled, Reason::PendingTooLong)));
+    // Its own loop looks at it at once: it may have to note what files it is about now.
+    let Some(Write::Task(write)) = plan.writes.first() else { panic!("it is cancelled") };
+    assert!(plan.wakes.contains(&Key::Task(write.uid.clone())), "{:?}", plan.wakes);
     for reason in [Reason::Suspended, Reason::AppMissing] {
         assert!(after(DAY, task(Phase::Pending, reason)).is_empty(), "{reason}");
     }

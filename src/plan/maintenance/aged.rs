@@ -116,7 +116,8 @@ impl Pass<'_> {
         let before = self.plan.writes.len();
         self.act(action, writes);
         if self.plan.writes.len() > before {
-            self.plan.wakes.push(Key::Lane(task.analyzer.clone()));
+            // What the task loop does about an ended task, such as to note what files it is about, follows at once.
+            self.plan.wakes.extend([Key::Task(task.uid.clone()), Key::Lane(task.analyzer.clone())]);
         }
     }
 }
