@@ -150,7 +150,14 @@ async fn here(context: &Context, request: Request, waiting: &Waiting) -> anyhow:
     let variables = environment().into_iter().collect();
     let mut controller = Controller::open(settings, context.workspace.clone(), variables).await?;
     let listener = listen::bind(&context.state).context("binding the control socket")?;
-    controller.start().await;
+    // What the run is made from may be new, so it waits for the disk as long as that takes.
+    tokio::select! {
+        () = controller.start(None) => {}
+        () = stopping.asked() => {
+            stopping.shut_down(controller, grace).await;
+            return Err(anyhow!("stopped by a signal before the run was made"));
+        }
+    }
     let answerer = Answerer::new(&controller);
     let stop = CancellationToken::new();
     let server = listen::serve(listener, answerer.clone(), stop.clone());

@@ -32,8 +32,8 @@ use crate::store::{StateLock, Store, StoreError};
 /// After the grace period, stopped attempts get so long to write their endings.
 const LAST_ENDINGS: Duration = Duration::from_secs(10);
 
-/// How long the loops wait for the first look at the disk: a slow disk must not keep what is known from being worked on.
-const FIRST_LOOK: Duration = Duration::from_secs(5);
+/// How long the loops of a daemon wait for the first look at the disk: a slow disk must not keep what is known from being worked on.
+pub const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 /// Why a controller could not start or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -148,12 +148,20 @@ impl Controller {
         self.started_at
     }
 
-    /// Looks at the manifests and the apps once, so that nothing is started that is no longer wanted, and starts the loops.
-    pub async fn start(&mut self) {
+    /// Looks at the manifests and the apps once, so that nothing is started that is no longer wanted, and starts the loops. When the look
+    /// takes longer than it may, they begin with what is known from before; what was asked for by a manifest may not be known then.
+    pub async fn start(&mut self, first_look_may_take: Option<Duration>) {
         let Some(inbox) = self.inbox.take() else { return };
         let core = &self.core;
-        if tokio::time::timeout(FIRST_LOOK, first_look(core, self.git.as_deref())).await.is_err() {
+        let limit = first_look_may_take.unwrap_or(Duration::MAX);
+        if tokio::time::timeout(limit, first_look(core, self.git.as_deref())).await.is_err() {
             tracing::warn!("the disk is slow; starting with what is known, the scans go on beside it");
+            let mirror = self.handle.clone();
+            self.loops.spawn(async move {
+                if mirror.sync().await.is_ok() {
+                    tracing::info!("the manifests have been read");
+                }
+            });
         }
         self.loops.spawn(mirror_loop::run(core.clone(), inbox));
         if let Some(git) = &self.git {

@@ -165,10 +165,13 @@ impl Home {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Starts the daemon and waits until it serves.
+    /// Starts the daemon and waits until it serves what is in the manifests.
     pub(crate) fn serve(&self) -> Daemon {
         let daemon = self.spawn(&["serve"]);
         daemon.says("serving");
+        if daemon.log.text().contains("the disk is slow") {
+            daemon.says("the manifests have been read");
+        }
         daemon
     }
 
