@@ -85,6 +85,8 @@ pub struct Candidate {
     pub app: Option<AppFacts>,
     /// What earlier attempts of this round told of its tools.
     pub told: Vec<Told>,
+    /// The generation of the spec that the latest attempt of this round ran; `None` before the first.
+    pub ran: Option<i64>,
     /// The replicas that its latest attempts, one after the other, reached nobody at: since something was sent last.
     pub tried: Vec<String>,
     /// When it came into its phase.
@@ -112,6 +114,11 @@ impl Candidate {
             && seen.is_some_and(|seen| tree.is_some_and(|tree| tree.digest != *seen))
     }
 
+    /// Whether its round began on a spec that has changed since, and that matters to it.
+    fn is_of_older_spec(&self) -> bool {
+        self.spec.run_policy != RunPolicy::Once && self.ran.is_some_and(|ran| ran < self.generation)
+    }
+
     /// The tools to ask for: those that no earlier attempt of the round has run well.
     fn asks(&self) -> Vec<String> {
         self.merged().remaining(&self.spec.tools).unwrap_or_else(|| self.spec.tools.clone())
@@ -137,8 +144,8 @@ impl Reconciler for LaneReconciler {
                 plan.wakes.push(Key::Task(candidate.uid.clone()));
                 continue;
             }
-            if candidate.is_of_older_files() {
-                // The task loop starts another round: what ran well before ran on other files.
+            if candidate.is_of_older_files() || candidate.is_of_older_spec() {
+                // The task loop starts another round: what ran well before ran on other files, or was asked for otherwise.
                 plan.wakes.push(Key::Task(candidate.uid.clone()));
                 continue;
             }

@@ -25,6 +25,10 @@ pub(super) fn settle(
     now: Timestamp,
     plan: &mut Plan,
 ) {
+    if attempt.analyzer != task.spec.analyzer {
+        // The slot that it leaves is not one of the analyzer that the task names by now.
+        plan.wakes.push(Key::Lane(attempt.analyzer.clone()));
+    }
     let round = Round::of(task, attempt, ended);
     let wait = |reason, message: String, at| task.status.waiting(reason, message, at);
     let next = match (ended.outcome, task.unwanted()) {

@@ -112,7 +112,7 @@ impl GitSource {
             Some(mirror) => mirror.sync().await,
             None => Mirror::new(&self.core).scan().await.map_err(|error| error.to_string()),
         };
-        if report.is_ok() {
+        if report.as_ref().is_ok_and(|report| report.incomplete.is_none()) {
             turn.unread = false;
             // No scan reads an older tree any more: this one began after the exchange, and they follow each other.
             self.sweep().await;

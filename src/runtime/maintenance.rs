@@ -182,8 +182,7 @@ async fn maintain(
         }
         // The disk is searched once; what was found then is done by now.
         search = Search::None;
-        // A run goes in several steps, and says so in each.
-        let goes_on = observed.more || !observed.runs.is_empty() || !observed.aside.is_empty();
+        let goes_on = observed.more || !observed.aside.is_empty();
         let is_over = actions.is_empty();
         done.extend(actions);
         if is_over || !goes_on {

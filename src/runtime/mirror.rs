@@ -13,6 +13,7 @@ use super::mirror_observe::{observe, problems};
 use super::pass::{Passed, is_at_one_moment, pass_within};
 use super::report::SyncReport;
 use super::scan::{Compared, Listing, ReadFile, compare, list, read_all, relative};
+use crate::config::Settings;
 use crate::disk::TrustedPrograms;
 use crate::manifest::{Bounds, Problem, Programs};
 use crate::plan::Key;
@@ -21,7 +22,7 @@ use crate::plan::mirror::{Change, Identity, MirrorPlan, plan};
 use crate::plan::write::ConditionWrite;
 use crate::resource::app_set::MaxDisappear;
 use crate::resource::name::Uid;
-use crate::store::{MirrorCommit, MirrorOutcome, OwnedProblem, StoreError};
+use crate::store::{MirrorCommit, MirrorOutcome, Mirrored, OwnedProblem, StoreError};
 
 /// Files that are read, planned and committed together; bounds the memory of a scan, and how long others wait for the store.
 const BATCH_FILES: usize = 256;
@@ -123,8 +124,9 @@ impl Mirror {
         let mut report = SyncReport::default();
         let directory = self.directory.clone();
         let listing = self.core.disk.run(move || list(&directory));
-        let (known, listing) = tokio::join!(biased; self.core.store.mirrored_files(), listing);
-        let (known, Listing { files, refused, incomplete }) = (known?, listing?);
+        let rules = self.rules();
+        let (known, listing) = tokio::join!(biased; self.core.store.mirrored_files(rules.clone()), listing);
+        let (Mirrored { files: known, by_these_rules }, Listing { files, refused, incomplete }) = (known?, listing?);
         let contested = self.core.store.contested_files().await?;
         let Compared { changed, gone } = compare(&known, &files, &contested, &refused);
         drop((known, files));
@@ -162,7 +164,16 @@ impl Mirror {
             self.core.store.follow_checkout(commit).await?;
         }
         report.problems = self.core.store.problem_count().await?;
+        if !by_these_rules && report.incomplete.is_none() {
+            self.core.store.note_rules(rules).await?;
+        }
         Ok(report)
+    }
+
+    /// What decides, besides a manifest itself, whether it is taken: read by others, it is to be read again.
+    fn rules(&self) -> String {
+        let Settings { roots, command_directory, .. } = &*self.core.settings;
+        format!("manifestd {}, roots {roots:?}, commandDirectory {command_directory:?}", env!("CARGO_PKG_VERSION"))
     }
 
     /// Keeps the problems of files that are not even read; they belong to the directory itself.

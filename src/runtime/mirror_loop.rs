@@ -74,6 +74,11 @@ pub async fn run(core: Core, inbox: MirrorInbox) {
     // What happened between the first scan and the watch is found by this one.
     let mut periodic_at = Instant::now();
     let mut hints = Quiet::default();
+    // A scan that did not see everything is made again soon, whoever asked for it: it has taken the hints that there were.
+    let next_after = |scanned: &Result<SyncReport, StoreError>| {
+        let whole = scanned.as_ref().is_ok_and(|report| report.incomplete.is_none());
+        Instant::now() + if whole { core.settings.rescan_interval.std() } else { FAILED_PAUSE }
+    };
     loop {
         let scan_at = hints.over_at().map_or(periodic_at, |at| at.min(periodic_at));
         tokio::select! {
@@ -82,16 +87,14 @@ pub async fn run(core: Core, inbox: MirrorInbox) {
             // Before the events, of which there may be more and more.
             () = tokio::time::sleep_until(scan_at) => {
                 hints.scanned(Instant::now());
-                let scanned = scan(&core, &mirror, &told, &mut watch).await;
-                let whole = scanned.is_ok_and(|report| report.incomplete.is_none());
-                let pause = if whole { core.settings.rescan_interval.std() } else { FAILED_PAUSE };
-                periodic_at = Instant::now() + pause;
+                periodic_at = next_after(&scan(&core, &mirror, &told, &mut watch).await);
             }
             request = requests.recv() => {
                 let Some(answer) = request else { break };
-                let report = scan(&core, &mirror, &told, &mut watch).await.map_err(|error| error.to_string());
+                let report = scan(&core, &mirror, &told, &mut watch).await;
+                periodic_at = next_after(&report);
                 // Whoever asked may have gone.
-                let _ = answer.send(report);
+                let _ = answer.send(report.map_err(|error| error.to_string()));
             }
             () = told.changed() => {
                 if read_complete(&core, &mirror, &told).await || told.needs_scan() {

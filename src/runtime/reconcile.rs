@@ -109,10 +109,10 @@ pub async fn carry_out(core: &Core, plan: Plan) -> Result<Verdict, StoreError> {
             }
             reserved.begin();
             effects.into_iter().for_each(|effect| perform(core, effect));
+            wakes.into_iter().chain(woken).for_each(|key| core.wakes.add(key));
             if sweeps {
                 sweep(core).await?;
             }
-            wakes.into_iter().chain(woken).for_each(|key| core.wakes.add(key));
             Ok(Verdict::Settled(next))
         }
         Committed::Conflict => Ok(Verdict::Conflict),

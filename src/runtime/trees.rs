@@ -56,8 +56,9 @@ impl Trees {
             Ok(scanned) => is_moving(scanned.changed_at, now),
             Err(unread) => unread.moving,
         };
-        // What was seen long ago, with nobody looking since, is no pause that was waited through.
-        let already = before.moving_since.filter(|_| now.since(before.read_at) < SETTLE_MAX);
+        // What was seen long ago, with nobody looking since, is no pause that was waited through; nor is what a clock turned back left in the
+        // future.
+        let already = before.moving_since.filter(|since| *since <= now && now.since(before.read_at) < SETTLE_MAX);
         let moving_since = moving.then(|| already.unwrap_or(now));
         let known = Known { scanned: scanned.as_ref().ok().cloned().or(before.scanned), read_at: now, moving_since };
         locked(&self.known).insert(path.to_owned(), known);

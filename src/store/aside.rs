@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
+use super::commit::wake_waiting_for_app;
 use super::maintenance::{BATCH, wake_cancelled_with};
 use super::{Store, StoreError};
 use crate::plan::Key;
@@ -206,6 +207,8 @@ fn care_for_app(
             connection.prepare_cached("UPDATE app SET deleted_at = NULL WHERE uid = ?1")?.execute([&uid])?;
             connection.prepare_cached("UPDATE object SET removed_at = NULL WHERE uid = ?1")?.execute([&uid])?;
             wake_cancelled_with(connection, name, woken)?;
+            wake_waiting_for_app(connection, name, woken)?;
+            woken.push(Key::Apps);
         }
     }
     Ok((message.into(), effective))

@@ -297,6 +297,9 @@ fn app_missing(
         // What was read of it before it went says nothing about what comes back.
         .prepare_cached("UPDATE app SET missing_since = ?2, tree_digest = NULL, tree_seen_at = NULL WHERE uid = ?1")?
         .execute(params![uid.0, since.map(|at| at.0)])?;
+    if since.is_none() {
+        woken.push(Key::Tree(uid.clone()));
+    }
     wake_waiting_for(connection, uid, woken)
 }
 

@@ -1,5 +1,5 @@
-//! What maintenance looks at and writes: apps that stay away, and tasks that have been in their phase for long. Every query is bounded and
-//! stands on an index, so that a long history neither slows it down nor holds anybody up.
+//! What maintenance looks at and writes: apps that stay away, and tasks that have been in their phase for long. Every query stands on an
+//! index, and what is written in one pass is bounded, so that a long history neither slows it down nor holds anybody up.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -14,9 +14,12 @@ use crate::resource::attempt::AttemptId;
 use crate::resource::name::Uid;
 use crate::resource::time::Timestamp;
 
-/// Rows of each rule that one pass looks at; a pass is one transaction, and dispatch goes on between two. With a hundred a task that is dropped
+/// Rows of each rule that one pass is about; those that a rule leaves alone as they are do not count, or they would hide what is behind them. A pass is one transaction, and dispatch goes on between two. With a hundred a task that is dropped
 /// meanwhile waited for up to 73 ms (`benches/maintenance.rs`).
 pub(super) const BATCH: usize = 25;
+
+/// As the limit of a query: none.
+const ALL: i64 = -1;
 
 /// Apps that an AppSet found and that are missing for long.
 pub(super) const MISSING: &str =
@@ -87,16 +90,19 @@ impl Store {
             for (phase, threshold) in [("Running", rules.stuck), ("Pending", rules.pending)] {
                 if let Some(before) = rules.before(threshold, now) {
                     let mut statement = connection.prepare_cached(AGED)?;
-                    more |=
-                        read_tasks(&mut statement.query(params![phase, before.0, BATCH, only])?, &held, &mut tasks)?;
+                    let mut rows = statement.query(params![phase, before.0, ALL, only])?;
+                    let is_about = |task: &AgedTask| !task.is_left_alone(rules, now);
+                    more |= read_tasks(&mut rows, &held, is_about, &mut tasks)?;
                 }
             }
             let mut runs = Vec::new();
             if let Some(before) = rules.before(rules.finished, now) {
                 let mut statement = connection.prepare_cached(FINISHED)?;
-                more |= read_tasks(&mut statement.query(params![before.0, BATCH, only])?, &held, &mut tasks)?;
+                let mut rows = statement.query(params![before.0, BATCH, only])?;
+                more |= read_tasks(&mut rows, &held, |_| true, &mut tasks)?;
                 runs = finished_runs(connection, before, only)?;
-                more |= runs.len() == BATCH;
+                // A run goes in several steps, each of which lists it again.
+                more |= !runs.is_empty();
             }
             let mut aside = Vec::new();
             if let Some(before) = rules.before(rules.quarantine, now) {
@@ -130,10 +136,12 @@ impl Store {
 
 fn missing(connection: &Connection, before: Timestamp, only: Option<&str>) -> Result<Vec<MissingApp>, StoreError> {
     let mut statement = connection.prepare_cached(MISSING)?;
-    let mut rows = statement.query(params![before.0, BATCH, SOURCE_SUSPECT, only])?;
+    let mut rows = statement.query(params![before.0, ALL, SOURCE_SUSPECT, only])?;
     let mut apps = Vec::new();
-    while let Some(row) = rows.next()? {
-        apps.push(MissingApp {
+    while apps.len() < BATCH
+        && let Some(row) = rows.next()?
+    {
+        let app = MissingApp {
             uid: Uid(row.get("uid")?),
             name: row.get("name")?,
             path: row.get("path")?,
@@ -141,7 +149,8 @@ fn missing(connection: &Connection, before: Timestamp, only: Option<&str>) -> Re
             missing_since: time(row, "missing_since")?,
             suspect: row.get("suspect")?,
             present: None,
-        });
+        };
+        apps.extend(Some(app).filter(|app| !app.suspect));
     }
     Ok(apps)
 }
@@ -162,13 +171,20 @@ fn finished_runs(connection: &Connection, before: Timestamp, only: Option<&str>)
     Ok(runs)
 }
 
-/// Reads a batch; says whether it was a full one.
-fn read_tasks(rows: &mut rusqlite::Rows<'_>, held: &Held, tasks: &mut Vec<AgedTask>) -> Result<bool, StoreError> {
-    let before = tasks.len();
-    while let Some(row) = rows.next()? {
-        tasks.push(aged(row, held)?);
+/// Reads a batch of what the pass is about; says whether it was a full one.
+fn read_tasks(
+    rows: &mut rusqlite::Rows<'_>,
+    held: &Held,
+    is_about: impl Fn(&AgedTask) -> bool,
+    tasks: &mut Vec<AgedTask>,
+) -> Result<bool, StoreError> {
+    let full = tasks.len() + BATCH;
+    while tasks.len() < full
+        && let Some(row) = rows.next()?
+    {
+        tasks.extend(Some(aged(row, held)?).filter(&is_about));
     }
-    Ok(tasks.len() - before == BATCH)
+    Ok(tasks.len() == full)
 }
 
 fn aged(row: &Row<'_>, held: &Held) -> Result<AgedTask, StoreError> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::commit::set_condition;
 use super::mirror_write::{apply, write_files, write_problems};
@@ -17,8 +17,17 @@ use crate::resource::name::Uid;
 use crate::resource::provenance::Provenance;
 use crate::resource::time::Timestamp;
 
+/// The files that were read before.
+#[derive(Debug)]
+pub struct Mirrored {
+    /// Their paths and stats, sorted by path.
+    pub files: Vec<(String, FileStat)>,
+    /// Whether all of them were read by the rules that hold now.
+    pub by_these_rules: bool,
+}
+
 /// What tells whether a file may have changed since it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FileStat {
     /// Size in bytes.
     pub size: u64,
@@ -79,32 +88,53 @@ pub struct MirrorOutcome {
 }
 
 impl Store {
-    /// The files that were read before, with their stats, sorted by path.
+    /// The files that were read before, with their stats, sorted by path. Those that were read by other rules have no stat, so that they are read
+    /// again: what was allowed may not be any more, and the other way round.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn mirrored_files(&self) -> Result<Vec<(String, FileStat)>, StoreError> {
-        self.read(|connection| {
+    pub async fn mirrored_files(&self, rules: String) -> Result<Mirrored, StoreError> {
+        self.read(move |connection| {
+            let read_by: Option<String> = connection
+                .prepare_cached("SELECT value FROM meta WHERE key = 'read_by'")?
+                .query_row([], |row| row.get(0))
+                .optional()?;
+            let by_these_rules = read_by.is_some_and(|read_by| read_by == rules);
             let query = "SELECT path, size, mtime_ns, inode FROM file ORDER BY path";
             let mut statement = connection.prepare_cached(query)?;
             let files = statement.query_map([], |row| {
                 let stat =
                     FileStat { size: row.get(1)?, mtime_ns: row.get(2)?, inode: row.get::<_, i64>(3)?.cast_unsigned() };
-                Ok((row.get(0)?, stat))
+                Ok((row.get(0)?, if by_these_rules { stat } else { FileStat::default() }))
             })?;
-            Ok(files.collect::<Result<_, _>>()?)
+            Ok(Mirrored { files: files.collect::<Result<_, _>>()?, by_these_rules })
         })
         .await
     }
 
-    /// Files that are to be read again though they did not change: a name that they declare was refused, and may be free by now.
+    /// Notes that all files were read by these rules.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn note_rules(&self, rules: String) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            let write = "INSERT INTO meta (key, value) VALUES ('read_by', ?1) ON CONFLICT DO UPDATE SET value = ?1";
+            connection.execute(write, [&rules])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Files that are to be read again though they did not change: a name that they declare was refused, and may be free by now, or a program,
+    /// which may be where it should be by now.
     ///
     /// # Errors
     /// What the database says.
     pub async fn contested_files(&self) -> Result<HashSet<String>, StoreError> {
         self.read(|connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT DISTINCT owner FROM problem WHERE code = 'duplicate-name'")?;
+            let mut statement = connection.prepare_cached(
+                "SELECT DISTINCT owner FROM problem WHERE code IN ('duplicate-name', 'program-not-allowed')",
+            )?;
             let files = statement.query_map([], |row| row.get(0))?;
             Ok(files.collect::<Result<_, _>>()?)
         })

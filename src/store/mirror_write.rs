@@ -21,6 +21,10 @@ pub(super) const WAITING_FOR_ANALYZER: &str =
     "SELECT uid FROM task INDEXED BY task_held WHERE phase = 'Pending' AND reason <> 'Queued'
      AND reason IN ('AnalyzerNotFound', 'AppNotAddressable', 'PoolNotFound') AND analyzer = ?1";
 
+/// Tasks that are held and name an analyzer: without it all of them wait for it.
+pub(super) const HELD_BY_ANALYZER: &str =
+    "SELECT uid FROM task INDEXED BY task_held WHERE phase = 'Pending' AND reason <> 'Queued' AND analyzer = ?1";
+
 /// Writes one creation, update or removal.
 pub(super) fn apply(
     connection: &Connection,
@@ -83,12 +87,28 @@ fn remove(
     record(connection, &event, now)?;
     match kind {
         Kind::Task => outcome.woken.push(Key::Task(uid.clone())),
-        Kind::Analyzer => outcome.woken.extend([Key::Analyzer(name.clone()), Key::Lane(name.clone())]),
+        Kind::Analyzer => {
+            outcome.woken.extend([Key::Analyzer(name.clone()), Key::Lane(name.clone())]);
+            wake_held(connection, HELD_BY_ANALYZER, name, &mut outcome.woken)?;
+        }
         // An AppSet may find by itself what was declared by hand.
-        Kind::App | Kind::AppSet => outcome.woken.push(Key::Apps),
+        Kind::App => {
+            outcome.woken.push(Key::Apps);
+            wake_waiting_for_app(connection, name, &mut outcome.woken)?;
+        }
+        Kind::AppSet => outcome.woken.push(Key::Apps),
         Kind::Pool => pool::waiting_for(connection, name, &mut outcome.woken)?,
         Kind::Pipeline => outcome.woken.push(Key::Pipeline(uid.clone())),
         Kind::Run => {}
+    }
+    Ok(())
+}
+
+/// Adds the tasks that a query finds of an analyzer.
+fn wake_held(connection: &Connection, query: &str, analyzer: &str, woken: &mut Vec<Key>) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(query)?;
+    for uid in statement.query_map([analyzer], |row| row.get(0))? {
+        woken.push(Key::Task(Uid(uid?)));
     }
     Ok(())
 }
@@ -210,15 +230,18 @@ fn wake(
                 woken.push(Key::Task(uid.clone()));
             }
             woken.push(Key::Lane(spec.analyzer.clone()));
+            let failed_for_want_of_it =
+                "SELECT 1 FROM task WHERE uid = ?1 AND phase = 'Failed' AND reason = 'AnalyzerUnavailable'";
+            if known && connection.prepare_cached(failed_for_want_of_it)?.exists([&uid.0])? {
+                // It starts over when its analyzer is there again, as long as it is declared; it may not have been until now.
+                woken.push(Key::Analyzer(spec.analyzer.clone()));
+            }
         }
         Spec::Analyzer(_) => {
             // Its replicas are asked before its queue is looked at.
             woken.push(Key::Analyzer(name.clone()));
             woken.push(Key::Lane(name.clone()));
-            let mut statement = connection.prepare_cached(WAITING_FOR_ANALYZER)?;
-            for uid in statement.query_map([name], |row| row.get(0))? {
-                woken.push(Key::Task(Uid(uid?)));
-            }
+            wake_held(connection, WAITING_FOR_ANALYZER, name, woken)?;
         }
         Spec::App(_) => {
             woken.push(Key::Apps);
@@ -236,7 +259,8 @@ fn wake(
         Spec::Pool(_) => pool::waiting_for(connection, name, woken)?,
         Spec::Pipeline(_) => {
             woken.push(Key::Pipeline(uid.clone()));
-            let query = "SELECT uid FROM run WHERE finished_at IS NULL AND reason = 'PipelineNotFound'";
+            // A suspended one may wait for it as well, and says the other.
+            let query = "SELECT uid FROM run WHERE finished_at IS NULL AND phase = 'Pending' AND reason IN ('PipelineNotFound', 'Suspended')";
             let mut waiting = connection.prepare_cached(query)?;
             for uid in waiting.query_map([], |row| row.get(0))? {
                 woken.push(Key::Run(Uid(uid?)));

@@ -31,7 +31,7 @@ pub(super) const TOLD: &str = "SELECT number, generation, asked, outcome, coales
      WHERE task_uid = ?1 AND round = ?2 AND outcome IS NOT NULL AND tools IS NOT NULL AND tools <> '[]' ORDER BY number";
 
 /// Where the latest attempts of a round went and how they ended, newest first.
-pub(super) const TRIED: &str = "SELECT replica, outcome, reason FROM attempt
+pub(super) const TRIED: &str = "SELECT replica, outcome, reason, generation FROM attempt
      WHERE task_uid = ?1 AND round = ?2 AND outcome IS NOT NULL ORDER BY number DESC";
 
 /// Slots of an analyzer that open attempts occupy, for each replica. Without the hint SQLite reads every attempt that the analyzer ever had.
@@ -158,13 +158,14 @@ fn candidates(
         let cancel_round: i64 = row.column("cancel_round")?;
         let uid: String = row.column("uid")?;
         // Fresh tasks, which are most of a queue, cost no query of their own.
-        let (told, tried) = match status.started_at {
+        let (told, (ran, tried)) = match status.started_at {
             Some(_) => (told(connection, &uid, status.round)?, tried(connection, &uid, status.round)?),
-            None => (Vec::new(), Vec::new()),
+            None => Default::default(),
         };
         candidates.push(Candidate {
             uid: Uid(uid),
             told,
+            ran,
             tried,
             name: row.column("name")?,
             generation: row.column("generation")?,
@@ -201,19 +202,22 @@ fn told(connection: &Connection, uid: &str, round: i64) -> Result<Vec<Told>, Sto
     Ok(told)
 }
 
-/// The replicas at which the latest attempts of a round reached nobody. One for which the disk was full sent nothing either, and asked nobody.
-fn tried(connection: &Connection, uid: &str, round: i64) -> Result<Vec<String>, StoreError> {
+/// The generation that the latest attempt of a round ran, and the replicas at which the latest ones reached nobody. One for which the disk was full sent nothing either, and asked nobody.
+fn tried(connection: &Connection, uid: &str, round: i64) -> Result<(Option<i64>, Vec<String>), StoreError> {
     let mut statement = connection.prepare_cached(TRIED)?;
     let mut rows = statement.query(params![uid, round])?;
-    let mut tried = Vec::new();
+    let (mut ran, mut tried) = (None, Vec::new());
     while let Some(row) = rows.next()? {
+        if ran.is_none() {
+            ran = row.get("generation")?;
+        }
         match (word(row, "outcome")?, word(row, "reason")?) {
             (_, Reason::DiskFull) => {}
             (Outcome::Unavailable, _) => tried.push(row.get("replica")?),
             _ => break,
         }
     }
-    Ok(tried)
+    Ok((ran, tried))
 }
 
 /// When attempts were opened on an analyzer that count for its rate, newest first, at most as many as the rate allows.

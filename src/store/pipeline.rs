@@ -293,8 +293,7 @@ pub(super) fn schedule_seen(
     connection
         .prepare_cached(
             "INSERT INTO schedule (pipeline_uid, expression, seen_at) VALUES (?1, ?2, ?3)
-             ON CONFLICT (pipeline_uid) DO UPDATE SET expression = excluded.expression,
-                 seen_at = iif(expression = excluded.expression, max(seen_at, excluded.seen_at), excluded.seen_at)",
+             ON CONFLICT (pipeline_uid) DO UPDATE SET expression = excluded.expression, seen_at = excluded.seen_at",
         )?
         .execute(params![pipeline.0, expression, at.0])?;
     Ok(())

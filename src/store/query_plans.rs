@@ -72,6 +72,7 @@ fn of_tasks() -> Vec<Hot> {
         ("sqlite_autoindex_object", replica::ANALYZERS, vec![]),
         ("task_held", commit::WAITING_FOR_APP, vec![&"demo"]),
         ("task_held", mirror_write::WAITING_FOR_ANALYZER, vec![&"noop"]),
+        ("task_held", mirror_write::HELD_BY_ANALYZER, vec![&"noop"]),
         ("task_held", pool::WAITING_FOR_POOL, vec![&"llm"]),
     ]
 }

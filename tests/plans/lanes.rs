@@ -3,9 +3,10 @@
 use manifestd::plan::lane::{Candidate, LaneReconciler, ObservedLane};
 use manifestd::plan::replica::{ReplicaFacts, ReplicaHealth};
 use manifestd::plan::write::TaskStatus;
-use manifestd::plan::{Effect, Reconciler, Write};
+use manifestd::plan::{Effect, Key, Reconciler, Write};
 use manifestd::resource::analyzer::{AnalyzerSpec, Rate};
 use manifestd::resource::name::Uid;
+use manifestd::resource::task::RunPolicy;
 use manifestd::resource::time::{Span, Timestamp};
 use serde_json::json;
 
@@ -28,6 +29,7 @@ pub(crate) fn queued(name: &str, priority: i32) -> Candidate {
         status: TaskStatus::fresh(1, 0, 0),
         app: Some(app()),
         told: vec![],
+        ran: None,
         tried: vec![],
         since: NOW,
         no_cache: false,
@@ -227,4 +229,17 @@ fn each_opening_starts_what_it_opened() {
         .collect();
     assert_eq!(opened.len(), 2);
     assert_eq!(opened, started);
+}
+
+#[test]
+fn a_round_that_began_with_another_spec_is_started_over_by_its_task_and_not_continued_by_the_queue() {
+    let edited = Candidate { generation: 2, ran: Some(1), ..queued("a", 200) };
+    let plan = LaneReconciler::plan(&lane(websocket(), vec![edited.clone()]), NOW);
+    assert!(plan.is_empty(), "{plan}");
+    assert_eq!(plan.wakes, [Key::Task(edited.uid.clone())]);
+    let of_this_one = Candidate { ran: Some(2), ..edited.clone() };
+    assert_eq!(LaneReconciler::plan(&lane(websocket(), vec![of_this_one]), NOW).effects.len(), 1);
+    let mut once = edited;
+    once.spec.run_policy = RunPolicy::Once;
+    assert_eq!(LaneReconciler::plan(&lane(websocket(), vec![once]), NOW).effects.len(), 1);
 }

@@ -140,6 +140,26 @@ spec:
 }
 
 #[test]
+fn a_refusal_ends_when_the_program_is_there_and_begins_when_the_setting_does_though_no_manifest_is_touched() {
+    let home = Home::new("commandDirectory: tools");
+    fs::create_dir(home.path("tools")).unwrap();
+    let analyzer = document("Analyzer", "later", "{command: {argv: [later, x], tool: later}}");
+    home.drop_in("all.yaml", &format!("{}{analyzer}{}", home.app(1), task("t", "app1", "later", "")));
+    home.run(&["reconcile", "--once"]);
+    home.until_reason("t", Phase::Pending, Reason::AnalyzerNotFound);
+    program(&home.path("tools/later"));
+    home.run(&["reconcile", "--once"]).ok();
+    home.until_phase("t", Phase::Completed);
+    assert!(!home.run(&["get", "problems"]).out.contains("must lie in"));
+
+    fs::create_dir(home.path("elsewhere")).unwrap();
+    fs::write(home.path("manifestd.yaml"), "commandDirectory: elsewhere\n").unwrap();
+    home.run(&["reconcile", "--once"]);
+    let problems = home.run(&["get", "problems"]).out;
+    assert!(problems.contains("all.yaml:") && problems.contains("must lie in"), "{problems}");
+}
+
+#[test]
 fn doctor_says_which_secrets_cannot_be_read() {
     let home = Home::new("");
     let spec = "{websocket: {urls: [\"wss://127.0.0.1:1\"], request: r, tokenSecretName: none, caSecretName: open}}";

@@ -67,7 +67,8 @@ async fn a_missing_app_holds_its_tasks_and_lets_them_go_when_it_is_back() {
     fixture.dispatch().await;
     assert_eq!(fixture.seen("a").await.status.reason.as_str(), "AppMissing");
     let woken = fixture.store.commit(missing(None), NOW).await.unwrap();
-    assert_eq!(woken, Committed::Applied(vec![Key::Task(fixture.uid(Kind::Task, "a"))]));
+    let wanted = vec![Key::Tree(uid.clone()), Key::Task(fixture.uid(Kind::Task, "a"))];
+    assert_eq!(woken, Committed::Applied(wanted), "and what its files look like now");
     fixture.settle("a").await;
     assert_eq!(fixture.seen("a").await.status.reason.as_str(), "Queued");
 }

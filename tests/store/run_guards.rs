@@ -1,8 +1,9 @@
 //! What the store refuses of runs: a stale commit, a child that is asked for twice, an ending that is not one; and that a database of version 2
-//! becomes one of today with nothing lost.
+//! becomes one of today with nothing lost. And that an old run is set aside whole.
 
 use std::path::Path;
 
+use manifestd::plan::maintenance::{MaintenanceReconciler, Rules};
 use manifestd::plan::pipeline::run::RunReconciler;
 use manifestd::plan::pipeline::write::CreateRun;
 use manifestd::plan::{Reconciler, Write};
@@ -10,7 +11,8 @@ use manifestd::resource::kind::Kind;
 use manifestd::resource::name::Uid;
 use manifestd::resource::phase::Phase;
 use manifestd::resource::run::{Cause, ChildKind, Conclusion};
-use manifestd::store::{Committed, StateLock, Store};
+use manifestd::resource::time::Span;
+use manifestd::store::{Committed, Held, StateLock, Store};
 use rusqlite::{Connection, params};
 use serde_json::{Map, json};
 
@@ -167,4 +169,36 @@ fn a_database_of_version_2_becomes_one_of_today_and_nothing_is_lost() {
     assert_eq!(one("SELECT revision || ' ' || revised_at FROM object WHERE uid = 't'"), "1 7");
     assert_eq!(one("SELECT CAST(count(*) AS TEXT) FROM pragma_foreign_key_check"), "0");
     assert_eq!(one("PRAGMA integrity_check"), "ok");
+}
+
+#[tokio::test]
+async fn a_run_that_is_set_aside_in_several_steps_is_looked_at_again_until_it_is_gone() {
+    let names: Vec<String> = (0..60).map(|number| format!("t{number}")).collect();
+    let fixture = Fixture::with_tasks(1, &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    fixture
+        .sql()
+        .execute_batch(
+            "INSERT INTO object (uid, kind, name, labels, annotations, spec, generation, created_at, updated_at, file, line, digest)
+                 VALUES ('p', 'Pipeline', 'p', '{}', '{}', '{}', 1, 5, 5, 'a.yaml', 1, '');
+             INSERT INTO pinned VALUES ('d', '{}');
+             INSERT INTO run (uid, name, pipeline, pipeline_uid, generation, revision, manifest_digest, digest, cause, created_at, phase, finished_at)
+                 VALUES ('r', 'r', 'p', 'p', 1, 1, '', 'd', 'Manual', 5, 'Completed', 9);
+             UPDATE task SET run = 'r';",
+        )
+        .unwrap();
+    let rules = Rules { finished: Some(Span::minutes(60)), grace: Span::minutes(5), ..Rules::default() };
+    let mut passes = 0;
+    loop {
+        let observed = fixture.store.observe_maintenance(rules, None, Held::new(), NOW).await.unwrap();
+        let plan = MaintenanceReconciler::plan(&observed, NOW);
+        let next = plan.next;
+        fixture.store.commit(plan.writes, NOW).await.unwrap();
+        passes += 1;
+        if next.is_none() {
+            break;
+        }
+    }
+    let left =
+        "SELECT (SELECT count(*) FROM run WHERE aside_at IS NULL) + (SELECT count(*) FROM task WHERE aside_at IS NULL)";
+    assert_eq!((fixture.one::<i64>(left), passes), (0, 4), "three with something to do, and one without");
 }

@@ -351,6 +351,7 @@ const PENDING: Row = Row {
         ("never when it is switched off", || waits_for_ever(&slowly_with("CLEANUP_STUCK_TASKS", "false"))),
         ("what waits for its turn in a queue that moves is left alone", a_queue_that_moves_is_left_alone),
         ("what a person suspended is left alone", what_is_suspended_is_left_alone),
+        ("many that are left alone do not hide one behind them", many_that_are_left_alone_hide_nothing),
         ("the wait counts from when it began, and not from the manifest", the_wait_counts_from_its_beginning),
         ("waiting for something else goes on counting", another_reason_goes_on_counting),
     ],
@@ -389,6 +390,15 @@ fn what_is_suspended_is_left_alone() {
     world.advance_to_age(DAY.times(60));
     world.look_at(Key::Maintenance);
     assert_eq!(world.state("t"), (Phase::Pending, Reason::Suspended));
+}
+
+fn many_that_are_left_alone_hide_nothing() {
+    let mut world = with_program(&SLOWLY);
+    for number in 0..60 {
+        world.submit(&format!("held{number}"), json!({"suspend": true}));
+    }
+    world.declare(Kind::Task, "t", json!({"app": "nobody", "analyzer": "lint"}));
+    found_at(&mut world, Span(Span::minutes(240).0 + 1), |world| world.state("t") == PENDING_TOO_LONG);
 }
 
 fn the_wait_counts_from_its_beginning() {

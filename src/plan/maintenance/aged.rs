@@ -1,6 +1,6 @@
 //! Records that have been as they are for too long: apps that stay away, tasks that hang, tasks and runs that nobody will look at again.
 
-use super::{AgedRun, AgedTask, MissingApp, Pass, told};
+use super::{AgedRun, AgedTask, MissingApp, Pass, Rules, told};
 use crate::plan::Key;
 use crate::plan::action::{Action, Rule};
 use crate::plan::transition::{TaskRef, transition};
@@ -10,7 +10,30 @@ use crate::resource::kind::Kind;
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::phase::Phase;
 use crate::resource::reason::Reason;
-use crate::resource::time::Span;
+use crate::resource::time::{Span, Timestamp};
+
+impl AgedTask {
+    /// Whether the rule for its phase has nothing to do about it now, however long it has been so: something carries it, or what waits for a
+    /// person who asked it to wait, for a directory that may come back, or for its turn in a queue that moves, is not stuck.
+    #[must_use]
+    pub fn is_left_alone(&self, rules: Rules, now: Timestamp) -> bool {
+        match self.status.phase {
+            // Without an open attempt nothing hangs: its ending is there, and the task loop draws the conclusion.
+            Phase::Running => !matches!(self.open, Some((_, false))),
+            Phase::Pending => {
+                let Some(threshold) = rules.is_over(rules.pending, self.since, now) else { return true };
+                match self.status.reason {
+                    Reason::Suspended | Reason::AppMissing => true,
+                    Reason::Queued | Reason::BreakerOpen => {
+                        self.lane_busy || self.lane_moved_at.is_some_and(|at| now.since(at) <= threshold)
+                    }
+                    _ => false,
+                }
+            }
+            Phase::Completed | Phase::PartialSuccess | Phase::Failed | Phase::Cancelled => false,
+        }
+    }
+}
 
 impl Pass<'_> {
     /// Plans for every record that is too old.
@@ -48,7 +71,6 @@ impl Pass<'_> {
     fn fail_stuck(&mut self, task: &AgedTask) {
         let (rules, now) = (self.observed.rules, self.now);
         let Some(threshold) = rules.is_over(rules.stuck, task.since, now) else { return };
-        // Without an open attempt nothing hangs: its ending is there, and the task loop draws the conclusion.
         let Some((id, false)) = &task.open else { return };
         let verdict = Verdict::without_tools(Outcome::Interrupted, Reason::Interrupted, "nobody carries it");
         let close = Write::CloseAttempt(Box::new(CloseAttempt {
@@ -63,17 +85,10 @@ impl Pass<'_> {
         self.end(task, Rule::TaskStuck, (Phase::Failed, Reason::Stuck), message, threshold, vec![close]);
     }
 
-    /// What waits for a person who asked it to wait, for a directory that may come back, or for its turn in a queue that moves, is not stuck.
     fn cancel_waiting(&mut self, task: &AgedTask) {
         let (rules, now) = (self.observed.rules, self.now);
         let Some(threshold) = rules.is_over(rules.pending, task.since, now) else { return };
-        let moves = task.lane_busy || task.lane_moved_at.is_some_and(|at| now.since(at) <= threshold);
-        let wanted = match task.status.reason {
-            Reason::Suspended | Reason::AppMissing => true,
-            Reason::Queued | Reason::BreakerOpen => moves,
-            _ => false,
-        };
-        if !wanted {
+        if !task.is_left_alone(rules, now) {
             let message = format!("Pending since {}, for more than {threshold}: {}", task.since, task.status.reason);
             let end = (Phase::Cancelled, Reason::PendingTooLong);
             self.end(task, Rule::TaskPendingTooLong, end, message, threshold, Vec::new());

@@ -155,8 +155,8 @@ impl Reconciler for MaintenanceReconciler {
         pass.aged();
         pass.purge();
         let mut plan = pass.plan;
-        // Only what was done can have made room for more.
-        if observed.more && !plan.is_empty() {
+        // Only what was done can have made room for more; what cannot be removed from the disk is tried again at the next pass.
+        if observed.more && !plan.actions.is_empty() {
             plan.look_again(now);
         }
         plan

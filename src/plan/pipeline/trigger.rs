@@ -93,8 +93,12 @@ fn by_the_clock(pipeline: &ObservedPipeline, schedule: &Schedule, suspended: boo
     if suspended {
         return;
     }
-    // A clock that was turned back must not stop the schedule until it is there again; the names keep a slot from having two runs.
-    let seen = seen.min(now);
+    if seen > now {
+        // The clock was turned back. The schedule goes on from here, instead of when it is there again; names keep a slot from having two runs.
+        plan.writes.push(dealt_with(pipeline, expression, now));
+        plan.wakes.push(Key::Pipeline(pipeline.uid.clone()));
+        return;
+    }
     let due = match slots(schedule, seen, now, CATCH_UP_MAX) {
         Ok(due) => due,
         Err(why) => {
@@ -270,6 +274,17 @@ mod tests {
         let over = ObservedPipeline { suspension: Some(suspension(Some(at))), ..hourly(json!({})) };
         assert_eq!(made(&over, at), ["study-20260105t140000z"]);
         assert!(PipelineReconciler::plan(&over, at).writes.contains(&Write::Unsuspend(Uid("p".into()))));
+    }
+
+    #[test]
+    fn a_schedule_goes_on_after_a_clock_that_was_ahead_is_set_right() {
+        let expression = || expression(hourly(json!({})).spec.schedule.as_ref().expect("a schedule"));
+        let ahead = ObservedPipeline { seen: Some((expression(), NOON.plus(HOUR.times(700)))), ..hourly(json!({})) };
+        let plan = PipelineReconciler::plan(&ahead, NOON);
+        let Some(Write::ScheduleSeen { at, .. }) = plan.writes.first() else { panic!("{plan}") };
+        assert_eq!((*at, plan.wakes), (NOON, vec![Key::Pipeline(Uid("p".into()))]));
+        let set_right = ObservedPipeline { seen: Some((expression(), *at)), ..hourly(json!({})) };
+        assert_eq!(made(&set_right, NOON.plus(HOUR)), ["study-20260105t130000z"]);
     }
 
     #[test]

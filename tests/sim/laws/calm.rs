@@ -104,15 +104,21 @@ fn run_waits(run: &Run, moment: &Moment<'_>) -> bool {
     }
 }
 
-/// Whether what it does before its end may take only so long, and is still under way.
+/// Whether what it does before its end may take only so long, and is still under way. Of a step without children it is only certain that it
+/// has not begun when nothing could have passed it over.
 fn has_deadline(run: &Run, moment: &Moment<'_>) -> bool {
     let Some(spec) = super::runs::spec(&run.row, moment) else { return false };
-    let finally = |step: &str| spec["finally"].as_array().into_iter().flatten().any(|of| of["name"] == step);
+    if spec["activeDeadlineSeconds"].is_null() {
+        return false;
+    }
     let uid = run.row.text("uid");
-    let mut open = moment
-        .model
-        .children
-        .iter()
-        .filter(|((of, step, _), row)| of == uid && row.maybe_text("conclusion").is_none() && !finally(step));
-    !spec["activeDeadlineSeconds"].is_null() && (open.next().is_some() || run.reason == Reason::Suspended)
+    spec["steps"].as_array().into_iter().flatten().any(|step| {
+        let mut of_step =
+            moment.model.children.iter().filter(|((of, name, _), _)| of == uid && step["name"] == **name).peekable();
+        let begins_first = step["needs"].is_null() && step["when"].is_null();
+        match of_step.peek() {
+            None => begins_first && run.reason == Reason::Suspended,
+            Some(_) => of_step.any(|(_, row)| row.maybe_text("conclusion").is_none()),
+        }
+    })
 }
