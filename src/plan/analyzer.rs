@@ -122,8 +122,13 @@ impl Reconciler for AnalyzerReconciler {
             }
         }
         let (ready, degraded) = conditions(spec, &seen.replicas, &standings);
+        let before = plan.writes.len();
         set(seen, ready, &mut plan);
         set(seen, degraded, &mut plan);
+        if plan.writes.len() > before {
+            // What can be used is not what it was; a replica may be tried again, for which what is queued need not have moved.
+            plan.wakes.push(Key::Lane(seen.name.clone()));
+        }
         if spec.websocket.is_none() || standings.iter().any(|(_, standing)| standing.is_usable()) {
             let_go(seen, now, &mut plan);
         }
