@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +22,7 @@ use crate::resource::phase::Phase;
 use crate::resource::time::Span;
 use crate::runtime::answer::Answerer;
 use crate::runtime::control::{Request, Response};
-use crate::runtime::controller::Controller;
+use crate::runtime::controller::{Controller, FirstLook};
 use crate::server::listen;
 use crate::store::run_view;
 
@@ -150,18 +151,23 @@ async fn here(context: &Context, request: Request, waiting: &Waiting) -> anyhow:
     let variables = environment().into_iter().collect();
     let mut controller = Controller::open(settings, context.workspace.clone(), variables).await?;
     let listener = listen::bind(&context.state).context("binding the control socket")?;
-    // What the run is made from may be new, so it waits for the disk as long as that takes.
-    tokio::select! {
-        () = controller.start(None) => {}
-        () = stopping.asked() => {
-            stopping.shut_down(controller, grace).await;
-            return Err(anyhow!("stopped by a signal before the run was made"));
-        }
-    }
+    let unread = match controller.start().await {
+        FirstLook::IsOver => None,
+        FirstLook::GoesOn => controller.mirror(),
+    };
     let answerer = Answerer::new(&controller);
     let stop = CancellationToken::new();
     let server = listen::serve(listener, answerer.clone(), stop.clone());
     let made_and_ended = async {
+        // What the run is made from may be new, so it waits for the manifests as long as a slow disk takes.
+        if let Some(mirror) = unread {
+            let limit = waiting.timeout.map_or(Duration::MAX, Span::std);
+            let Ok(report) = tokio::time::timeout(limit, mirror.sync()).await else {
+                note("error: the manifests have not been read in that time, so no run was made; the disk is slow");
+                return Ok(Exit::TimedOut);
+            };
+            report.map_err(|error| anyhow!(error).context("reading the manifests"))?;
+        }
         let name = made(context, answerer.answer(request).await)?;
         until_ended(context, &name, waiting.timeout).await
     };

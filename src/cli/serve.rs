@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::stop::Stopping;
 use super::systemd;
 use crate::runtime::answer::Answerer;
-use crate::runtime::controller::{Controller, FIRST_LOOK};
+use crate::runtime::controller::Controller;
 use crate::server::listen;
 
 /// Arguments of `serve`.
@@ -40,7 +40,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
     let mut controller =
         Controller::open(settings, context.workspace.clone(), environment().into_iter().collect()).await?;
     let listener = listen::bind(&context.state).context("binding the control socket")?;
-    controller.start(Some(FIRST_LOOK)).await;
+    let _ = controller.start().await;
     let stop = CancellationToken::new();
     let server = listen::serve(listener, Answerer::new(&controller), stop.clone());
     tracing::info!(

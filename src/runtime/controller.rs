@@ -32,8 +32,17 @@ use crate::store::{StateLock, Store, StoreError};
 /// After the grace period, stopped attempts get so long to write their endings.
 const LAST_ENDINGS: Duration = Duration::from_secs(10);
 
-/// How long the loops of a daemon wait for the first look at the disk: a slow disk must not keep what is known from being worked on.
-pub const FIRST_LOOK: Duration = Duration::from_secs(5);
+/// How long the loops wait for the first look at the disk: a slow disk must not keep what is known from being worked on.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+
+/// Whether the first look at the disk is over when a controller has started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstLook {
+    /// What is declared and found is known.
+    IsOver,
+    /// The disk is slow; what is new becomes known later.
+    GoesOn,
+}
 
 /// Why a controller could not start or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -148,18 +157,21 @@ impl Controller {
         self.started_at
     }
 
-    /// Looks at the manifests and the apps once, so that nothing is started that is no longer wanted, and starts the loops. When the look
-    /// takes longer than it may, they begin with what is known from before; what was asked for by a manifest may not be known then.
-    pub async fn start(&mut self, first_look_may_take: Option<Duration>) {
-        let Some(inbox) = self.inbox.take() else { return };
+    /// Looks at the manifests and the apps once, so that nothing is started that is no longer wanted, and starts the loops. Says whether that
+    /// look is over: on a slow disk they begin with what is known from before, and what a manifest asks for may not be known then.
+    pub async fn start(&mut self) -> FirstLook {
+        let Some(inbox) = self.inbox.take() else { return FirstLook::IsOver };
         let core = &self.core;
-        let limit = first_look_may_take.unwrap_or(Duration::MAX);
-        if tokio::time::timeout(limit, first_look(core, self.git.as_deref())).await.is_err() {
+        let mut look = FirstLook::IsOver;
+        if tokio::time::timeout(FIRST_LOOK, first_look(core, self.git.as_deref())).await.is_err() {
             tracing::warn!("the disk is slow; starting with what is known, the scans go on beside it");
+            look = FirstLook::GoesOn;
             let mirror = self.handle.clone();
             self.loops.spawn(async move {
-                if mirror.sync().await.is_ok() {
-                    tracing::info!("the manifests have been read");
+                match mirror.sync().await {
+                    Ok(report) if report.incomplete.is_none() => tracing::info!("the manifests have been read"),
+                    // Why is told by whoever looked, and it is tried again.
+                    _ => tracing::warn!("the manifests have not all been read yet"),
                 }
             });
         }
@@ -179,6 +191,7 @@ impl Controller {
             self.loops.spawn(run_loop(core.clone(), Loop::Maintenance));
             self.loops.spawn(maintain(core.clone()));
         }
+        look
     }
 
     /// Waits until the process must end because of an error.

@@ -112,8 +112,8 @@ impl GitSource {
             Some(mirror) => mirror.sync().await,
             None => Mirror::new(&self.core).scan().await.map_err(|error| error.to_string()),
         };
-        if report.as_ref().is_ok_and(|report| report.incomplete.is_none()) {
-            turn.unread = false;
+        if let Ok(report) = &report {
+            turn.unread = report.incomplete.is_some();
             // No scan reads an older tree any more: this one began after the exchange, and they follow each other.
             self.sweep().await;
         }

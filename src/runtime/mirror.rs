@@ -22,7 +22,7 @@ use crate::plan::mirror::{Change, Identity, MirrorPlan, plan};
 use crate::plan::write::ConditionWrite;
 use crate::resource::app_set::MaxDisappear;
 use crate::resource::name::Uid;
-use crate::store::{MirrorCommit, MirrorOutcome, Mirrored, OwnedProblem, StoreError};
+use crate::store::{MirrorCommit, MirrorOutcome, OwnedProblem, StoreError};
 
 /// Files that are read, planned and committed together; bounds the memory of a scan, and how long others wait for the store.
 const BATCH_FILES: usize = 256;
@@ -124,9 +124,9 @@ impl Mirror {
         let mut report = SyncReport::default();
         let directory = self.directory.clone();
         let listing = self.core.disk.run(move || list(&directory));
-        let rules = self.rules();
-        let (known, listing) = tokio::join!(biased; self.core.store.mirrored_files(rules.clone()), listing);
-        let (Mirrored { files: known, by_these_rules }, Listing { files, refused, incomplete }) = (known?, listing?);
+        self.core.store.read_by(self.rules()).await?;
+        let (known, listing) = tokio::join!(biased; self.core.store.mirrored_files(), listing);
+        let (known, Listing { files, refused, incomplete }) = (known?, listing?);
         let contested = self.core.store.contested_files().await?;
         let Compared { changed, gone } = compare(&known, &files, &contested, &refused);
         drop((known, files));
@@ -164,9 +164,6 @@ impl Mirror {
             self.core.store.follow_checkout(commit).await?;
         }
         report.problems = self.core.store.problem_count().await?;
-        if !by_these_rules && report.incomplete.is_none() {
-            self.core.store.note_rules(rules).await?;
-        }
         Ok(report)
     }
 
@@ -254,7 +251,7 @@ impl Mirror {
         let mut observed = observe(&files);
         observed.gone.clone_from(gone);
         let core = self.core.clone();
-        let (batch, problems, outcome, passed) = self
+        let (batch, news, outcome, passed) = self
             .core
             .store
             .at_one_moment(move |moment| {
@@ -264,12 +261,14 @@ impl Mirror {
                 let scanned = files.iter().map(|file| file.file.clone());
                 let (unrecorded, recorded) = scanned.partition(|file| loses.contains(file.path.as_str()));
                 let problems = problems(&files, &duplicates);
+                // What is read again at every scan is told once.
+                let news = moment.new_problems(&problems)?;
                 let refused = duplicates.into_iter().map(|duplicate| duplicate.refused.file).collect();
                 let commit = MirrorCommit {
                     changes,
                     files: recorded,
                     judged: paths.clone(),
-                    problems: problems.clone(),
+                    problems,
                     ..MirrorCommit::default()
                 };
                 let mut outcome = moment.commit_mirror(&commit, core.now())?;
@@ -280,11 +279,11 @@ impl Mirror {
                     let done: HashSet<&Key> = passed.iter().map(Passed::key).collect();
                     outcome.woken.retain(|key| !done.contains(key));
                 }
-                Ok((Batch { removals, refused, unrecorded }, problems, outcome, passed))
+                Ok((Batch { removals, refused, unrecorded }, news, outcome, passed))
             })
             .await?;
         report.files_read += files_read;
-        problems.iter().for_each(|owned| tracing::warn!("{}", owned.problem.line()));
+        news.iter().for_each(|problem| tracing::warn!("{}", problem.line()));
         self.committed(outcome, report);
         passed.into_iter().for_each(|one| one.perform_alone(&self.core));
         Ok(batch)

@@ -32,13 +32,15 @@ pub(super) const MISSING: &str =
        AND p.app_set IS NOT NULL AND p.kept_at IS NULL AND o.removed_at IS NULL
      ORDER BY p.missing_since LIMIT ?2";
 
-/// Tasks that have not ended and are in their phase for long, with the open attempt of each.
+/// Tasks that have not ended and are in their phase for long, with the open attempt of each: those in a queue, or the others, but for what waits
+/// for a person or a directory, which is always left alone.
 pub(super) const AGED: &str = "SELECT t.*, a.number, a.deadline_at,
          (SELECT max(l.opened_at) FROM attempt l WHERE l.analyzer = t.analyzer) AS lane_moved_at,
          EXISTS (SELECT 1 FROM attempt l INDEXED BY attempt_slot WHERE l.analyzer = t.analyzer AND l.outcome IS NULL)
              OR EXISTS (SELECT 1 FROM attempt l INDEXED BY attempt_pool_open WHERE l.pool = t.pool AND l.outcome IS NULL) AS lane_busy
      FROM task t LEFT JOIN attempt a ON a.task_uid = t.uid AND a.outcome IS NULL
      WHERE t.phase = ?1 AND t.aside_at IS NULL AND t.finished_at IS NULL AND t.since < ?2
+       AND (t.reason IN ('Queued', 'BreakerOpen')) = ?5 AND t.reason NOT IN ('Suspended', 'AppMissing')
        AND (?4 IS NULL OR 'task/' || t.name IN (SELECT value FROM json_each(?4)))
      ORDER BY t.since LIMIT ?3";
 
@@ -87,10 +89,13 @@ impl Store {
             }
             let mut tasks = Vec::new();
             let mut more = apps.len() == BATCH;
-            for (phase, threshold) in [("Running", rules.stuck), ("Pending", rules.pending)] {
-                if let Some(before) = rules.before(threshold, now) {
+            // Those in a queue come last, as most of them are left alone.
+            let aged =
+                [("Running", false, rules.stuck), ("Pending", false, rules.pending), ("Pending", true, rules.pending)];
+            for (phase, queued, threshold) in aged {
+                if let Some(before) = rules.before(threshold, now).filter(|_| !(queued && more)) {
                     let mut statement = connection.prepare_cached(AGED)?;
-                    let mut rows = statement.query(params![phase, before.0, ALL, only])?;
+                    let mut rows = statement.query(params![phase, before.0, ALL, only, queued])?;
                     let is_about = |task: &AgedTask| !task.is_left_alone(rules, now);
                     more |= read_tasks(&mut rows, &held, is_about, &mut tasks)?;
                 }

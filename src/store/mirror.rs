@@ -17,15 +17,6 @@ use crate::resource::name::Uid;
 use crate::resource::provenance::Provenance;
 use crate::resource::time::Timestamp;
 
-/// The files that were read before.
-#[derive(Debug)]
-pub struct Mirrored {
-    /// Their paths and stats, sorted by path.
-    pub files: Vec<(String, FileStat)>,
-    /// Whether all of them were read by the rules that hold now.
-    pub by_these_rules: bool,
-}
-
 /// What tells whether a file may have changed since it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FileStat {
@@ -88,39 +79,43 @@ pub struct MirrorOutcome {
 }
 
 impl Store {
-    /// The files that were read before, with their stats, sorted by path. Those that were read by other rules have no stat, so that they are read
-    /// again: what was allowed may not be any more, and the other way round.
+    /// Sees to it that every file that was read by other rules than these is read again: what was allowed may not be any more, and the other way
+    /// round. It counts as changed from now on, until it was read.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn mirrored_files(&self, rules: String) -> Result<Mirrored, StoreError> {
-        self.read(move |connection| {
-            let read_by: Option<String> = connection
-                .prepare_cached("SELECT value FROM meta WHERE key = 'read_by'")?
-                .query_row([], |row| row.get(0))
-                .optional()?;
-            let by_these_rules = read_by.is_some_and(|read_by| read_by == rules);
+    pub async fn read_by(&self, rules: String) -> Result<(), StoreError> {
+        let known = |connection: &Connection| {
+            let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE key = 'read_by'")?;
+            Ok::<Option<String>, StoreError>(statement.query_row([], |row| row.get(0)).optional()?)
+        };
+        let wanted = rules.clone();
+        if self.read(move |connection| Ok(known(connection)?.is_some_and(|known| known == wanted))).await? {
+            return Ok(());
+        }
+        self.write(move |connection| {
+            connection.execute("UPDATE file SET size = 0, mtime_ns = 0, inode = 0", [])?;
+            let write = "INSERT INTO meta (key, value) VALUES ('read_by', ?1) ON CONFLICT DO UPDATE SET value = ?1";
+            connection.execute(write, [&rules])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The files that were read before, with their stats, sorted by path.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn mirrored_files(&self) -> Result<Vec<(String, FileStat)>, StoreError> {
+        self.read(|connection| {
             let query = "SELECT path, size, mtime_ns, inode FROM file ORDER BY path";
             let mut statement = connection.prepare_cached(query)?;
             let files = statement.query_map([], |row| {
                 let stat =
                     FileStat { size: row.get(1)?, mtime_ns: row.get(2)?, inode: row.get::<_, i64>(3)?.cast_unsigned() };
-                Ok((row.get(0)?, if by_these_rules { stat } else { FileStat::default() }))
+                Ok((row.get(0)?, stat))
             })?;
-            Ok(Mirrored { files: files.collect::<Result<_, _>>()?, by_these_rules })
-        })
-        .await
-    }
-
-    /// Notes that all files were read by these rules.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn note_rules(&self, rules: String) -> Result<(), StoreError> {
-        self.write(move |connection| {
-            let write = "INSERT INTO meta (key, value) VALUES ('read_by', ?1) ON CONFLICT DO UPDATE SET value = ?1";
-            connection.execute(write, [&rules])?;
-            Ok(())
+            Ok(files.collect::<Result<_, _>>()?)
         })
         .await
     }
@@ -218,6 +213,22 @@ impl Store {
 }
 
 impl Moment<'_> {
+    /// Those of these problems that are not stored yet.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn new_problems(&self, problems: &[OwnedProblem]) -> Result<Vec<Problem>, StoreError> {
+        let mut known = self.connection.prepare_cached("SELECT 1 FROM problem WHERE owner = ?1 AND body = ?2")?;
+        let mut found = Vec::new();
+        for OwnedProblem { owner, problem } in problems {
+            let body = serde_json::to_string(problem).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+            if !known.exists(params![owner, body])? {
+                found.push(problem.clone());
+            }
+        }
+        Ok(found)
+    }
+
     /// The stored objects that are declared in what was read, or come from a file that was read or is gone.
     ///
     /// # Errors

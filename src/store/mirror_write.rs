@@ -21,9 +21,9 @@ pub(super) const WAITING_FOR_ANALYZER: &str =
     "SELECT uid FROM task INDEXED BY task_held WHERE phase = 'Pending' AND reason <> 'Queued'
      AND reason IN ('AnalyzerNotFound', 'AppNotAddressable', 'PoolNotFound') AND analyzer = ?1";
 
-/// Tasks that are held and name an analyzer: without it all of them wait for it.
-pub(super) const HELD_BY_ANALYZER: &str =
-    "SELECT uid FROM task INDEXED BY task_held WHERE phase = 'Pending' AND reason <> 'Queued' AND analyzer = ?1";
+/// Tasks that sit out a wait for an analyzer: without it all of them wait for its manifest. What is held for anything else is told by a resync.
+pub(super) const SITTING_OUT: &str = "SELECT uid FROM task INDEXED BY task_waiting
+     WHERE analyzer = ?1 AND phase = 'Pending' AND reason IN ('AnalyzerUnavailable', 'BackOff', 'BreakerOpen')";
 
 /// Writes one creation, update or removal.
 pub(super) fn apply(
@@ -89,7 +89,7 @@ fn remove(
         Kind::Task => outcome.woken.push(Key::Task(uid.clone())),
         Kind::Analyzer => {
             outcome.woken.extend([Key::Analyzer(name.clone()), Key::Lane(name.clone())]);
-            wake_held(connection, HELD_BY_ANALYZER, name, &mut outcome.woken)?;
+            wake_held(connection, SITTING_OUT, name, &mut outcome.woken)?;
         }
         // An AppSet may find by itself what was declared by hand.
         Kind::App => {

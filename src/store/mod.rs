@@ -68,9 +68,7 @@ use rusqlite::Connection;
 pub use commit::Committed;
 pub use error::StoreError;
 pub use lock::StateLock;
-pub use mirror::{
-    FileStat, MirrorCommit, MirrorOutcome, Mirrored, OwnedProblem, ScannedFile, existing_objects, object_files,
-};
+pub use mirror::{FileStat, MirrorCommit, MirrorOutcome, OwnedProblem, ScannedFile, existing_objects, object_files};
 pub use moment::Moment;
 pub use observe::Held;
 pub use open::{SCHEMA_VERSION, Step, database_path, open_read_only, pending_steps, upgrade_backup};

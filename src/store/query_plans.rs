@@ -72,7 +72,7 @@ fn of_tasks() -> Vec<Hot> {
         ("sqlite_autoindex_object", replica::ANALYZERS, vec![]),
         ("task_held", commit::WAITING_FOR_APP, vec![&"demo"]),
         ("task_held", mirror_write::WAITING_FOR_ANALYZER, vec![&"noop"]),
-        ("task_held", mirror_write::HELD_BY_ANALYZER, vec![&"noop"]),
+        ("task_waiting", mirror_write::SITTING_OUT, vec![&"noop"]),
         ("task_held", pool::WAITING_FOR_POOL, vec![&"llm"]),
     ]
 }
@@ -81,7 +81,7 @@ fn of_tasks() -> Vec<Hot> {
 fn of_records() -> Vec<Hot> {
     vec![
         ("app_missing", maintenance::MISSING, vec![&1_000_000, &500, &"SourceSuspect", &Null]),
-        ("task_since", maintenance::AGED, vec![&"Pending", &1_000_000, &500, &Null]),
+        ("task_since", maintenance::AGED, vec![&"Pending", &1_000_000, &500, &Null, &false]),
         ("task_finished", maintenance::FINISHED, vec![&0, &500, &Null]),
         ("run_finished", maintenance::FINISHED_RUNS, vec![&0, &500, &Null]),
         ("task_aside", purge::TASKS, vec![&0, &500, &Null]),

@@ -8,7 +8,7 @@ use manifestd::executor::{Executors, Limits, Surroundings};
 use manifestd::resource::time::Timestamp;
 use manifestd::runtime::answer::Answerer;
 use manifestd::runtime::clock::Clock;
-use manifestd::runtime::controller::{Controller, FIRST_LOOK};
+use manifestd::runtime::controller::Controller;
 use manifestd::runtime::core::Core;
 use manifestd::store::Store;
 use tokio::task::JoinSet;
@@ -157,7 +157,7 @@ async fn start(life: &Arc<Life>) -> Stage {
     core.twist = world.mutant.map(Mutant::twist);
     let _ = life.core.set(core.clone());
     let mut controller = Controller::of(core);
-    controller.start(Some(FIRST_LOOK)).await;
+    let _ = controller.start().await;
     let answerer = Answerer::new(&controller);
     Stage { life: Arc::clone(life), controller, answerer, asked: JoinSet::new() }
 }

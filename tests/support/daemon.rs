@@ -170,7 +170,7 @@ impl Home {
         let daemon = self.spawn(&["serve"]);
         daemon.says("serving");
         if daemon.log.text().contains("the disk is slow") {
-            daemon.says("the manifests have been read");
+            daemon.says("the manifests have ");
         }
         daemon
     }

@@ -43,7 +43,7 @@ pub struct ObservedMaintenance {
     pub events: OldEvents,
     /// Directories whose attempts were purged and that are still there.
     pub removals: bool,
-    /// Whether there is more than was read.
+    /// Whether there may be more than was read, or more to do about what was.
     pub more: bool,
 }
 

@@ -9,6 +9,7 @@ use crate::plan::write::{EventWrite, Write};
 use crate::plan::{Key, Plan, Reconciler};
 use crate::resource::event::EventType;
 use crate::resource::kind::Kind;
+use crate::resource::name::Uid;
 use crate::resource::pipeline::{CatchUp, ConcurrencyPolicy, PipelineRunPolicy, Schedule};
 use crate::resource::run::{Cause, ChildKind};
 use crate::resource::time::{Span, Timestamp};
@@ -132,7 +133,10 @@ fn choose(schedule: &Schedule, due: &[Timestamp], now: Timestamp) -> Vec<Timesta
 
 fn fire(pipeline: &ObservedPipeline, schedule: &Schedule, slots: &[Timestamp], plan: &mut Plan) {
     let Some(last) = slots.last() else { return };
-    let busy = pipeline.scheduled.first();
+    // Only after a clock was turned back is the run of a slot there before that slot is due; it is in nobody's way.
+    let own: Vec<String> = slots.iter().map(|slot| slot_name(&pipeline.name, *slot)).collect();
+    let others: Vec<&(Uid, String)> = pipeline.scheduled.iter().filter(|(_, name)| !own.contains(name)).collect();
+    let busy = others.first();
     let chosen: &[Timestamp] = match (schedule.concurrency_policy, busy) {
         (ConcurrencyPolicy::Forbid, Some((_, name))) => {
             let message = format!("the slot of {last} is passed over, since {name} has not ended");
@@ -140,7 +144,7 @@ fn fire(pipeline: &ObservedPipeline, schedule: &Schedule, slots: &[Timestamp], p
             return;
         }
         (ConcurrencyPolicy::Replace, _) => {
-            for (uid, _) in &pipeline.scheduled {
+            for (uid, _) in others {
                 plan.writes.push(Write::CancelChild(CancelChild { uid: uid.clone(), kind: ChildKind::Run }));
             }
             std::slice::from_ref(last)
@@ -173,7 +177,6 @@ mod tests {
 
     use super::*;
     use crate::plan::pipeline::observed::Applied;
-    use crate::resource::name::Uid;
     use crate::resource::run::Suspension;
 
     const HOUR: Span = Span::minutes(60);
@@ -263,6 +266,19 @@ mod tests {
             writes.iter().filter(|write| matches!(write, Write::CancelChild(_))).count()
         };
         assert_eq!((cancels("Forbid"), cancels("Allow"), cancels("Replace")), (0, 0, 1));
+    }
+
+    #[test]
+    fn a_slot_that_comes_again_after_a_clock_was_turned_back_leaves_its_own_run_alone() {
+        for policy in ["Forbid", "Replace"] {
+            let own = ObservedPipeline {
+                scheduled: vec![(Uid("r".into()), "study-20260105t130000z".into())],
+                ..hourly(json!({"concurrencyPolicy": policy}))
+            };
+            let plan = PipelineReconciler::plan(&own, NOON.plus(HOUR));
+            let harms = |write: &Write| matches!(write, Write::CancelChild(_) | Write::Event(_));
+            assert!(!plan.writes.iter().any(harms), "{policy}: {plan}");
+        }
     }
 
     #[test]
