@@ -22,7 +22,8 @@ use crate::resource::phase::Phase;
 use crate::resource::time::Span;
 use crate::runtime::answer::Answerer;
 use crate::runtime::control::{Request, Response};
-use crate::runtime::controller::{Controller, FirstLook};
+use crate::runtime::controller::Controller;
+use crate::runtime::first_look::FirstLook;
 use crate::server::listen;
 use crate::store::run_view;
 

@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::{Clock, system_time};
 use super::core::Core;
+use super::first_look::{self, FirstLook};
 use super::git_source::{self, GitSource};
 use super::maintenance::sweep;
-use super::mirror::Mirror;
 use super::mirror_loop::{self, MirrorHandle, MirrorInbox};
 use super::open_files::allow_many;
 use super::pulse::Beat;
-use super::reconcile::{self, Verdict, reconcile, run_loop};
+use super::reconcile::{self, Verdict, run_loop};
 use super::wakes::Loop;
 use crate::analyzer;
 use crate::config::Settings;
@@ -31,18 +31,6 @@ use crate::store::{StateLock, Store, StoreError};
 
 /// After the grace period, stopped attempts get so long to write their endings.
 const LAST_ENDINGS: Duration = Duration::from_secs(10);
-
-/// How long the loops wait for the first look at the disk: a slow disk must not keep what is known from being worked on.
-const FIRST_LOOK: Duration = Duration::from_secs(5);
-
-/// Whether the first look at the disk is over when a controller has started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FirstLook {
-    /// What is declared and found is known.
-    IsOver,
-    /// The disk is slow; what is new becomes known later.
-    GoesOn,
-}
 
 /// Why a controller could not start or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -162,19 +150,7 @@ impl Controller {
     pub async fn start(&mut self) -> FirstLook {
         let Some(inbox) = self.inbox.take() else { return FirstLook::IsOver };
         let core = &self.core;
-        let mut look = FirstLook::IsOver;
-        if tokio::time::timeout(FIRST_LOOK, first_look(core, self.git.as_deref())).await.is_err() {
-            tracing::warn!("the disk is slow; starting with what is known, the scans go on beside it");
-            look = FirstLook::GoesOn;
-            let mirror = self.handle.clone();
-            self.loops.spawn(async move {
-                match mirror.sync().await {
-                    Ok(report) if report.incomplete.is_none() => tracing::info!("the manifests have been read"),
-                    // Why is told by whoever looked, and it is tried again.
-                    _ => tracing::warn!("the manifests have not all been read yet"),
-                }
-            });
-        }
+        let look = first_look::look(core, self.git.as_deref(), &self.handle, &mut self.loops).await;
         self.loops.spawn(mirror_loop::run(core.clone(), inbox));
         if let Some(git) = &self.git {
             self.loops.spawn(git_source::run(core.clone(), Arc::clone(git), self.handle.clone()));
@@ -256,18 +232,6 @@ async fn conclude(core: &Core) {
         }
         // Leftovers of a controller that is gone are being ended, and their ending wakes their task again.
         core.attempts.all_ended().await;
-    }
-}
-
-async fn first_look(core: &Core, git: Option<&GitSource>) {
-    if let Some(git) = git {
-        // It scans what is checked out then, or was before.
-        let _ = git.pass(None).await;
-    } else if let Err(error) = Mirror::new(core).scan().await {
-        core.check("scanning manifests", &error);
-    }
-    if let Err(error) = reconcile(core, &Key::Apps).await {
-        core.check("looking for apps", &error);
     }
 }
 

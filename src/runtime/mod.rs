@@ -18,6 +18,7 @@ pub mod doctor;
 pub mod doctor_analyzers;
 pub mod dry_run;
 mod endings;
+pub mod first_look;
 mod found;
 pub mod git;
 mod git_program;

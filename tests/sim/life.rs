@@ -288,7 +288,7 @@ impl Gate for Life {
             let mut state = self.state();
             // Some of what does not fit is noticed only at the end of its transaction.
             let is_noticed = match step {
-                Step::Write => state.steps % 4 != 0,
+                Step::Write => !state.steps.is_multiple_of(4),
                 Step::Commit => true,
                 Step::Read | Step::Disk => false,
             };
