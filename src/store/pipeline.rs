@@ -217,7 +217,7 @@ pub(super) fn cancel_child(
             Key::Task(cancel.uid.clone()),
         ),
         ChildKind::Run => (
-            "UPDATE run SET cancel = max(cancel, 1) WHERE uid = ?1 AND finished_at IS NULL",
+            "UPDATE run SET cancel = max(cancel, 1), version = version + (cancel < 1) WHERE uid = ?1 AND finished_at IS NULL",
             Key::Run(cancel.uid.clone()),
         ),
     };

@@ -200,7 +200,7 @@ impl Store {
                     lines.push(told(name, "would be cancelled", true, None));
                 } else {
                     connection
-                        .prepare_cached("UPDATE run SET cancel = max(cancel, ?2), cancel_message = ?3 WHERE uid = ?1")?
+                        .prepare_cached("UPDATE run SET cancel = max(cancel, ?2), cancel_message = ?3, version = version + (cancel < ?2) WHERE uid = ?1")?
                         .execute(params![found.uid.0, if finally { 2 } else { 1 }, message])?;
                     lines.push(told(name, "is being cancelled", true, Some(Key::Run(found.uid))));
                 }

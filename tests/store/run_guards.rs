@@ -90,6 +90,23 @@ async fn a_stale_status_or_conclusion_is_a_conflict_and_changes_nothing() {
     }
 }
 
+#[tokio::test]
+async fn an_ending_that_was_planned_before_a_cancellation_is_planned_anew() {
+    let (fixture, run, asks) = begun().await;
+    fixture.store.commit(asks, NOW).await.unwrap();
+    fixture.sql().execute("UPDATE task SET phase = 'Completed', finished_at = 9, version = version + 1", []).unwrap();
+    let ends = plan(&fixture, &run).await;
+    let name = fixture.one::<String>("SELECT name FROM run");
+    fixture.store.cancel_runs(vec![name], "enough".into(), false, false).await.unwrap().unwrap();
+    assert!(
+        matches!(fixture.store.commit(ends, NOW).await.unwrap(), Committed::Conflict),
+        "it was told to be cancelled"
+    );
+    let ends = plan(&fixture, &run).await;
+    fixture.store.commit(ends, NOW).await.unwrap();
+    assert_eq!(fixture.one::<String>("SELECT phase FROM run"), "Cancelled");
+}
+
 #[test]
 fn the_words_of_runs_and_children_are_those_of_the_program() {
     let fixture = Fixture::empty();
