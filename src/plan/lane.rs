@@ -140,12 +140,8 @@ impl Reconciler for LaneReconciler {
         let mut queue = Queue::new(lane, now);
         let (mut ready, mut waits) = (false, false);
         for candidate in &lane.candidates {
-            if candidate.unwanted {
-                plan.wakes.push(Key::Task(candidate.uid.clone()));
-                continue;
-            }
-            if candidate.is_of_older_files() || candidate.is_of_older_spec() {
-                // The task loop starts another round: what ran well before ran on other files, or was asked for otherwise.
+            if candidate.unwanted || candidate.is_of_older_files() || candidate.is_of_older_spec() {
+                // The task loop ends the round, or starts another: what ran well before ran on other files, or was asked for otherwise.
                 plan.wakes.push(Key::Task(candidate.uid.clone()));
                 continue;
             }

@@ -321,8 +321,18 @@ pub(super) const REPEAT: &str = "UPDATE event SET count = count + 1, last_at = ?
 
 /// Adds the tasks that are held and name this app.
 pub(super) fn wake_waiting_for_app(connection: &Connection, app: &str, woken: &mut Vec<Key>) -> Result<(), StoreError> {
-    let mut statement = connection.prepare_cached(WAITING_FOR_APP)?;
-    for uid in statement.query_map([app], |row| row.get(0))? {
+    wake_tasks(connection, WAITING_FOR_APP, app, woken)
+}
+
+/// Adds the tasks that a query finds for a name.
+pub(super) fn wake_tasks(
+    connection: &Connection,
+    query: &str,
+    name: &str,
+    woken: &mut Vec<Key>,
+) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(query)?;
+    for uid in statement.query_map([name], |row| row.get(0))? {
         woken.push(Key::Task(Uid(uid?)));
     }
     Ok(())

@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::commit::wake_waiting_for_app;
+use super::commit::{wake_tasks, wake_waiting_for_app};
 use super::rows::{task_status, time, time_or_none, word};
 use super::{Held, Store, StoreError, purge, stray};
 use crate::plan::Key;
@@ -239,18 +239,10 @@ pub(super) fn delete_app(
     let Some(name) = name else { return Ok(()) };
     // Queued ones are told by their lane, which finds no app.
     wake_waiting_for_app(connection, &name, woken)?;
-    let mut statement = connection.prepare_cached(RUNNING_ON)?;
-    for uid in statement.query_map([&name], |row| row.get(0))? {
-        woken.push(Key::Task(Uid(uid?)));
-    }
-    Ok(())
+    wake_tasks(connection, RUNNING_ON, &name, woken)
 }
 
 /// Adds the tasks that were cancelled with an app of this name: it is there again.
 pub(super) fn wake_cancelled_with(connection: &Connection, app: &str, woken: &mut Vec<Key>) -> Result<(), StoreError> {
-    let mut statement = connection.prepare_cached(CANCELLED_WITH)?;
-    for uid in statement.query_map([app], |row| row.get(0))? {
-        woken.push(Key::Task(Uid(uid?)));
-    }
-    Ok(())
+    wake_tasks(connection, CANCELLED_WITH, app, woken)
 }

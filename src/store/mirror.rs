@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use super::commit::set_condition;
 use super::mirror_write::{apply, write_files, write_problems};
@@ -85,12 +85,12 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn read_by(&self, rules: String) -> Result<(), StoreError> {
-        let known = |connection: &Connection| {
-            let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE key = 'read_by'")?;
-            Ok::<Option<String>, StoreError>(statement.query_row([], |row| row.get(0)).optional()?)
-        };
         let wanted = rules.clone();
-        if self.read(move |connection| Ok(known(connection)?.is_some_and(|known| known == wanted))).await? {
+        let is_known = self.read(move |connection| {
+            let query = "SELECT 1 FROM meta WHERE key = 'read_by' AND value = ?1";
+            Ok(connection.prepare_cached(query)?.exists([wanted])?)
+        });
+        if is_known.await? {
             return Ok(());
         }
         self.write(move |connection| {

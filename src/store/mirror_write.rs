@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::commit::{record, record_first, wake_waiting_for_app};
+use super::commit::{record, record_first, wake_tasks, wake_waiting_for_app};
 use super::uid::new_uid;
 use super::{MirrorCommit, MirrorOutcome, OwnedProblem, StoreError, history, pool};
 use crate::plan::Key;
@@ -89,7 +89,7 @@ fn remove(
         Kind::Task => outcome.woken.push(Key::Task(uid.clone())),
         Kind::Analyzer => {
             outcome.woken.extend([Key::Analyzer(name.clone()), Key::Lane(name.clone())]);
-            wake_held(connection, SITTING_OUT, name, &mut outcome.woken)?;
+            wake_tasks(connection, SITTING_OUT, name, &mut outcome.woken)?;
         }
         // An AppSet may find by itself what was declared by hand.
         Kind::App => {
@@ -100,15 +100,6 @@ fn remove(
         Kind::Pool => pool::waiting_for(connection, name, &mut outcome.woken)?,
         Kind::Pipeline => outcome.woken.push(Key::Pipeline(uid.clone())),
         Kind::Run => {}
-    }
-    Ok(())
-}
-
-/// Adds the tasks that a query finds of an analyzer.
-fn wake_held(connection: &Connection, query: &str, analyzer: &str, woken: &mut Vec<Key>) -> Result<(), StoreError> {
-    let mut statement = connection.prepare_cached(query)?;
-    for uid in statement.query_map([analyzer], |row| row.get(0))? {
-        woken.push(Key::Task(Uid(uid?)));
     }
     Ok(())
 }
@@ -241,7 +232,7 @@ fn wake(
             // Its replicas are asked before its queue is looked at.
             woken.push(Key::Analyzer(name.clone()));
             woken.push(Key::Lane(name.clone()));
-            wake_held(connection, WAITING_FOR_ANALYZER, name, woken)?;
+            wake_tasks(connection, WAITING_FOR_ANALYZER, name, woken)?;
         }
         Spec::App(_) => {
             woken.push(Key::Apps);

@@ -202,7 +202,8 @@ fn told(connection: &Connection, uid: &str, round: i64) -> Result<Vec<Told>, Sto
     Ok(told)
 }
 
-/// The generation that the latest attempt of a round ran, and the replicas at which the latest ones reached nobody. One for which the disk was full sent nothing either, and asked nobody.
+/// The generation that the latest attempt of a round ran, and the replicas at which the latest ones reached nobody. One for which the
+/// disk was full sent nothing either, and asked nobody.
 fn tried(connection: &Connection, uid: &str, round: i64) -> Result<(Option<i64>, Vec<String>), StoreError> {
     let mut statement = connection.prepare_cached(TRIED)?;
     let mut rows = statement.query(params![uid, round])?;

@@ -4,6 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
+use super::commit::wake_tasks;
 use super::observe_lane::{DRAINING, OPEN, opened};
 use super::replica::replicas;
 use super::rows::json;
@@ -13,7 +14,6 @@ use crate::plan::replica::standing;
 use crate::plan::write::OpenAttempt;
 use crate::resource::analyzer::AnalyzerSpec;
 use crate::resource::attempt::AttemptId;
-use crate::resource::name::Uid;
 use crate::resource::pool::PoolSpec;
 use crate::resource::time::Timestamp;
 
@@ -231,11 +231,7 @@ pub(super) const WAITING_FOR_POOL: &str =
 /// Adds whoever waits for a pool that was declared, changed or removed: lanes with queued tasks of it, and tasks that are held without it.
 pub(super) fn waiting_for(connection: &Connection, pool: &str, woken: &mut Vec<Key>) -> Result<(), StoreError> {
     woken.extend(lanes(connection, pool)?.into_iter().map(Key::Lane));
-    let mut held = connection.prepare_cached(WAITING_FOR_POOL)?;
-    for uid in held.query_map([pool], |row| row.get(0))? {
-        woken.push(Key::Task(Uid(uid?)));
-    }
-    Ok(())
+    wake_tasks(connection, WAITING_FOR_POOL, pool, woken)
 }
 
 /// Gives the tasks of an analyzer its pool, as far as they name none themselves. Called before the analyzer is written; reads its tasks
