@@ -71,7 +71,7 @@ pub use lock::StateLock;
 pub use mirror::{FileStat, MirrorCommit, MirrorOutcome, OwnedProblem, ScannedFile, existing_objects, object_files};
 pub use moment::Moment;
 pub use observe::Held;
-pub use open::{SCHEMA_VERSION, Step, database_path, open_read_only, pending_steps, upgrade_backup};
+pub use open::{SCHEMA_VERSION, Step, configure, database_path, open_read_only, pending_steps, upgrade_backup};
 pub use wakes::{Due, Wake};
 
 /// A handle to the open store.

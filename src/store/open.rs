@@ -210,7 +210,11 @@ fn read_any(path: &Path) -> Result<(Connection, usize), StoreError> {
     }
 }
 
-fn configure(connection: &Connection) -> Result<(), StoreError> {
+/// Sets a connection as each of the program's is set. What was compiled for it is compiled anew.
+///
+/// # Errors
+/// What SQLite says.
+pub fn configure(connection: &Connection) -> Result<(), StoreError> {
     connection.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;

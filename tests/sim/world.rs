@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use manifestd::config::{self, Settings};
 use manifestd::resource::attempt::AttemptId;
-use manifestd::store::{StateLock, Store};
+use manifestd::store::{self, StateLock, Store};
 use rusqlite::Connection;
 use rusqlite::backup::Backup;
 use tempfile::TempDir;
@@ -40,8 +40,9 @@ impl Bench {
         Backup::new(&template.lock().expect("the template"), &mut connection)
             .and_then(|backup| backup.run_to_completion(1_000, std::time::Duration::ZERO, None))
             .expect("a copy of the template");
+        store::configure(&connection).expect("a connection like the program's");
+        // It reads and writes, for the program and for the laws.
         connection.set_prepared_statement_cache_capacity(400);
-        connection.pragma_update(None, "foreign_keys", true).expect("foreign keys");
         if let Some(mutant) = mutant {
             connection.execute_batch(mutant.schema).expect("the schema of a mutant");
         }
