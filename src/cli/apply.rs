@@ -10,6 +10,7 @@ use super::edit::{self, Directory};
 use super::exit::{Exit, refused};
 use super::files::{self, ManifestFile};
 use super::out::{Out, note};
+use super::table::many;
 use super::{known, request, validate};
 use crate::manifest::{Document, Problem};
 use crate::resource::object::Object;
@@ -52,7 +53,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
     validate::show(&problems, context.colour_stderr);
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     if errors > 0 || given.iter().any(|file| file.parsed.has_errors()) {
-        return Err(refused(format!("nothing was written: {errors} problem{}", if errors == 1 { "" } else { "s" })));
+        return Err(refused(format!("nothing was written: {}", many(errors, "problem"))));
     }
     let (edits, said) = plan(&given, &directory)?;
     for edit in edits.values() {
@@ -157,8 +158,8 @@ pub(crate) async fn tell(context: &Context) {
             }
             if report.frozen > 0 {
                 note(format_args!(
-                    "note: {} removals are held back by the fuse; see manifestd get problems",
-                    report.frozen
+                    "note: held back by the fuse: {}; see manifestd get problems",
+                    many(report.frozen, "removal")
                 ));
             }
         }

@@ -8,6 +8,7 @@ use super::disk::bytes;
 use super::exit::Exit;
 use super::now;
 use super::out::{Out, clean, note};
+use super::table::many;
 use super::work::Work;
 use crate::runtime::backup::{Wanted, back_up};
 
@@ -45,14 +46,14 @@ pub(super) fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
     } else {
         let about = &report.about;
         let results = match about.with_results {
-            true => format!("{} result directories", about.result_directories),
+            true => format!("results of {}", many(about.result_directories, "attempt")),
             false => "without results (--results)".to_owned(),
         };
-        writeln!(out, "{}: {}, {results}, {} files", report.file.display(), bytes(report.bytes), about.files)?;
+        writeln!(out, "{}: {}, {results}, {}", report.file.display(), bytes(report.bytes), many(about.files, "file"))?;
         if about.missing_directories > 0 {
             note(format_args!(
-                "{} result directories that the database refers to are not there, so they are not in the backup; the first: {}",
-                about.missing_directories,
+                "results of {} that the database refers to are not there, so they are not in the backup; the first: {}",
+                many(about.missing_directories, "attempt"),
                 report.missing.first().map(|first| clean(first)).unwrap_or_default()
             ));
         }

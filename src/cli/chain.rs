@@ -89,10 +89,9 @@ pub(crate) fn explain(facts: &Facts) -> Why {
     let mut because = Vec::new();
     if facts.file_problems > 0 {
         because.push(format!(
-            "its file {} has {} problem{}, so its last accepted version counts: manifestd get problems",
+            "its file {} has {}, so its last accepted version counts: manifestd get problems",
             facts.task.provenance.file,
-            facts.file_problems,
-            if facts.file_problems == 1 { "" } else { "s" }
+            table::many(facts.file_problems, "problem")
         ));
     }
     if let Some(removed) = facts.task.removed_at {
@@ -325,7 +324,7 @@ fn ended(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String {
     let name = &facts.task.name;
     let status = &task.status;
     if let Some(at) = status.finished_at {
-        let tries = if status.attempt == 1 { "1 attempt".to_owned() } else { format!("{} attempts", status.attempt) };
+        let tries = table::many(status.attempt, "attempt");
         because.push(format!("it ended at {at} ({} ago), after {tries}", table::age(facts.now, at)));
     }
     if !status.message.is_empty() {

@@ -11,6 +11,7 @@ use super::exit::{Exit, refused};
 use super::now;
 use super::out::{Out, clean};
 use super::request::{ask, perform};
+use super::table::many;
 use super::work::Work;
 use crate::plan::doctor::{Check, Finding, Fix};
 use crate::resource::attempt::AttemptId;
@@ -99,7 +100,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
             mended.iter().try_for_each(|line| writeln!(out, "done: {}", clean(line)))?;
             match left.findings.len() {
                 0 => writeln!(out, "all is well now")?,
-                count => writeln!(out, "{count} findings are left, which need you")?,
+                count => writeln!(out, "left for you: {}", many(count, "finding"))?,
             }
         }
     }

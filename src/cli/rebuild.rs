@@ -6,6 +6,7 @@ use super::context::Context;
 use super::exit::Exit;
 use super::now;
 use super::out::{Out, clean};
+use super::table::many;
 use super::work::Work;
 use crate::runtime::rebuild::{RebuildReport, Wanted, rebuild};
 
@@ -37,8 +38,8 @@ fn print(out: &mut Out, report: &RebuildReport, dry_run: bool) -> anyhow::Result
     if report.problems > 0 {
         writeln!(
             out,
-            "{} problems in the manifests; what they declare is missing (manifestd validate)",
-            report.problems
+            "{} in the manifests; what they declare is missing (manifestd validate)",
+            many(report.problems, "problem")
         )?;
     }
     for (phase, count) in &report.finished {

@@ -11,7 +11,7 @@ use super::exit::{Exit, refused};
 use super::out::{Out, clean};
 use super::progress::Progress;
 use super::request::perform;
-use super::table::Columns;
+use super::table::{Columns, many};
 use crate::plan::action::{Action, Rule};
 use crate::resource::phase::Phase;
 use crate::runtime::answer::LOOPS;
@@ -165,8 +165,7 @@ fn print_plan(out: &mut Out, rehearsal: &Rehearsal) -> anyhow::Result<()> {
     }
     match rehearsal.actions.len() + rehearsal.events.len() {
         0 => writeln!(out, "Nothing would be done.")?,
-        1 => writeln!(out, "1 thing would be done. Nothing was done.")?,
-        count => writeln!(out, "{count} things would be done. Nothing was done.")?,
+        count => writeln!(out, "{} would be done. Nothing was done.", many(count, "thing"))?,
     }
     Ok(())
 }
@@ -247,13 +246,16 @@ fn print(out: &mut Out, context: &Context, report: &ReconcileReport) -> anyhow::
 fn describe(sync: &SyncReport) -> String {
     let mut text = format!("{} created, {} updated, {} removed", sync.created, sync.updated, sync.removed);
     if sync.problems > 0 {
-        text.push_str(&format!(", {} problems (manifestd get problems)", sync.problems));
+        text.push_str(&format!(", {} (manifestd get problems)", many(sync.problems, "problem")));
     }
     if let Some(why) = &sync.incomplete {
         text.push_str(&format!("; not read as a whole, so nothing was removed: {why}"));
     }
     if sync.frozen > 0 && sync.incomplete.is_none() {
-        text.push_str(&format!("; {} removals frozen, since they are so many (manifestd orphans accept)", sync.frozen));
+        text.push_str(&format!(
+            "; {} frozen, since they are so many (manifestd orphans accept)",
+            many(sync.frozen, "removal")
+        ));
     }
     text
 }

@@ -7,6 +7,7 @@ use super::context::Context;
 use super::exit::Exit;
 use super::now;
 use super::out::{Out, clean};
+use super::table::many;
 use super::work::Work;
 use crate::runtime::restore::{RestoreReport, Wanted, restore, verify};
 
@@ -54,7 +55,7 @@ pub(super) fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
 fn print(out: &mut Out, context: &Context, args: &Args, report: &RestoreReport) -> anyhow::Result<()> {
     let about = &report.about;
     let results = match about.with_results {
-        true => format!("with {} result directories", about.result_directories),
+        true => format!("with results of {}", many(about.result_directories, "attempt")),
         false => "without results".to_owned(),
     };
     let (taken, program) = (clean(&about.taken_at), clean(&about.program));

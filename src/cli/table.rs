@@ -110,6 +110,11 @@ pub(crate) fn word(word: &str, coloured: bool) -> String {
     if coloured { format!("\u{1b}[{code}m{word}\u{1b}[0m") } else { word.to_owned() }
 }
 
+/// So many of something, whose plural ends with s: `1 file`, `2 files`.
+pub(crate) fn many<N: std::fmt::Display + PartialEq + From<u8>>(count: N, word: &str) -> String {
+    format!("{count} {word}{}", if count == N::from(1) { "" } else { "s" })
+}
+
 /// How long something is ago, as kubectl writes it: `45s`, `7m12s`, `3h5m`, `2d4h`, `40d`.
 pub(crate) fn age(now: Timestamp, then: Timestamp) -> String {
     length(now.since(then))
@@ -162,6 +167,11 @@ mod tests {
         }
         assert_eq!(length(Span(250)), "250ms");
         assert_eq!(age(Timestamp(0), Timestamp(5000)), "0s");
+    }
+
+    #[test]
+    fn one_is_no_plural_and_nothing_is() {
+        assert_eq!([many(0_u64, "file"), many(1_u32, "file"), many(2_usize, "file")], ["0 files", "1 file", "2 files"]);
     }
 
     #[test]

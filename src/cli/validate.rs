@@ -12,6 +12,7 @@ use super::exit::Exit;
 use super::files;
 use super::known;
 use super::out::{Out, note};
+use super::table::many;
 use crate::manifest::{Known, Problem};
 
 /// Arguments of `validate`.
@@ -81,7 +82,6 @@ pub(crate) fn show(problems: &[Problem], colour: bool) {
 }
 
 fn summary(errors: usize, wrong: usize, files: usize, documents: usize, warnings: usize) -> String {
-    let many = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     let tail = if warnings > 0 { format!(", {}", many(warnings, "warning")) } else { String::new() };
     match errors {
         0 => format!("ok: {} in {}{tail}", many(documents, "document"), many(files, "file")),

@@ -29,6 +29,8 @@ pub(super) fn settle(
         // The slot that it leaves is not one of the analyzer that the task names by now.
         plan.wakes.push(Key::Lane(attempt.analyzer.clone()));
     }
+    // Nothing is reckoned from a time that is still to come: the clock was turned back since the attempt ended.
+    let ended = &EndedAttempt { at: ended.at.min(now), ..ended.clone() };
     let round = Round::of(task, attempt, ended);
     let wait = |reason, message: String, at| task.status.waiting(reason, message, at);
     let next = match (ended.outcome, task.unwanted()) {

@@ -69,8 +69,8 @@ pub(super) async fn observe_maintenance(
         })
         .await?;
     // Once more, last of all: an attempt that was opened or taken up in between is carried by now.
-    for (id, carried) in observed.tasks.iter_mut().filter_map(|task| task.open.as_mut()) {
-        *carried |= core.attempts.carried(id, core.now()).is_some();
+    for open in observed.tasks.iter_mut().filter_map(|task| task.open.as_mut()) {
+        open.carried |= core.attempts.carried(&open.id, core.now()).is_some();
     }
     if rules.strays {
         observed.strays = match &search {

@@ -9,7 +9,7 @@ use super::{Held, Store, StoreError, purge, stray};
 use crate::plan::Key;
 use crate::plan::action::Permit;
 use crate::plan::apps::SOURCE_SUSPECT;
-use crate::plan::maintenance::{AgedRun, AgedTask, MissingApp, ObservedMaintenance, OldEvents, Rules};
+use crate::plan::maintenance::{AgedAttempt, AgedRun, AgedTask, MissingApp, ObservedMaintenance, OldEvents, Rules};
 use crate::resource::attempt::AttemptId;
 use crate::resource::name::Uid;
 use crate::resource::time::Timestamp;
@@ -34,7 +34,7 @@ pub(super) const MISSING: &str =
 
 /// Tasks that have not ended and are in their phase for long, with the open attempt of each: those in a queue, or the others, but for what waits
 /// for a person or a directory, which is always left alone.
-pub(super) const AGED: &str = "SELECT t.*, a.number, a.deadline_at,
+pub(super) const AGED: &str = "SELECT t.*, a.number, a.deadline_at, a.analyzer AS slot_of,
          (SELECT max(l.opened_at) FROM attempt l WHERE l.analyzer = t.analyzer) AS lane_moved_at,
          EXISTS (SELECT 1 FROM attempt l INDEXED BY attempt_slot WHERE l.analyzer = t.analyzer AND l.outcome IS NULL)
              OR EXISTS (SELECT 1 FROM attempt l INDEXED BY attempt_pool_open WHERE l.pool = t.pool AND l.outcome IS NULL) AS lane_busy
@@ -46,7 +46,7 @@ pub(super) const AGED: &str = "SELECT t.*, a.number, a.deadline_at,
 
 /// Tasks that ended long ago.
 pub(super) const FINISHED: &str =
-    "SELECT t.*, NULL AS number, NULL AS deadline_at, NULL AS lane_moved_at, 0 AS lane_busy FROM task t
+    "SELECT t.*, NULL AS number, NULL AS lane_moved_at, 0 AS lane_busy FROM task t
      WHERE t.aside_at IS NULL AND t.finished_at IS NOT NULL AND t.run IS NULL AND t.kept_at IS NULL AND t.finished_at < ?1
        AND (?3 IS NULL OR 'task/' || t.name IN (SELECT value FROM json_each(?3)))
      ORDER BY t.finished_at LIMIT ?2";
@@ -195,11 +195,14 @@ fn read_tasks(
 fn aged(row: &Row<'_>, held: &Held) -> Result<AgedTask, StoreError> {
     let uid = Uid(row.get("uid")?);
     let number: Option<u32> = row.get("number")?;
-    let open = number.map(|number| {
-        let id = AttemptId { task: uid.clone(), number };
-        let carried = held.contains_key(&id);
-        (id, carried)
-    });
+    let open = match number {
+        None => None,
+        Some(number) => {
+            let id = AttemptId { task: uid.clone(), number };
+            let carried = held.contains_key(&id);
+            Some(AgedAttempt { id, analyzer: row.get("slot_of")?, deadline_at: time(row, "deadline_at")?, carried })
+        }
+    };
     Ok(AgedTask {
         name: row.get("name")?,
         analyzer: row.get("analyzer")?,
@@ -207,7 +210,6 @@ fn aged(row: &Row<'_>, held: &Held) -> Result<AgedTask, StoreError> {
         status: task_status(row)?,
         since: time(row, "since")?,
         open,
-        deadline_at: time_or_none(row, "deadline_at")?,
         lane_moved_at: time_or_none(row, "lane_moved_at")?,
         lane_busy: row.get("lane_busy")?,
         generation: row.get("generation")?,

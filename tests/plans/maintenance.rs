@@ -1,6 +1,8 @@
 //! Maintenance at its thresholds: nothing a millisecond too early, nothing that is carried, wanted, suspect or young.
 
-use manifestd::plan::maintenance::{AgedTask, MaintenanceReconciler, MissingApp, ObservedMaintenance, Rules};
+use manifestd::plan::maintenance::{
+    AgedAttempt, AgedTask, MaintenanceReconciler, MissingApp, ObservedMaintenance, Rules,
+};
 use manifestd::plan::write::{TaskStatus, Write};
 use manifestd::plan::{Key, Plan, Reconciler};
 use manifestd::resource::attempt::AttemptId;
@@ -51,8 +53,12 @@ fn task(phase: Phase, reason: Reason) -> AgedTask {
         version: 3,
         status,
         since: NOW,
-        open: (phase == Phase::Running).then(|| (AttemptId { task: Uid("t".into()), number: 1 }, false)),
-        deadline_at: None,
+        open: (phase == Phase::Running).then(|| AgedAttempt {
+            id: AttemptId { task: Uid("t".into()), number: 1 },
+            analyzer: "lint-before".into(),
+            deadline_at: NOW.plus(Span::minutes(30)),
+            carried: false,
+        }),
         lane_moved_at: None,
         lane_busy: false,
     }
@@ -104,8 +110,10 @@ fn a_task_that_runs_for_two_hours_is_failed_only_when_nobody_carries_it() {
     let plan = after(just_over(Span::minutes(120)), running());
     assert!(matches!(&plan.writes[0], Write::CloseAttempt(_)), "{plan}");
     assert_eq!(ending(&plan), Some((Phase::Failed, Reason::Stuck)));
+    // The queue behind the slot that it leaves, whatever the task names by now.
+    assert!(plan.wakes.contains(&Key::Lane("lint-before".into())), "{:?}", plan.wakes);
     let mut carried = running();
-    carried.open = carried.open.map(|(id, _)| (id, true));
+    carried.open = carried.open.map(|open| AgedAttempt { carried: true, ..open });
     assert!(after(DAY.times(3), carried).is_empty(), "carried for three days, and alive");
     let ended = AgedTask { open: None, ..running() };
     assert!(after(DAY, ended).is_empty(), "its ending is there, and the task loop settles it");

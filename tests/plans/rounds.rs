@@ -11,6 +11,7 @@ use manifestd::resource::outcome::{Outcome, ToolReport, ToolStatus};
 use manifestd::resource::phase::Phase;
 use manifestd::resource::reason::Reason;
 use manifestd::resource::task::RunPolicy;
+use manifestd::resource::time::Span;
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -26,6 +27,21 @@ fn wants(tools: &[&str]) -> ObservedTask {
 /// Its first attempt ran `a` well, and `b` failed.
 fn half() -> ObservedTask {
     wants(&["a", "b"]).ended(1, Outcome::PartialSuccess).of(&["a", "b"], &["+a", "-b"])
+}
+
+#[test]
+fn an_ending_that_a_clock_turned_back_left_in_the_future_counts_as_one_of_now() {
+    let full = (Outcome::Failed, Reason::DiskFull);
+    for (outcome, reason) in Outcome::ALL.iter().map(|&outcome| (outcome, usual(outcome))).chain([full]) {
+        let now = task().running().ends(outcome, reason);
+        let later = now.clone().with(|task| {
+            let ended = task.attempts.last_mut().and_then(|attempt| attempt.ended.as_mut()).expect("an ending");
+            ended.at = NOW.plus(Span::minutes(300));
+        });
+        let plan = TaskReconciler::plan(&later, NOW);
+        assert!(!plan.writes.is_empty(), "{outcome} ({reason}) is settled");
+        assert_eq!(plan.to_string(), TaskReconciler::plan(&now, NOW).to_string(), "{outcome} ({reason})");
+    }
 }
 
 #[test]

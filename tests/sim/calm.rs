@@ -77,7 +77,8 @@ async fn settle(stage: &mut Stage) -> End {
         until(life.instant(at)).await;
         let mut state = life.state();
         life.judge(&mut state, laws::stand);
-        let left = state.unsettled(&life.world);
+        let mut left = state.look(&life.world, laws::unsettled);
+        left.extend(state.look(&life.world, laws::may_start_over));
         if left.is_empty() {
             break;
         }
@@ -128,7 +129,7 @@ fn look_whether_it_rests(life: &Life, before: u64) {
         let what = format!("{moved} rows changed though nothing happened; the latest: {}", tail.join(" | "));
         state.breached(Err(Breach::new(Law::TwiceIsOnce, what)));
     }
-    let left = state.unsettled(&life.world);
+    let left = state.look(&life.world, laws::unsettled);
     if !left.is_empty() {
         state.breached(Err(Breach::new(Law::Ends, format!("what was settled is not any more: {}", left.join("; ")))));
     }

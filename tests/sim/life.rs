@@ -3,7 +3,7 @@
 
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use manifestd::resource::attempt::AttemptId;
@@ -39,7 +39,8 @@ pub(crate) struct Life {
     pub(crate) ended: Notify,
     /// Told when something changed in the outside world.
     pub(crate) changed: Notify,
-    pub(crate) core: OnceLock<Core>,
+    /// Its controller, which holds it as well, and so is let go at the end.
+    pub(crate) core: Mutex<Option<Core>>,
 }
 
 /// On which side of a step.
@@ -64,8 +65,13 @@ impl Life {
             over: AtomicBool::new(false),
             ended: Notify::new(),
             changed: Notify::new(),
-            core: OnceLock::new(),
+            core: Mutex::new(None),
         })
+    }
+
+    /// Its controller, once there is one.
+    pub(crate) fn core(&self) -> MutexGuard<'_, Option<Core>> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How old the world is now.
@@ -79,7 +85,7 @@ impl Life {
     }
 
     /// The world's state, at this moment.
-    pub(crate) fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         let age = self.age();
         let mut state = self.world.state();
         state.age = state.age.max(age);
@@ -120,7 +126,8 @@ impl Life {
 
     /// Takes wake-ups away, also those for later.
     fn steal(&self, state: &mut State) {
-        let Some(core) = self.core.get().filter(|_| state.age < state.weather.thief_until) else { return };
+        let held = self.core();
+        let Some(core) = held.as_ref().filter(|_| state.age < state.weather.thief_until) else { return };
         for of in LOOPS {
             if state.dice.chance(state.weather.thief_percent) {
                 let until = if state.dice.chance(30) { Timestamp(i64::MAX) } else { core.now() };
@@ -135,7 +142,7 @@ impl Life {
     /// Judges something at this moment; a breach ends the process.
     pub(crate) fn judge(&self, state: &mut State, law: impl FnOnce(&Moment<'_>) -> Judged) {
         let carried =
-            |id: &AttemptId| self.core.get().is_some_and(|core| core.attempts.carried(id, core.now()).is_some());
+            |id: &AttemptId| self.core().as_ref().is_some_and(|core| core.attempts.carried(id, core.now()).is_some());
         state.judge(&self.world, self.born, Some(&carried), law);
         if state.breach.is_some() {
             self.end();

@@ -201,7 +201,7 @@ impl Life {
         }
         let age = state.age;
         if let Some(work) = state.ledger.works.get_mut(&assignment.id) {
-            (work.course, work.began) = (Course::Going, age);
+            work.course = Course::Going;
             work.ends = if work.conduct.how == How::Hangs { u64::MAX } else { age + work.conduct.after };
         }
         None

@@ -91,7 +91,7 @@ fn mix(script: &Script) -> u64 {
 pub(crate) fn live(world: &Arc<World>, deed: impl AsyncFnOnce(&mut Stage) -> End) -> End {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
-    let (end, number) = runtime.block_on(async {
+    let (end, life) = runtime.block_on(async {
         let life = Life::begin(world);
         let whole = async {
             let mut stage = start(&life).await;
@@ -113,9 +113,12 @@ pub(crate) fn live(world: &Arc<World>, deed: impl AsyncFnOnce(&mut Stage) -> End
         life.end();
         let mut state = life.state();
         (state.weather.kill, state.weather.stopping) = (None, false);
-        (end, life.number)
+        drop(state);
+        (end, life)
     });
     drop(runtime);
+    *life.core() = None;
+    let number = Arc::into_inner(life).expect("nothing of a life outlives it").number;
     let mut state = world.state();
     state.ledger.bereave(number);
     let down = state.weather.down;
@@ -155,7 +158,7 @@ async fn start(life: &Arc<Life>) -> Stage {
     }
     let mut core = Core::new(store, clock, settings, world.path(""), executors);
     core.twist = world.mutant.map(Mutant::twist);
-    let _ = life.core.set(core.clone());
+    *life.core() = Some(core.clone());
     let mut controller = Controller::of(core);
     let _ = controller.start().await;
     let answerer = Answerer::new(&controller);

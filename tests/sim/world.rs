@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::audit;
 use super::declared::Declared;
 use super::dice::Dice;
-use super::laws::{self, Breach, Judged, Moment};
+use super::laws::{Breach, Judged, Moment};
 use super::ledger::Ledger;
 use super::model::Model;
 use super::mutant::Mutant;
@@ -282,11 +282,11 @@ impl State {
         self.breached(judged);
     }
 
-    /// What is not settled now.
-    pub(crate) fn unsettled(&mut self, world: &World) -> Vec<String> {
+    /// What a look at this moment finds.
+    pub(crate) fn look(&mut self, world: &World, look: impl FnOnce(&Moment<'_>) -> Vec<String>) -> Vec<String> {
         let mut found = Vec::new();
         self.judge(world, 0, None, |moment| {
-            found = laws::unsettled(moment);
+            found = look(moment);
             Ok(())
         });
         found

@@ -1,6 +1,6 @@
 //! Records that have been as they are for too long: apps that stay away, tasks that hang, tasks and runs that nobody will look at again.
 
-use super::{AgedRun, AgedTask, MissingApp, Pass, Rules, told};
+use super::{AgedAttempt, AgedRun, AgedTask, MissingApp, Pass, Rules, told};
 use crate::plan::Key;
 use crate::plan::action::{Action, Rule};
 use crate::plan::transition::{TaskRef, transition};
@@ -19,7 +19,7 @@ impl AgedTask {
     pub fn is_left_alone(&self, rules: Rules, now: Timestamp) -> bool {
         match self.status.phase {
             // Without an open attempt nothing hangs: its ending is there, and the task loop draws the conclusion.
-            Phase::Running => !matches!(self.open, Some((_, false))),
+            Phase::Running => !matches!(self.open, Some(AgedAttempt { carried: false, .. })),
             Phase::Pending => {
                 let Some(threshold) = rules.is_over(rules.pending, self.since, now) else { return true };
                 match self.status.reason {
@@ -71,14 +71,14 @@ impl Pass<'_> {
     fn fail_stuck(&mut self, task: &AgedTask) {
         let (rules, now) = (self.observed.rules, self.now);
         let Some(threshold) = rules.is_over(rules.stuck, task.since, now) else { return };
-        let Some((id, false)) = &task.open else { return };
+        let Some(open) = task.open.as_ref().filter(|open| !open.carried) else { return };
         let verdict = Verdict::without_tools(Outcome::Interrupted, Reason::Interrupted, "nobody carries it");
         let close = Write::CloseAttempt(Box::new(CloseAttempt {
-            id: id.clone(),
+            id: open.id.clone(),
             verdict,
             result: None,
             at: now,
-            slot_until: task.deadline_at.filter(|deadline| *deadline > now),
+            slot_until: Some(open.deadline_at).filter(|deadline| *deadline > now),
             cache_key: None,
         }));
         let message = format!("Running since {}, for more than {threshold}, while nobody carried it", task.since);
@@ -132,7 +132,8 @@ impl Pass<'_> {
         self.act(action, writes);
         if self.plan.writes.len() > before {
             // What the task loop does about an ended task, such as to note what files it is about, follows at once.
-            self.plan.wakes.extend([Key::Task(task.uid.clone()), Key::Lane(task.analyzer.clone())]);
+            let lane = task.open.as_ref().map_or(&task.analyzer, |open| &open.analyzer);
+            self.plan.wakes.extend([Key::Task(task.uid.clone()), Key::Lane(lane.clone())]);
         }
     }
 }

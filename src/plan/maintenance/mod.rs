@@ -83,14 +83,25 @@ pub struct AgedTask {
     pub status: TaskStatus,
     /// When it came into its phase.
     pub since: Timestamp,
-    /// Its open attempt, and whether this process carries it.
-    pub open: Option<(AttemptId, bool)>,
-    /// Until when that attempt may run.
-    pub deadline_at: Option<Timestamp>,
+    /// Its open attempt.
+    pub open: Option<AgedAttempt>,
     /// When an attempt was last opened on its analyzer: while others are, it only waits for its turn.
     pub lane_moved_at: Option<Timestamp>,
     /// Whether something runs on its analyzer or in its pool: then it waits for that to end.
     pub lane_busy: bool,
+}
+
+/// The open attempt of a task that has been in its phase for long.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgedAttempt {
+    /// Which one.
+    pub id: AttemptId,
+    /// Whose slot it takes: the task may name another analyzer by now.
+    pub analyzer: String,
+    /// Until when it may run.
+    pub deadline_at: Timestamp,
+    /// Whether this process carries it.
+    pub carried: bool,
 }
 
 /// A run that ended long ago.

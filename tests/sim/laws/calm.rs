@@ -7,6 +7,15 @@ use manifestd::resource::reason::Reason;
 use super::super::model::{Run, Task};
 use super::Moment;
 
+/// What failed for want of an analyzer just now, as far as a clock can tell: a service that answers probes and refuses requests is back in no
+/// time, and then it starts over.
+pub(crate) fn may_start_over(moment: &Moment<'_>) -> Vec<String> {
+    let failed = moment.model.tasks.values().filter(|task| task.reason == Reason::AnalyzerUnavailable);
+    let just_now =
+        failed.filter(|task| task.row.maybe("finished_at").is_some_and(|at| moment.wall.abs_diff(at) < 60_000));
+    just_now.map(|task| format!("{} is {} just now, and may start over", task.name(), task.phase)).collect()
+}
+
 /// What has neither ended nor waits for something that does not come by itself, each with where it is.
 pub(crate) fn unsettled(moment: &Moment<'_>) -> Vec<String> {
     let mut found = Vec::new();

@@ -21,7 +21,7 @@ use super::declared::Declared;
 use super::ledger::Ledger;
 use super::model::Model;
 
-pub(crate) use calm::unsettled;
+pub(crate) use calm::{may_start_over, unsettled};
 
 /// What holds whatever happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -13,10 +13,12 @@ fn runs(row: &Row) -> bool {
 }
 
 /// Whether an attempt takes a slot by its row: it is open, or nobody knows that its other side has stopped. What ended in the future, by a
-/// clock that was turned back since, takes none any more.
-fn takes(attempt: &Attempt, wall: i64) -> bool {
-    let drains =
-        attempt.row.maybe("slot_until").is_some_and(|until| until > wall) && attempt.row.number("ended_at") <= wall;
+/// clock that was turned back since, takes none any more; a pass that began then may be about it for a while.
+fn takes(attempt: &Attempt, moment: &Moment<'_>) -> bool {
+    let wall = moment.wall;
+    let late = if moment.has_jumped_since(attempt.opened) { PASS_MAX.cast_signed() } else { 0 };
+    let drains = attempt.row.maybe("slot_until").is_some_and(|until| until > wall)
+        && attempt.row.number("ended_at") <= wall - late;
     runs(&attempt.row) && (attempt.is_open() || drains)
 }
 
@@ -32,16 +34,14 @@ pub(super) fn changed(change: &Change, moment: &Moment<'_>) -> Judged {
     }
     let (analyzer, replica) = (new.text("analyzer"), new.text("replica"));
     let taken = moment.model.attempts().filter(|(_, other)| {
-        takes(other, moment.wall) && other.row.text("analyzer") == analyzer && other.row.text("replica") == replica
+        takes(other, moment) && other.row.text("analyzer") == analyzer && other.row.text("replica") == replica
     });
     let (taken, most) = (taken.count() as u64, highest(moment, Kind::Analyzer, analyzer));
     hold!(Slots, taken <= most, "{taken} slots of {analyzer} {replica} are taken, and there are {most}");
     rate(new, (Kind::Analyzer, analyzer), "analyzer", moment)?;
     let Some(pool) = new.maybe_text("pool") else { return Ok(()) };
-    let taken = moment
-        .model
-        .attempts()
-        .filter(|(_, other)| takes(other, moment.wall) && other.row.maybe_text("pool") == Some(pool));
+    let taken =
+        moment.model.attempts().filter(|(_, other)| takes(other, moment) && other.row.maybe_text("pool") == Some(pool));
     let (taken, most) = (taken.count() as u64, highest(moment, Kind::Pool, pool));
     hold!(Slots, taken <= most, "{taken} slots of pool {pool} are taken, and there are {most}");
     rate(new, (Kind::Pool, pool), "pool", moment)
