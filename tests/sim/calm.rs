@@ -77,8 +77,7 @@ async fn settle(stage: &mut Stage) -> End {
         until(life.instant(at)).await;
         let mut state = life.state();
         life.judge(&mut state, laws::stand);
-        let mut left = state.look(&life.world, laws::unsettled);
-        left.extend(state.look(&life.world, laws::may_start_over));
+        let left = state.look(&life.world, |moment| [laws::unsettled(moment), laws::may_start_over(moment)].concat());
         if left.is_empty() {
             break;
         }

@@ -40,7 +40,7 @@ pub(crate) struct Life {
     /// Told when something changed in the outside world.
     pub(crate) changed: Notify,
     /// Its controller, which holds it as well, and so is let go at the end.
-    pub(crate) core: Mutex<Option<Core>>,
+    core: Mutex<Option<Core>>,
 }
 
 /// On which side of a step.
