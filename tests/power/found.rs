@@ -102,6 +102,10 @@ pub(crate) fn assert_told(cut: &Cut<'_>, found: Option<&Connection>, whole: &Att
     }
     for (id, ended) in &attempts {
         let really = whole.get(id).unwrap_or_else(|| panic!("there never was an attempt {id:?}"));
-        assert!(ended.0.is_none() || ended == really, "{id:?}: {ended:?} instead of {really:?}");
+        // A controller that is killed while its commit is being synced leaves it in the log, past the end that the index of the log knows. A
+        // power cut brings it back; without one the next controller writes over it, and the attempt was interrupted. Nobody was told of it,
+        // or the loops above would have said so.
+        let was_cut_off = really.0.as_deref() == Some("Interrupted");
+        assert!(ended.0.is_none() || ended == really || was_cut_off, "{id:?}: {ended:?} instead of {really:?}");
     }
 }

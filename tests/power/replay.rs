@@ -73,36 +73,60 @@ pub(crate) struct Replay<'r> {
 /// Who belongs to whom, by numbers of threads; a process has that of its first one.
 #[derive(Default)]
 pub(crate) struct Family {
-    /// The process of every thread that is not the first of its process.
+    /// The thread that made a thread of its own process.
+    threads: HashMap<u32, u32>,
+    /// The thread that made another process, which begins with the same open files.
     processes: HashMap<u32, u32>,
-    /// The process that made another one, which begins with the same open files.
-    parents: HashMap<u32, u32>,
 }
 
 impl Family {
     pub(crate) fn of(moments: &[Moment]) -> Self {
         let mut family = Self::default();
-        for moment in moments {
-            if let Moment::Ends(call, Some(answer)) = moment
-                && (call.name.starts_with("clone") || call.name.ends_with("fork"))
-                && answer.number > 0
-            {
-                let (process, child) = (family.process(call.thread), u32::try_from(answer.number).expect("a number"));
-                let is_thread = call.arguments.iter().any(|argument| argument.raw.contains("CLONE_THREAD"));
-                let of = if is_thread { &mut family.processes } else { &mut family.parents };
-                of.insert(child, process);
+        let (mut firsts, mut begun, mut untold) = (HashMap::new(), HashMap::new(), Vec::new());
+        for (at, moment) in moments.iter().enumerate() {
+            match moment {
+                Moment::Begins(call) => {
+                    firsts.entry(call.thread).or_insert(at);
+                    begun.insert(call.thread, at);
+                }
+                Moment::Ends(call, answer) if call.name.starts_with("clone") || call.name.ends_with("fork") => {
+                    match answer.as_ref().map(|answer| u32::try_from(answer.number)) {
+                        Some(Ok(child)) => family.made(call, child),
+                        Some(Err(_)) => {}
+                        None => untold.push((begun[&call.thread], call)),
+                    }
+                }
+                Moment::Ends(..) => {}
+            }
+        }
+        // Who was killed before it was told whom it had made; what it made lives on.
+        for (thread, first) in firsts {
+            let maker = untold.iter().filter(|(begun, _)| *begun < first).max_by_key(|(begun, _)| *begun);
+            if let Some((_, call)) = maker.filter(|_| !family.knows(thread)) {
+                family.made(call, thread);
             }
         }
         family
     }
 
+    fn made(&mut self, call: &Call, child: u32) {
+        let is_thread = call.arguments.iter().any(|argument| argument.raw.contains("CLONE_THREAD"));
+        let of = if is_thread { &mut self.threads } else { &mut self.processes };
+        of.insert(child, call.thread);
+    }
+
+    fn knows(&self, thread: u32) -> bool {
+        self.threads.contains_key(&thread) || self.processes.contains_key(&thread)
+    }
+
+    /// Whose thread it is. A thread may have made others before its own maker was told its number, so only the whole recording says.
     fn process(&self, thread: u32) -> u32 {
-        self.processes.get(&thread).copied().unwrap_or(thread)
+        std::iter::successors(Some(thread), |thread| self.threads.get(thread).copied()).last().unwrap_or(thread)
     }
 
     /// A process, the one that made it, and so on.
     fn line(&self, process: u32) -> impl Iterator<Item = u32> {
-        std::iter::successors(Some(process), |process| self.parents.get(process).copied())
+        std::iter::successors(Some(process), |process| Some(self.process(*self.processes.get(process)?)))
     }
 }
 
@@ -380,4 +404,37 @@ impl<'r> Replay<'r> {
 
 fn position(number: i64) -> usize {
     usize::try_from(number).expect("a place in a file")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::of_lines;
+
+    #[test]
+    fn a_thread_that_makes_another_before_its_maker_is_told_of_it_belongs_to_the_same_process() {
+        let family = Family::of(&of_lines(concat!(
+            "1 clone3({flags=CLONE_VM|CLONE_THREAD}, 88 <unfinished ...>\n",
+            "2 clone3({flags=CLONE_VM|CLONE_THREAD}, 88) = 3\n",
+            "3 clone3({flags=CLONE_VM|CLONE_VFORK}, 88 <unfinished ...>\n",
+            "4 chdir(\"\\x2f\") = 0\n",
+            "1 <... clone3 resumed>) = 2\n",
+            "3 <... clone3 resumed>) = 4\n",
+        )));
+        assert_eq!([1, 2, 3, 4].map(|thread| family.process(thread)), [1, 1, 1, 4]);
+        assert_eq!(family.line(4).collect::<Vec<_>>(), [4, 1]);
+    }
+
+    #[test]
+    fn what_a_process_made_that_was_killed_before_it_was_told_of_it_belongs_to_it() {
+        let family = Family::of(&of_lines(concat!(
+            "1 clone3({flags=CLONE_VM|CLONE_THREAD}, 88) = 2\n",
+            "2 clone(child_stack=NULL, flags=SIGCHLD <unfinished ...>\n",
+            "3 chdir(\"\\x2f\") = 0\n",
+            "2 <... clone resumed> <unfinished ...>) = ?\n",
+            "3 chdir(\"\\x2f\") = 0\n",
+        )));
+        assert_eq!([1, 2, 3].map(|thread| family.process(thread)), [1, 1, 3]);
+        assert_eq!(family.line(3).collect::<Vec<_>>(), [3, 1]);
+    }
 }

@@ -110,7 +110,11 @@ pub(crate) fn record(command: &mut Command, script: &str, out: &Path, log: &Path
 
 /// Reads what strace has written.
 pub(crate) fn read(log: &Path) -> Vec<Moment> {
-    let text = fs::read_to_string(log).expect("a log that is ASCII");
+    of_lines(&fs::read_to_string(log).expect("a log that is ASCII"))
+}
+
+/// Moments from the lines that strace writes.
+pub(crate) fn of_lines(text: &str) -> Vec<Moment> {
     let (mut moments, mut open) = (Vec::new(), HashMap::<u32, Rc<Call>>::new());
     for line in text.lines() {
         let (thread, rest) = line.split_once(' ').unwrap_or_else(|| panic!("no thread: {line}"));
@@ -197,15 +201,9 @@ fn decoded(text: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn of(lines: &str) -> Vec<Moment> {
-        let log = tempfile::NamedTempFile::new().unwrap();
-        fs::write(log.path(), lines).unwrap();
-        read(log.path())
-    }
-
     #[test]
     fn calls_that_another_thread_interrupts_begin_and_end_apart() {
-        let moments = of(concat!(
+        let moments = of_lines(concat!(
             "7 fsync(3<\\x2f\\x61> <unfinished ...>\n",
             "8 pwrite64(3<\\x2f\\x61>, \"\\x68\\x69\", 2, 4096) = 2\n",
             "7 --- SIGCHLD {si_signo=SIGCHLD} ---\n",
@@ -229,7 +227,7 @@ mod tests {
 
     #[test]
     fn lists_of_texts_are_read_and_what_has_no_path_has_none() {
-        let moments = of(concat!(
+        let moments = of_lines(concat!(
             "7 writev(1<pipe:[55]>, [{iov_base=\"\\x61\", iov_len=1}, {iov_base=\"\\x62\", iov_len=1}], 2) = 2\n",
             "7 write(4<\\x2f\\x61>(deleted), \"\\x61\", 1) = 1\n",
             "7 openat(AT_FDCWD<\\x2f>, \"\\x61\", O_RDWR|O_CREAT, 0600) = 5<\\x2f\\x61>\n",
