@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::StoreError;
 use super::rows::json;
+use super::turn::first_turn;
 use super::uid::new_uid;
 use crate::plan::pipeline::expand::indexed_name;
 use crate::plan::pipeline::render::resolve_params;
@@ -62,14 +63,16 @@ pub(super) fn insert_task(
         }
     }
     connection
-        .prepare_cached(
+        .prepare_cached(concat!(
             "INSERT INTO task (uid, name, app, analyzer, priority, created_at, since, generation, owner, pool, run, phase, reason, message,
-                 finished_at, observed_generation)
+                 finished_at, observed_generation, turn)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, 1, ?7,
                  coalesce(?8, (SELECT spec ->> 'pool' FROM object WHERE kind = 'Analyzer' AND name = ?4)), ?9,
                  iif(?10 IS NULL, 'Pending', 'Failed'), iif(?10 IS NULL, 'Queued', 'InvalidConfiguration'), coalesce(?10, ''),
-                 iif(?10 IS NULL, NULL, ?6), iif(?10 IS NULL, 0, 1))",
-        )?
+                 iif(?10 IS NULL, NULL, ?6), iif(?10 IS NULL, 0, 1), iif(?10 IS NULL, ",
+            first_turn!("?4", "?5", "?7"),
+            ", 0))",
+        ))?
         .execute(params![
             uid.0,
             name,

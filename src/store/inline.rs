@@ -109,7 +109,7 @@ impl Inline {
         job.answer(committed);
         drop(turn);
         self.gate.after(Step::Write).await;
-        answer.try_recv().map_err(|_| StoreError::Gone)?
+        answer.try_recv().map_err(|_| StoreError::Gone)?.answer
     }
 
     /// Runs a query in a read transaction.

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::commit::{record, record_first, wake_tasks, wake_waiting_for_app};
+use super::turn::first_turn;
 use super::uid::new_uid;
 use super::{MirrorCommit, MirrorOutcome, OwnedProblem, StoreError, history, pool};
 use crate::plan::Key;
@@ -23,7 +24,7 @@ pub(super) const WAITING_FOR_ANALYZER: &str =
 
 /// Tasks that sit out a wait for an analyzer: without it all of them wait for its manifest. What is held for anything else is told by a resync.
 pub(super) const SITTING_OUT: &str = "SELECT uid FROM task INDEXED BY task_waiting
-     WHERE analyzer = ?1 AND phase = 'Pending' AND reason IN ('AnalyzerUnavailable', 'BackOff', 'BreakerOpen')";
+     WHERE analyzer = ?1 AND phase = 'Pending' AND (reason = 'AnalyzerUnavailable' OR reason = 'BackOff' OR reason = 'BreakerOpen')";
 
 /// Writes one creation, update or removal.
 pub(super) fn apply(
@@ -169,19 +170,16 @@ fn write_object(
     match &object.spec {
         Spec::Task(spec) => {
             connection
-                .prepare_cached(
-                    // With its turn, as the schema would give it afterwards at the price of another write.
+                .prepare_cached(concat!(
                     "INSERT INTO task (uid, name, app, analyzer, priority, created_at, since, generation, owner, pool, on_app_change, turn)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8,
-                         coalesce(?9, (SELECT spec ->> 'pool' FROM object WHERE kind = 'Analyzer' AND name = ?4)), ?10,
-                         max(coalesce((SELECT turn FROM task INDEXED BY task_queue WHERE analyzer = ?4 AND priority = ?5 AND phase = 'Pending'
-                                           AND reason = 'Queued' ORDER BY turn LIMIT 1), 1),
-                             coalesce((SELECT turn FROM task INDEXED BY task_owner WHERE analyzer = ?4 AND priority = ?5 AND owner = ?8
-                                           AND phase = 'Pending' AND reason = 'Queued' ORDER BY turn DESC LIMIT 1), 0) + 1))
+                         coalesce(?9, (SELECT spec ->> 'pool' FROM object WHERE kind = 'Analyzer' AND name = ?4)), ?10, ",
+                    first_turn!("?4", "?5", "?8"),
+                    ")
                      ON CONFLICT (uid) DO UPDATE SET app = excluded.app, analyzer = excluded.analyzer,
                          priority = excluded.priority, generation = excluded.generation, removed = 0,
                          owner = excluded.owner, pool = excluded.pool, on_app_change = excluded.on_app_change",
-                )?
+                ))?
                 .execute(params![
                     uid.0,
                     object.metadata.name,

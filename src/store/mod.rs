@@ -55,6 +55,7 @@ mod run_view_tests;
 pub mod standing;
 pub mod stray;
 mod tree;
+mod turn;
 pub mod uid;
 pub mod view;
 mod wakes;

@@ -27,7 +27,7 @@ fn steps() -> Vec<M<'static>> {
 }
 
 /// The newest schema version that this program knows: the number of its migrations.
-pub const SCHEMA_VERSION: usize = 6;
+pub const SCHEMA_VERSION: usize = 7;
 
 /// How long a connection waits for a lock that another one holds. Only a backup or a person's sqlite3 can hold it for long.
 const BUSY_TIMEOUT_MS: u64 = 5_000;

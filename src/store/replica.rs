@@ -31,12 +31,12 @@ pub(super) const ENDINGS: &str = "SELECT iif(reason IN ('DiskFull', 'AppNotAddre
 pub(super) const WAITING: &str = "SELECT t.*, (SELECT a.ended_at FROM attempt a
          WHERE a.task_uid = t.uid AND a.number = t.attempt AND a.round = t.round AND a.outcome = 'Unavailable') AS unreached_at
      FROM task t INDEXED BY task_waiting
-     WHERE analyzer = ?1 AND phase = 'Pending' AND reason IN ('AnalyzerUnavailable', 'BackOff', 'BreakerOpen')
+     WHERE analyzer = ?1 AND phase = 'Pending' AND (reason = 'AnalyzerUnavailable' OR reason = 'BackOff' OR reason = 'BreakerOpen')
          AND reason IN ('AnalyzerUnavailable', 'BreakerOpen') LIMIT ?2";
 
 /// How many of them there are.
 pub(super) const WAITING_COUNT: &str = "SELECT count(*) FROM task INDEXED BY task_waiting
-     WHERE analyzer = ?1 AND phase = 'Pending' AND reason IN ('AnalyzerUnavailable', 'BackOff', 'BreakerOpen')
+     WHERE analyzer = ?1 AND phase = 'Pending' AND (reason = 'AnalyzerUnavailable' OR reason = 'BackOff' OR reason = 'BreakerOpen')
          AND reason IN ('AnalyzerUnavailable', 'BreakerOpen')";
 
 /// Tasks that failed since their analyzer was unavailable, and may be started over when it is back.
@@ -48,7 +48,7 @@ pub(super) const DEMAND: &str = "SELECT EXISTS (SELECT 1 FROM task INDEXED BY ta
          WHERE analyzer = ?1 AND phase = 'Pending' AND reason = 'Queued')
      OR EXISTS (SELECT 1 FROM attempt INDEXED BY attempt_slot WHERE analyzer = ?1 AND outcome IS NULL)
      OR EXISTS (SELECT 1 FROM task INDEXED BY task_waiting
-         WHERE analyzer = ?1 AND phase = 'Pending' AND reason IN ('AnalyzerUnavailable', 'BackOff', 'BreakerOpen'))
+         WHERE analyzer = ?1 AND phase = 'Pending' AND (reason = 'AnalyzerUnavailable' OR reason = 'BackOff' OR reason = 'BreakerOpen'))
      OR EXISTS (SELECT 1 FROM task INDEXED BY task_recoverable
          WHERE analyzer = ?1 AND recoveries < ?2 AND phase = 'Failed' AND reason = 'AnalyzerUnavailable' AND removed = 0 AND aside_at IS NULL)";
 

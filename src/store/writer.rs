@@ -48,7 +48,7 @@ impl Writer {
     ) -> Result<T, StoreError> {
         let (job, answer) = job(work);
         self.jobs.as_ref().ok_or(StoreError::Gone)?.send(job).map_err(|_| StoreError::Gone)?;
-        answer.await.map_err(|_| StoreError::Gone)?
+        answer.await.map_err(|_| StoreError::Gone)?.answer
     }
 }
 
@@ -80,13 +80,20 @@ pub(super) trait Job: Send {
 struct Work<T, F> {
     work: F,
     result: Result<T, StoreError>,
-    asked: oneshot::Sender<Result<T, StoreError>>,
+    asked: oneshot::Sender<Told<T, F>>,
+}
+
+/// What whoever asked is told. The work comes along, for whatever it holds is let go of by them: a batch of manifests costs the thread of the
+/// writer more than its commit, and it may hold on to the store itself.
+pub(super) struct Told<T, F> {
+    pub(super) answer: Result<T, StoreError>,
+    _work: F,
 }
 
 /// Work as a job of a group, and where its answer comes.
-pub(super) fn job<T: Send + 'static>(
-    work: impl FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
-) -> (Box<dyn Job>, oneshot::Receiver<Result<T, StoreError>>) {
+pub(super) fn job<T: Send + 'static, F: FnMut(&Connection) -> Result<T, StoreError> + Send + 'static>(
+    work: F,
+) -> (Box<dyn Job>, oneshot::Receiver<Told<T, F>>) {
     let (asked, answer) = oneshot::channel();
     (Box::new(Work { work, result: Err(StoreError::Gone), asked }), answer)
 }
@@ -110,12 +117,10 @@ impl<T: Send, F: FnMut(&Connection) -> Result<T, StoreError> + Send> Job for Wor
 
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
         let Self { work, result, asked } = *self;
-        // It may hold on to the store itself, which whoever asked lets go of last.
-        drop(work);
         // What a job says of itself tells more than that its group was lost.
         let answer = if result.is_err() { result } else { committed.and(result) };
         // Nobody waits any more when the caller was dropped; the commit stands all the same.
-        let _ = asked.send(answer);
+        let _ = asked.send(Told { answer, _work: work });
     }
 }
 
@@ -277,8 +282,6 @@ mod tests {
 
     use super::*;
 
-    type Answer = oneshot::Receiver<Result<(), StoreError>>;
-
     /// Commits these statements as the jobs of one group. Gives what each was answered, and how often jobs ran.
     fn together(connection: &Connection, statements: &[&'static str]) -> (Vec<Result<(), String>>, usize) {
         let runs = Arc::new(AtomicUsize::new(0));
@@ -289,11 +292,11 @@ mod tests {
                 connection.execute_batch(statement).map_err(StoreError::from)
             })
         };
-        let (group, answers): (Vec<_>, Vec<Answer>) = statements.iter().map(|statement| one(statement)).unzip();
+        let (group, mut answers): (Vec<_>, Vec<_>) = statements.iter().map(|statement| one(statement)).unzip();
         commit(connection, group);
         assert!(connection.is_autocommit());
-        let told = |mut answer: Answer| answer.try_recv().expect("an answer").map_err(|error| error.to_string());
-        (answers.into_iter().map(told).collect(), runs.load(Ordering::SeqCst))
+        let told = answers.iter_mut().map(|answer| answer.try_recv().expect("an answer").answer);
+        (told.map(|answer| answer.map_err(|error| error.to_string())).collect(), runs.load(Ordering::SeqCst))
     }
 
     fn table(definition: &str) -> Connection {
@@ -343,8 +346,8 @@ mod tests {
             panic!("on purpose")
         });
         commit(&connection, vec![first, second]);
-        assert!(told.try_recv().unwrap().is_ok());
-        assert!(matches!(failed.try_recv().unwrap(), Err(StoreError::Panicked)));
+        assert!(told.try_recv().unwrap().answer.is_ok());
+        assert!(matches!(failed.try_recv().unwrap().answer, Err(StoreError::Panicked)));
         assert_eq!(rows(&connection), 1);
     }
 

@@ -449,3 +449,13 @@ async fn a_dry_run_of_a_retry_tells_of_every_step_what_the_retry_then_does() {
     let all = (1..=4).map(|item| format!("study-1_all_{item} ")).collect::<String>();
     assert_eq!(fixture.one::<String>(pending), format!("{all}study-1_each_app-b study-1_each_app-c"));
 }
+
+#[tokio::test]
+async fn children_that_are_queued_have_turns_one_behind_the_other() {
+    let (fixture, run) =
+        study(json!([{"name": "first", "analyzer": "lint", "forEach": {"items": ["a", "b", "c"]}}])).await;
+    settle(&fixture, &run).await;
+    let turns: String = fixture
+        .one("SELECT group_concat(turn, ' ' ORDER BY turn) FROM task WHERE reason = 'Queued' AND run IS NOT NULL");
+    assert_eq!(turns, "1 2 3");
+}
