@@ -38,8 +38,9 @@ pub(crate) fn measure(run: &mut Run) {
 fn rates(run: &mut Run, workspaces: &[&Workspace]) {
     let tasks = run.size(TASKS).max(SLOTS * 2);
     let mut rates = vec![Vec::new(); workspaces.len()];
-    for round in 0..run.rounds() {
-        // Every other round goes the other way round, so that nobody is always the first.
+    // Twice as many as elsewhere, for what is compared is nearly the same, and an even number: every other round goes the other way round, so that
+    // nobody is first more often than last.
+    for round in 0..2 * run.rounds() {
         let mut turns: Vec<_> = workspaces.iter().zip(&mut rates).collect();
         if round % 2 == 1 {
             turns.reverse();
