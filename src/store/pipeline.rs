@@ -30,11 +30,14 @@ pub(super) fn set_run(
     woken: &mut Vec<Key>,
 ) -> Result<(), StoreError> {
     let status = &write.status;
+    // A child may have started over since the plan looked; then the run has not ended.
     let found: Option<(Option<String>, String)> = connection
         .prepare_cached(
             "UPDATE run SET phase = ?3, reason = ?4, message = ?5, round = ?6, next_at = ?7, started_at = ?8, round_at = ?9,
                  finished_at = ?10, aside_at = iif(?10 IS NULL, NULL, aside_at), version = version + 1
-             WHERE uid = ?1 AND version = ?2 RETURNING parent, pipeline_uid",
+             WHERE uid = ?1 AND version = ?2
+                 AND (?10 IS NULL OR NOT EXISTS (SELECT 1 FROM child INDEXED BY child_open WHERE run = ?1 AND conclusion IS NULL))
+             RETURNING parent, pipeline_uid",
         )?
         .query_row(
             params![

@@ -66,6 +66,28 @@ async fn a_child_that_is_asked_for_twice_is_made_once() {
 }
 
 #[tokio::test]
+async fn a_run_does_not_end_while_a_child_starts_over_that_it_had_heard_the_end_of() {
+    let (fixture, run, asks) = begun().await;
+    fixture.store.commit(asks, NOW).await.unwrap();
+    let sql = fixture.sql();
+    let ended = |name: &str| {
+        let end = "UPDATE task SET phase = 'Completed', finished_at = 9, version = version + 1 WHERE name = ?1";
+        assert_eq!(sql.execute(end, [name]).unwrap(), 1);
+    };
+    ended("p-1_a_x");
+    let heard = plan(&fixture, &run).await;
+    assert!(matches!(fixture.store.commit(heard, NOW).await.unwrap(), Committed::Applied(_)));
+    ended("p-1_a_y");
+    let ends = plan(&fixture, &run).await;
+    assert!(ends.iter().any(|write| matches!(write, Write::Run(write) if write.status.phase.is_terminal())));
+    let again = "UPDATE task SET phase = 'Pending', reason = 'Queued', finished_at = NULL, round = 2, version = version + 1 WHERE name = 'p-1_a_x'";
+    sql.execute(again, []).unwrap();
+    let before = rows(&fixture);
+    assert!(matches!(fixture.store.commit(ends, NOW).await.unwrap(), Committed::Conflict));
+    assert_eq!(rows(&fixture), before);
+}
+
+#[tokio::test]
 async fn a_stale_status_or_conclusion_is_a_conflict_and_changes_nothing() {
     let (fixture, run, asks) = begun().await;
     fixture.store.commit(asks, NOW).await.unwrap();
