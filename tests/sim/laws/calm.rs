@@ -124,7 +124,7 @@ fn has_deadline(run: &Run, moment: &Moment<'_>) -> bool {
     spec["steps"].as_array().into_iter().flatten().any(|step| {
         let mut of_step =
             moment.model.children.iter().filter(|((of, name, _), _)| of == uid && step["name"] == **name).peekable();
-        let begins_first = step["needs"].is_null() && step["when"].is_null();
+        let begins_first = step["needs"].is_null() && step["when"].is_null() && step["forEach"]["appsFrom"].is_null();
         match of_step.peek() {
             None => begins_first && run.reason == Reason::Suspended,
             Some(_) => of_step.any(|(_, row)| row.maybe_text("conclusion").is_none()),
