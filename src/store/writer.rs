@@ -83,8 +83,8 @@ struct Work<T, F> {
     asked: oneshot::Sender<Told<T, F>>,
 }
 
-/// What whoever asked is told. The work comes along, for whatever it holds is let go of by them: a batch of manifests costs the thread of the
-/// writer more than its commit, and it may hold on to the store itself.
+/// What whoever asked is told. The work comes along, so that they let go of what it holds: of a batch of manifests that took the writer's thread a
+/// twentieth of its time, and it may hold on to the store itself.
 pub(super) struct Told<T, F> {
     pub(super) answer: Result<T, StoreError>,
     _work: F,
