@@ -94,6 +94,17 @@ impl ObservedTree {
     pub fn is_needed(&self) -> bool {
         self.waiting_since.is_some() || !self.watchers.is_empty()
     }
+
+    /// Whether nothing is concluded from the reading yet, since the app is being written: it is read again in a moment.
+    #[must_use]
+    pub fn is_settling(&self, now: Timestamp) -> bool {
+        match &self.reading {
+            Reading::Seen { moving_since, .. } | Reading::Unknown { moving_since, .. } => {
+                moving_since.is_some_and(|since| now.since(since) < SETTLE_MAX)
+            }
+            Reading::NotNeeded => false,
+        }
+    }
 }
 
 /// Reconciles the files of one app.
@@ -105,12 +116,9 @@ impl Reconciler for TreeReconciler {
 
     fn plan(observed: &ObservedTree, now: Timestamp) -> Plan {
         let mut plan = Plan::default();
-        let is_settling = |since: &Option<Timestamp>| since.is_some_and(|since| now.since(since) < SETTLE_MAX);
         match &observed.reading {
+            _ if observed.is_settling(now) => plan.look_again(now.plus(SETTLE)),
             Reading::NotNeeded => {}
-            Reading::Seen { moving_since, .. } | Reading::Unknown { moving_since, .. } if is_settling(moving_since) => {
-                plan.look_again(now.plus(SETTLE));
-            }
             Reading::Unknown { why, .. } => {
                 plan.look_again(now.plus(UNREADABLE_PAUSE));
                 if observed.unreadable.as_ref() != Some(why) {

@@ -10,9 +10,7 @@ use super::maintenance::scan_apps;
 use super::mirror::Mirror;
 use super::mirror_loop::MirrorHandle;
 use super::report::{Due, HeldReport, StatusReport, SyncReport};
-use super::wakes::Loop;
 use crate::plan::action::Permit;
-use crate::plan::pool::YIELD;
 use crate::plan::task::Carried;
 use crate::resource::time::Timestamp;
 use crate::store::StoreError;
@@ -156,31 +154,5 @@ impl Answerer {
     pub(super) async fn due(&self) -> Result<Vec<Due>, String> {
         let due = self.core.store.due(DUE_MAX, self.core.now()).await.map_err(|error| error.to_string())?;
         Ok(due.into_iter().map(|(name, reason, at)| Due { name, reason, at }).collect())
-    }
-
-    /// Waits until none of these loops has anything to do now, no attempt is carried, and no answer is awaited on which something depends.
-    pub(super) async fn quiet(&self, loops: &[Loop]) -> Result<(), String> {
-        loop {
-            // Registered before the look, so that whatever ends in between is heard.
-            let progress = self.core.progress.notified();
-            tokio::pin!(progress);
-            progress.as_mut().enable();
-            // A slot that one lane leaves to another for a moment is something to do, too.
-            let soon = self.core.now().plus(YIELD);
-            let is_idle = loops.iter().all(|of| self.core.wakes.is_idle(*of, soon));
-            // An app that is being written is looked at again in a moment, and then its tasks run.
-            let is_settled = is_idle && !self.core.trees.is_settling();
-            if self.core.attempts.is_quiet() && self.core.probes.is_quiet() && is_settled {
-                return Ok(());
-            }
-            tokio::select! {
-                biased;
-                () = self.core.fatal.raised.cancelled() => {
-                    return Err(self.core.fatal.reason().unwrap_or("the controller has failed").to_owned());
-                }
-                () = self.core.stopping.cancelled() => return Err("the controller is stopping".to_owned()),
-                () = progress => {}
-            }
-        }
     }
 }

@@ -253,7 +253,8 @@ impl Attempts {
         self.spawn(core, carry(core.clone(), assignment, carrier));
     }
 
-    fn spawn(self: &Arc<Self>, core: &Core, work: impl Future<Output = ()> + Send + 'static) {
+    /// Counts some work for an attempt as under way until it ends.
+    pub(super) fn spawn(self: &Arc<Self>, core: &Core, work: impl Future<Output = ()> + Send + 'static) {
         self.in_flight.fetch_add(1, Ordering::SeqCst);
         let (attempts, progress) = (Arc::clone(self), Arc::clone(&core.progress));
         self.running.spawn(async move {

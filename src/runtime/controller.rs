@@ -221,8 +221,8 @@ async fn conclude(core: &Core) {
             match reconcile::conclude(core, &key).await {
                 Ok(Verdict::Settled(_)) => core.wakes.done(&key),
                 Ok(Verdict::Conflict) => {
+                    core.wakes.add(key.clone());
                     core.wakes.done(&key);
-                    core.wakes.add(key);
                 }
                 Err(error) => core.check(&format!("concluding {key}"), &error),
             }

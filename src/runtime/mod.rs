@@ -35,6 +35,7 @@ mod pass;
 pub mod preview;
 mod probes;
 pub mod pulse;
+mod quiet;
 pub mod rebuild;
 pub mod reconcile;
 pub mod report;

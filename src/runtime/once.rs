@@ -8,6 +8,7 @@ use super::control::{Request, Response};
 use super::controller::{wake_trees, wake_unsettled};
 use super::doctor::make_private;
 use super::maintenance::{maintain_once, purge_now, scan_apps, sweep};
+use super::quiet::quiet;
 use super::reconcile::run_loop;
 use super::report::{AppsReport, CareAnswer, MaintenanceReport, ReconcileReport};
 use super::wakes::Loop;
@@ -74,7 +75,7 @@ impl Answerer {
         if self.is_alone() {
             asked.iter().for_each(|of| _ = loops.spawn(run_loop(self.core.clone(), *of)));
         }
-        if asked.is_empty() { Ok(()) } else { self.quiet(&asked).await }
+        if asked.is_empty() { Ok(()) } else { quiet(&self.core, &asked).await }
     }
 
     /// Does what doctor found to be safe.

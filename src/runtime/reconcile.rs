@@ -164,9 +164,8 @@ pub async fn plan(core: &Core, key: &Key) -> Result<Plan, StoreError> {
         Key::Apps => Ok(timed::<AppsReconciler>(core, key, observe_apps(core).await?, core.now())),
         Key::Tree(app) => {
             let (tree, now) = (observe_tree(core, app).await?, core.now());
-            let plan = tree.map_or_else(Plan::default, |tree| timed::<TreeReconciler>(core, key, tree, core.now()));
-            core.trees.note(app, &plan, now);
-            Ok(plan)
+            core.trees.note(app, tree.as_ref().is_some_and(|tree| tree.is_settling(now)));
+            Ok(tree.map_or_else(Plan::default, |tree| timed::<TreeReconciler>(core, key, tree, now)))
         }
         Key::Pipeline(uid) => {
             let pipeline = core.store.observe_pipeline(uid.clone()).await?;
@@ -316,18 +315,19 @@ async fn work_at_one_moment(core: &Core, keys: Vec<Key>) -> Vec<Key> {
     left.into_iter().collect()
 }
 
-/// What the end of a pass means for the queue. A panic harms only this key.
+/// What the end of a pass means for the queue. A panic harms only this key. What comes next is added before the key is let go of, so that the
+/// queue is not empty in between.
 fn settle(core: &Core, key: Key, ended: std::thread::Result<Result<Verdict, StoreError>>) {
     match ended {
         Ok(Ok(Verdict::Settled(next))) => {
-            core.wakes.done(&key);
             if let Some(at) = next {
-                core.wakes.add_at(key, at);
+                core.wakes.add_at(key.clone(), at);
             }
+            core.wakes.done(&key);
         }
         Ok(Ok(Verdict::Conflict)) => {
+            core.wakes.add(key.clone());
             core.wakes.done(&key);
-            core.wakes.add(key);
         }
         Ok(Err(error)) => {
             core.check(&format!("reconciling {key}"), &error);

@@ -9,8 +9,7 @@ use std::time::Duration;
 use super::core::Core;
 use super::disk::Disk;
 use super::tree_scan::{Scanned, Unread, scan};
-use crate::plan::Plan;
-use crate::plan::tree::{ObservedTree, Reading, SETTLE, SETTLE_MAX, is_moving};
+use crate::plan::tree::{ObservedTree, Reading, SETTLE_MAX, is_moving};
 use crate::resource::name::Uid;
 use crate::resource::time::Timestamp;
 use crate::store::StoreError;
@@ -103,12 +102,13 @@ impl Trees {
         }
     }
 
-    /// Notes whether a plan for an app looks again in a moment, which is when the app is being written.
-    pub(super) fn note(&self, app: &Uid, plan: &Plan, now: Timestamp) {
-        if plan.next.is_some_and(|at| at.since(now) <= SETTLE) {
-            locked(&self.settling).insert(app.clone());
+    /// Notes whether an app is looked at again in a moment, since it is being written.
+    pub(super) fn note(&self, app: &Uid, is_settling: bool) {
+        let mut settling = locked(&self.settling);
+        if is_settling {
+            settling.insert(app.clone());
         } else {
-            locked(&self.settling).remove(app);
+            settling.remove(app);
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Each loop has a queue of its own, so that a slow disk never keeps a task waiting.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -33,6 +34,8 @@ pub struct Wakes {
     trees: Lines,
     pipelines: Lines,
     maintenance: Lines,
+    // How often something was added to any of them.
+    added: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +59,7 @@ impl Wakes {
     pub fn add(&self, key: Key) {
         let lines = self.lines(loop_of(&key));
         lines.lock().add(key);
+        self.added.fetch_add(1, Ordering::SeqCst);
         lines.changed.notify_one();
     }
 
@@ -63,7 +67,13 @@ impl Wakes {
     pub fn add_at(&self, key: Key, at: Timestamp) {
         let lines = self.lines(loop_of(&key));
         lines.lock().add_at(key, at);
+        self.added.fetch_add(1, Ordering::SeqCst);
         lines.changed.notify_one();
+    }
+
+    /// How often something was added to any queue, for those who look at one after the other.
+    pub fn added(&self) -> u64 {
+        self.added.load(Ordering::SeqCst)
     }
 
     /// Takes the next key of a loop.
@@ -87,6 +97,7 @@ impl Wakes {
     pub fn failed(&self, key: &Key, now: Timestamp) {
         let lines = self.lines(loop_of(key));
         lines.lock().failed(key, now);
+        self.added.fetch_add(1, Ordering::SeqCst);
         lines.changed.notify_one();
     }
 

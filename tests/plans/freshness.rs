@@ -286,6 +286,12 @@ fn a_reading_is_written_when_it_differs_or_somebody_waits_for_it() {
         ("it changes for ever while it is read", tree(unknown(since(long_ago)))),
         ("it can be read again", ObservedTree { unreadable: Some("x".into()), ..tree(read("old", None)) }),
     ] {
+        let soon = Some(NOW.plus(SETTLE));
+        assert_eq!(
+            TreeReconciler::plan(&case, NOW).next == soon,
+            case.is_settling(NOW),
+            "{title}: whom --once waits for"
+        );
         golden.case(title, case, TreeReconciler::plan, on_tree);
     }
     golden.check("tree/readings.txt");
