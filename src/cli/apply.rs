@@ -156,6 +156,12 @@ pub(crate) async fn tell(context: &Context) {
             if let Some(why) = report.incomplete {
                 note(format_args!("note: the controller could not read all manifests: {why}"));
             }
+            if report.open + report.settling > 0 {
+                note(format_args!(
+                    "note: {} being written, and read once that is over",
+                    many(report.open + report.settling, "file")
+                ));
+            }
             if report.frozen > 0 {
                 note(format_args!(
                     "note: held back by the fuse: {}; see manifestd get problems",

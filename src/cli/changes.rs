@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use notify::event::ModifyKind;
 use notify::{EventKind, RecursiveMode, Watcher};
 use tokio::sync::mpsc::{Receiver, channel};
 
@@ -30,7 +31,7 @@ impl Changes {
         let (sender, signals) = channel(1);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let matters = match &event {
-                Ok(event) => !matches!(event.kind, EventKind::Access(_)) && event.paths.iter().any(|path| wanted(path)),
+                Ok(event) => is_change(event.kind) && event.paths.iter().any(|path| wanted(path)),
                 Err(_) => true,
             };
             if matters {
@@ -73,6 +74,12 @@ impl Changes {
         let was_told = tokio::time::timeout(self.pause, told).await.is_ok();
         self.pause = if was_told { SOON } else { (self.pause * 2).min(TICK) };
     }
+}
+
+/// Whether an event may tell of other contents. Reading is none, nor is what opening the database does for a privileged user: SQLite gives its log
+/// the owner of the database then, and whoever looks because of that opens it again.
+const fn is_change(kind: EventKind) -> bool {
+    !matches!(kind, EventKind::Access(_) | EventKind::Modify(ModifyKind::Metadata(_)))
 }
 
 /// The database itself and its log; not the shared memory beside it, which reading changes.
@@ -128,5 +135,13 @@ mod tests {
         {
             assert_eq!(is_database(Path::new(path), "manifestd.db"), counts, "{path}");
         }
+    }
+
+    #[test]
+    fn nobody_wakes_himself_by_looking_whoever_he_is() {
+        use notify::event::{AccessKind, AccessMode, DataChange, MetadataKind};
+        assert!(!is_change(EventKind::Access(AccessKind::Open(AccessMode::Any))));
+        assert!(!is_change(EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any))), "root opened it");
+        assert!(is_change(EventKind::Modify(ModifyKind::Data(DataChange::Any))));
     }
 }

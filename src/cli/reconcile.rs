@@ -251,6 +251,9 @@ fn describe(sync: &SyncReport) -> String {
     if let Some(why) = &sync.incomplete {
         text.push_str(&format!("; not read as a whole, so nothing was removed: {why}"));
     }
+    if sync.open + sync.settling > 0 {
+        text.push_str(&format!("; {} being written, left as before", many(sync.open + sync.settling, "file")));
+    }
     if sync.frozen > 0 && sync.incomplete.is_none() {
         text.push_str(&format!(
             "; {} frozen, since they are so many (manifestd orphans accept)",

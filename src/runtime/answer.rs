@@ -12,7 +12,8 @@ use super::mirror_loop::MirrorHandle;
 use super::report::{Due, HeldReport, StatusReport, SyncReport};
 use crate::plan::action::Permit;
 use crate::plan::task::Carried;
-use crate::resource::time::Timestamp;
+use crate::plan::tree::SETTLE;
+use crate::resource::time::{Span, Timestamp};
 use crate::store::StoreError;
 use crate::store::request::Requested;
 
@@ -21,6 +22,12 @@ const DUE_MAX: usize = 20;
 
 /// The words that `reconcile --only` knows.
 pub const LOOPS: [&str; 5] = ["manifests", "filesystem", "pipelines", "tasks", "maintenance"];
+
+/// Pause before manifests that changed a moment ago are looked at again.
+const LOOK_AGAIN: Span = Span(250);
+
+/// Looks at most: a file that is written without a pause is left to the next scan.
+const LOOKS_MAX: u64 = 2 + SETTLE.0 / LOOK_AGAIN.0;
 
 /// Whether a loop is asked for.
 pub(super) fn is_wanted(only: &[String], word: &str) -> bool {
@@ -124,7 +131,22 @@ impl Answerer {
         self.mirror.is_none()
     }
 
+    /// Scans the manifests, again and again while some of them may be in the middle of being written.
     pub(super) async fn sync(&self) -> Result<SyncReport, String> {
+        let mut report = SyncReport::default();
+        for look in 0..LOOKS_MAX {
+            if look > 0 {
+                tokio::time::sleep(LOOK_AGAIN.std()).await;
+            }
+            report = report.then(self.sync_once().await?);
+            if report.settling == 0 {
+                break;
+            }
+        }
+        Ok(report)
+    }
+
+    async fn sync_once(&self) -> Result<SyncReport, String> {
         match &self.mirror {
             Some(mirror) => mirror.sync().await,
             None => Mirror::new(&self.core).scan().await.map_err(|error| error.to_string()),

@@ -18,19 +18,25 @@ use super::scan::is_manifest;
 pub(super) struct Hints {
     /// Files that were moved in, or closed after writing: they can be read at once.
     pub(super) complete: BTreeSet<PathBuf>,
-    /// Files that are being written.
-    pub(super) writing: BTreeSet<PathBuf>,
+    /// Files that were made or touched, so that a scan must look at them unless they are closed soon.
+    pub(super) touched: BTreeSet<PathBuf>,
+    /// Files that were written into and not closed since, whatever was scanned meanwhile.
+    pub(super) open: BTreeSet<PathBuf>,
+    /// Files that were closed or moved in since the last scan, read by now or not.
+    pub(super) closed: BTreeSet<PathBuf>,
     /// Something else happened: only a scan can tell what.
     pub(super) dirty: bool,
     /// A directory was moved in, with all that it holds: the scan need not wait for more.
     pub(super) moved_in: bool,
+    /// Events were lost, perhaps those of new directories, which nobody watches then.
+    pub(super) lost: bool,
 }
 
 impl Hints {
     /// Folds one event below the watched directory in. Returns whether it told anything.
     fn fold(&mut self, root: &Path, event: &Event) -> bool {
         if event.need_rescan() {
-            self.dirty = true;
+            self.lose();
             return true;
         }
         let mut told = false;
@@ -41,6 +47,11 @@ impl Hints {
             };
         }
         told
+    }
+
+    /// Events were lost: what was closed may be open again, and what was open closed.
+    fn lose(&mut self) {
+        *self = Self { dirty: true, lost: true, complete: std::mem::take(&mut self.complete), ..Self::default() };
     }
 
     /// Of all that happens in hidden directories only one thing counts: git has moved HEAD, or written to its log that it did, so that
@@ -63,14 +74,20 @@ impl Hints {
             | EventKind::Modify(ModifyKind::Name(RenameMode::To))
                 if manifest =>
             {
-                self.writing.remove(path);
+                self.touched.remove(path);
+                self.open.remove(path);
+                self.closed.insert(path.to_owned());
                 self.complete.insert(path.to_owned());
             }
-            EventKind::Create(CreateKind::File) | EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_))
-                if manifest =>
-            {
+            EventKind::Modify(ModifyKind::Data(_)) if manifest => {
+                self.complete.remove(path);
+                self.closed.remove(path);
+                self.touched.insert(path.to_owned());
+                self.open.insert(path.to_owned());
+            }
+            EventKind::Create(CreateKind::File) | EventKind::Modify(ModifyKind::Metadata(_)) if manifest => {
                 // A hard link or a touch is never followed by a close, so the quiet time ends this too.
-                self.writing.insert(path.to_owned());
+                self.touched.insert(path.to_owned());
             }
             EventKind::Access(_) | EventKind::Modify(ModifyKind::Metadata(_) | ModifyKind::Data(_)) => return false,
             EventKind::Create(CreateKind::File) => return false,
@@ -81,6 +98,8 @@ impl Hints {
                     return false;
                 }
                 self.dirty = true;
+                self.open.remove(path);
+                self.closed.remove(path);
                 self.moved_in |= matches!(kind, EventKind::Modify(ModifyKind::Name(RenameMode::To))) && path.is_dir();
             }
             EventKind::Any | EventKind::Other => self.dirty = true,
@@ -116,8 +135,17 @@ impl Told {
         let told = match event {
             Ok(event) => self.hints().fold(root, &event),
             Err(error) => {
-                tracing::debug!(%error, "a file event was lost; scanning");
-                self.hints().dirty = true;
+                // A directory that is one too many stays without a watch; trying again would take those of all others.
+                let is_limit = matches!(error.kind, notify::ErrorKind::MaxFilesWatch);
+                match is_limit {
+                    true => {
+                        tracing::warn!(%error, "not every directory is watched; the periodic scan finds its changes")
+                    }
+                    false => tracing::debug!(%error, "a file event was lost; scanning"),
+                }
+                let mut hints = self.hints();
+                hints.lose();
+                hints.lost &= !is_limit;
                 true
             }
         };
@@ -141,7 +169,7 @@ impl Told {
     #[must_use]
     pub(super) fn needs_scan(&self) -> bool {
         let hints = self.hints();
-        hints.dirty || !hints.writing.is_empty()
+        hints.dirty || !hints.touched.is_empty()
     }
 
     /// Whether a directory was moved in.
@@ -150,8 +178,22 @@ impl Told {
         self.hints().moved_in
     }
 
-    /// Forgets what was told, since a scan is about to begin.
-    pub(super) fn clear(&self) {
+    /// Whether events were lost, so that every directory must be watched anew.
+    #[must_use]
+    pub(super) fn has_lost(&self) -> bool {
+        self.hints().lost
+    }
+
+    /// Forgets what a scan that is about to begin finds out anyway. Gives the files that are open, and those that were closed since the last one.
+    pub(super) fn begin_scan(&self) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
+        let mut hints = self.hints();
+        let open = std::mem::take(&mut hints.open);
+        let before = std::mem::replace(&mut *hints, Hints { open: open.clone(), ..Hints::default() });
+        (open, before.closed)
+    }
+
+    /// Another directory is about to be watched: nothing is known of its files.
+    pub(super) fn forget(&self) {
         *self.hints() = Hints::default();
     }
 }
@@ -202,10 +244,39 @@ mod tests {
         let mut hints = Hints::default();
         hints.fold(Path::new("/m"), &event(EventKind::Modify(ModifyKind::Name(RenameMode::To)), "/m/a.yaml"));
         hints.fold(Path::new("/m"), &event(EventKind::Create(CreateKind::File), "/m/b.yaml"));
-        assert_eq!(hints.writing.len(), 1);
+        assert_eq!(hints.touched.len(), 1);
         hints.fold(Path::new("/m"), &event(EventKind::Access(AccessKind::Close(AccessMode::Write)), "/m/b.yaml"));
         assert_eq!(hints.complete.len(), 2);
-        assert!(hints.writing.is_empty() && !hints.dirty);
+        assert!(hints.touched.is_empty() && !hints.dirty);
+    }
+
+    #[test]
+    fn a_file_stays_open_from_the_first_byte_written_until_it_is_closed_or_gone_whatever_is_scanned_meanwhile() {
+        let (root, file) = (Path::new("/m"), PathBuf::from("/m/a.yaml"));
+        let data = EventKind::Modify(ModifyKind::Data(notify::event::DataChange::Any));
+        let close = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        let told = Told::default();
+        let hear = |kind| told.hear(root, Ok(event(kind, "/m/a.yaml")));
+        hear(close);
+        hear(data);
+        assert!(told.take_complete().is_empty(), "it is being written again");
+        for _ in 0..2 {
+            assert_eq!(told.begin_scan(), (BTreeSet::from([file.clone()]), BTreeSet::new()));
+            assert!(!told.needs_scan(), "its close is waited for");
+        }
+        hear(close);
+        assert_eq!(told.take_complete(), BTreeSet::from([file.clone()]));
+        assert_eq!(told.begin_scan(), (BTreeSet::new(), BTreeSet::from([file])));
+        assert_eq!(told.begin_scan(), Default::default());
+        for over in [
+            event(EventKind::Remove(notify::event::RemoveKind::File), "/m/a.yaml"),
+            event(EventKind::Modify(ModifyKind::Name(RenameMode::From)), "/m/a.yaml"),
+            Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan),
+        ] {
+            hear(data);
+            told.hear(root, Ok(over.clone()));
+            assert_eq!(told.begin_scan(), Default::default(), "{over:?}");
+        }
     }
 
     #[test]
@@ -230,7 +301,7 @@ mod tests {
         }
         let mut hints = Hints::default();
         hints.fold(Path::new("/m"), &Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan));
-        assert!(hints.dirty);
+        assert!(hints.dirty && hints.lost, "a directory may have been made that nobody watches");
     }
 
     #[test]

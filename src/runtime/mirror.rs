@@ -1,10 +1,9 @@
 //! The mirror: keeps the stored objects equal to what the manifests directory declares.
 //!
 //! A file that an event says is complete is read at once, and what it asks for starts with it. Everything else is found by scans: read what changed,
-//! plan and commit it at one moment while the next is read, and only after a complete scan take away what is gone, unless so much is gone that it
-//! looks like a mistake.
+//! plan and commit it at one moment while the next is read, and only after a complete scan take away what is gone; see `prune.rs`.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::core::Core;
@@ -13,16 +12,13 @@ use super::mirror_observe::{observe, problems};
 use super::pass::{Passed, is_at_one_moment, pass_within};
 use super::report::SyncReport;
 use super::scan::{Compared, Listing, ReadFile, compare, list, read_all, relative};
+use super::written::Written;
 use crate::config::Settings;
 use crate::disk::TrustedPrograms;
 use crate::manifest::{Bounds, Problem, Programs};
 use crate::plan::Key;
-use crate::plan::apps::{GONE_ACCEPTED, SOURCE_SUSPECT};
-use crate::plan::mirror::{Change, Identity, MirrorPlan, plan};
-use crate::plan::write::ConditionWrite;
-use crate::resource::app_set::MaxDisappear;
-use crate::resource::name::Uid;
-use crate::store::{MirrorCommit, MirrorOutcome, OwnedProblem, StoreError};
+use crate::plan::mirror::{Change, MirrorPlan, plan};
+use crate::store::{FileStat, MirrorCommit, MirrorOutcome, OwnedProblem, ScannedFile, StoreError};
 
 /// Files that are read, planned and committed together; bounds the memory of a scan, and how long others wait for the store.
 const BATCH_FILES: usize = 256;
@@ -33,8 +29,8 @@ const FEW_FILES: usize = 4;
 /// The mirror of one directory.
 #[derive(Clone)]
 pub struct Mirror {
-    core: Core,
-    directory: PathBuf,
+    pub(super) core: Core,
+    pub(super) directory: PathBuf,
     roots: Vec<String>,
     programs: Option<TrustedPrograms>,
 }
@@ -48,10 +44,13 @@ struct Read {
 
 /// What a batch came to, for what follows it in the same scan.
 #[derive(Default)]
-struct Batch {
-    removals: Vec<Change>,
+pub(super) struct Batch {
+    /// What its files no longer declare.
+    pub(super) removals: Vec<Change>,
+    /// Files whose objects another one has.
     refused: Vec<String>,
-    unrecorded: Vec<crate::store::ScannedFile>,
+    /// Files that lose something, which are read again until that is taken away.
+    pub(super) unrecorded: Vec<ScannedFile>,
 }
 
 impl Mirror {
@@ -80,13 +79,7 @@ impl Mirror {
     /// # Errors
     /// What the store says.
     pub async fn read_now(&self, paths: BTreeSet<PathBuf>) -> Result<bool, StoreError> {
-        let real = self.directory.canonicalize().unwrap_or_else(|_| self.directory.clone());
-        let paths: Vec<String> = paths
-            .iter()
-            .map(|path| relative(&real, path))
-            .map(|path| relative(&self.directory, Path::new(&path)))
-            .filter(|path| !Path::new(path).is_absolute())
-            .collect();
+        let paths: Vec<String> = self.below(&paths);
         let mut report = SyncReport::default();
         let mut scan_follows = false;
         for paths in paths.chunks(BATCH_FILES) {
@@ -104,12 +97,36 @@ impl Mirror {
         Ok(scan_follows || report.files_read < paths.len() as u64)
     }
 
+    /// The paths of an event's files as they are known here; of files elsewhere none.
+    fn below<T: FromIterator<String>>(&self, paths: &BTreeSet<PathBuf>) -> T {
+        let real = self.directory.canonicalize().unwrap_or_else(|_| self.directory.clone());
+        let known = paths
+            .iter()
+            .map(|path| relative(&real, path))
+            .map(|path| relative(&self.directory, Path::new(&path)))
+            .filter(|path| !Path::new(path).is_absolute());
+        known.collect()
+    }
+
     /// Scans the whole directory and makes the store equal to it.
     ///
     /// # Errors
     /// What the store says. A directory that cannot be read as a whole is no error: the report says so, and nothing is taken away.
     pub async fn scan(&self) -> Result<SyncReport, StoreError> {
-        let report = self.pinned().scan_pinned().await?;
+        self.scan_beside(&BTreeSet::new(), &BTreeSet::new()).await
+    }
+
+    /// The same beside those who write into some files, which are `open`; others were `closed` since the last scan.
+    ///
+    /// # Errors
+    /// As [`Mirror::scan`].
+    pub(super) async fn scan_beside(
+        &self,
+        open: &BTreeSet<PathBuf>,
+        closed: &BTreeSet<PathBuf>,
+    ) -> Result<SyncReport, StoreError> {
+        let written = Written { open: self.below(open), closed: self.below(closed), at: self.core.now() };
+        let report = self.pinned().scan_pinned(&written).await?;
         tracing::debug!(read = report.files_read, "the manifests directory was scanned");
         Ok(report)
     }
@@ -120,7 +137,7 @@ impl Mirror {
         Self { directory, ..self.clone() }
     }
 
-    async fn scan_pinned(&self) -> Result<SyncReport, StoreError> {
+    async fn scan_pinned(&self, written: &Written) -> Result<SyncReport, StoreError> {
         let mut report = SyncReport::default();
         let directory = self.directory.clone();
         let listing = self.core.disk.run(move || list(&directory));
@@ -128,8 +145,12 @@ impl Mirror {
         let (known, listing) = tokio::join!(biased; self.core.store.mirrored_files(), listing);
         let (known, Listing { files, refused, incomplete }) = (known?, listing?);
         let contested = self.core.store.contested_files().await?;
-        let Compared { changed, gone } = compare(&known, &files, &contested, &refused);
-        drop((known, files));
+        let Compared { mut changed, gone } = compare(&known, &files, &contested, &refused);
+        let is_open = |(path, stat): &&(String, FileStat)| written.is_open(path, stat);
+        let open: HashSet<&String> = files.iter().filter(is_open).map(|(path, _)| path).collect();
+        report.open = open.len() as u64;
+        changed.retain(|path| !open.contains(path));
+        drop(known);
         report.incomplete = incomplete;
         self.tell_refused(refused, &mut report).await?;
         let mut batches = Batch::default();
@@ -158,7 +179,12 @@ impl Mirror {
             read = ahead?;
         }
         self.settle_contested(&mut batches, &gone, &mut report).await?;
-        self.prune(batches, gone, &mut report).await?;
+        let takes_away = report.incomplete.is_none() && !(gone.is_empty() && batches.removals.is_empty());
+        if !takes_away || self.is_still(files).await? {
+            self.prune(batches, gone, written, &mut report).await?;
+        } else {
+            report.settling += 1;
+        }
         let directory = self.directory.clone();
         if let Some(commit) = self.core.disk.run(move || head_commit(&directory)).await? {
             self.core.store.follow_checkout(commit).await?;
@@ -289,55 +315,7 @@ impl Mirror {
         Ok(batch)
     }
 
-    /// Takes away what is gone: after a complete scan, and only if the fuse holds or a person accepted it.
-    async fn prune(&self, batches: Batch, gone: HashSet<String>, report: &mut SyncReport) -> Result<(), StoreError> {
-        let removals = unique(batches.removals);
-        let suspect = self.core.store.directory_condition(SOURCE_SUSPECT).await?;
-        let accepted = self.core.store.directory_condition(GONE_ACCEPTED).await?;
-        let known = if removals.is_empty() { 0 } else { self.core.store.mirrored_count().await? };
-        let settings = &self.core.settings;
-        let fuse = MaxDisappear { percent: settings.prune_percent, count: settings.prune_count };
-        let blown = fuse.is_exceeded(removals.len(), known) && !accepted;
-        let doubt = match &report.incomplete {
-            Some(why) => Some(("ScanIncomplete", format!("{why}; nothing is removed until it can be read as a whole"))),
-            None if blown => Some(("TooManyGone", too_many_gone(removals.len(), known))),
-            None => None,
-        };
-        if let Some((reason, message)) = doubt {
-            report.frozen = removals.len() as u64;
-            if !suspect {
-                tracing::warn!(reason, "{message}");
-            }
-            let conditions = vec![condition(SOURCE_SUSPECT, true, reason, message)];
-            return self.commit(MirrorCommit { conditions, ..MirrorCommit::default() }, report).await;
-        }
-        let mut commit = MirrorCommit {
-            changes: removals,
-            files: batches.unrecorded,
-            gone: gone.into_iter().collect(),
-            ..MirrorCommit::default()
-        };
-        for (holds, name) in [(suspect, SOURCE_SUSPECT), (accepted, GONE_ACCEPTED)] {
-            if holds {
-                commit.conditions.push(condition(
-                    name,
-                    false,
-                    "ScanComplete",
-                    "the directory was read as a whole".into(),
-                ));
-            }
-        }
-        if commit.changes.is_empty()
-            && commit.files.is_empty()
-            && commit.gone.is_empty()
-            && commit.conditions.is_empty()
-        {
-            return Ok(());
-        }
-        self.commit(commit, report).await
-    }
-
-    async fn commit(&self, commit: MirrorCommit, report: &mut SyncReport) -> Result<(), StoreError> {
+    pub(super) async fn commit(&self, commit: MirrorCommit, report: &mut SyncReport) -> Result<(), StoreError> {
         let outcome = self.core.store.commit_mirror(commit, self.core.now()).await?;
         self.committed(outcome, report);
         Ok(())
@@ -359,34 +337,12 @@ impl Batch {
     }
 }
 
-fn source_of(change: &Change) -> Option<&str> {
+/// The file of what is to be taken away.
+pub(super) fn source_of(change: &Change) -> Option<&str> {
     match change {
         Change::Remove { provenance, .. } => Some(&provenance.file),
         Change::Create(_) | Change::Update { .. } => None,
     }
-}
-
-/// A removal can be planned by two batches; it happens once.
-fn unique(removals: Vec<Change>) -> Vec<Change> {
-    let by_identity: BTreeMap<Identity, Change> = removals
-        .into_iter()
-        .filter_map(|removal| match &removal {
-            Change::Remove { identity, .. } => Some((identity.clone(), removal)),
-            Change::Create(_) | Change::Update { .. } => None,
-        })
-        .collect();
-    by_identity.into_values().collect()
-}
-
-fn too_many_gone(gone: usize, known: usize) -> String {
-    format!(
-        "{gone} of {known} manifests are gone in one scan, more than prunePercent and pruneCount allow; nothing is removed. \
-         If that is right: manifestd orphans accept"
-    )
-}
-
-fn condition(condition: &'static str, holds: bool, reason: &'static str, message: String) -> ConditionWrite {
-    ConditionWrite { uid: Uid::default(), condition, holds, reason, message }
 }
 
 #[cfg(test)]

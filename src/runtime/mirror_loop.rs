@@ -14,6 +14,7 @@ use super::hints::{Told, Watch};
 use super::mirror::Mirror;
 use super::pulse::Beat;
 use super::report::SyncReport;
+use crate::plan::tree::SETTLE;
 use crate::store::StoreError;
 
 /// Events must pause for so long before a scan begins.
@@ -76,8 +77,12 @@ pub async fn run(core: Core, inbox: MirrorInbox) {
     let mut hints = Quiet::default();
     // A scan that did not see everything is made again soon, whoever asked for it: it has taken the hints that there were.
     let next_after = |scanned: &Result<SyncReport, StoreError>| {
-        let whole = scanned.as_ref().is_ok_and(|report| report.incomplete.is_none());
-        Instant::now() + if whole { core.settings.rescan_interval.std() } else { FAILED_PAUSE }
+        let pause = match scanned {
+            Ok(SyncReport { incomplete: None, settling: 0, .. }) => core.settings.rescan_interval.std(),
+            Ok(SyncReport { incomplete: None, .. }) => SETTLE.std(),
+            Ok(_) | Err(_) => FAILED_PAUSE,
+        };
+        Instant::now() + pause
     };
     loop {
         let scan_at = hints.over_at().map_or(periodic_at, |at| at.min(periodic_at));
@@ -152,12 +157,13 @@ async fn scan(
     watch: &mut Option<Watch>,
 ) -> Result<SyncReport, StoreError> {
     // Before the directory is listed, so that whatever happens after that is told.
-    if watch.as_ref().is_none_or(|watch| watch.is_left_behind(mirror.directory())) {
+    if told.has_lost() || watch.as_ref().is_none_or(|watch| watch.is_left_behind(mirror.directory())) {
+        told.forget();
         *watch = self::watch(core, mirror, told);
     }
-    told.clear();
+    let (open, closed) = told.begin_scan();
     let pass = core.pulses.begin(Beat::Manifests, core.now());
-    let report = mirror.scan().await;
+    let report = mirror.scan_beside(&open, &closed).await;
     core.pulses.end(pass, core.now());
     match &report {
         Ok(report) if report.created + report.updated + report.removed > 0 => {

@@ -1,4 +1,4 @@
-//! What becomes of manifests when what starts together with them is at fault.
+//! What becomes of manifests when what starts together with them is at fault, and when their files are in motion.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -49,4 +49,22 @@ async fn a_fault_of_a_queue_keeps_no_manifest_from_being_mirrored_and_what_is_go
     // Its queue is looked at by itself, later.
     assert!(!core.wakes.is_idle(crate::runtime::wakes::Loop::Tasks, core.now()));
     assert!(!mirror.read_now(BTreeSet::from([path])).await.unwrap(), "all of it was read");
+}
+
+#[tokio::test]
+async fn what_moves_between_two_directories_while_they_are_listed_is_not_gone() {
+    let place = tempfile::tempdir().unwrap();
+    let core = alone(place.path());
+    let mirror = Mirror::new(&core);
+    let (one, other) = (mirror.directory().join("a"), mirror.directory().join("b"));
+    [&one, &other].into_iter().for_each(|directory| fs::create_dir_all(directory).unwrap());
+    fs::write(other.join("x.yaml"), MANIFESTS).unwrap();
+    mirror.scan().await.unwrap();
+    let listing = super::list(mirror.directory());
+    fs::rename(other.join("x.yaml"), one.join("x.yaml")).unwrap();
+    assert!(!mirror.is_still(listing.files).await.unwrap(), "so nothing is taken away before the next look");
+    let report = mirror.scan().await.unwrap();
+    assert_eq!((report.removed, report.settling, core.store.mirrored_count().await.unwrap()), (0, 0, 2));
+    fs::remove_file(one.join("x.yaml")).unwrap();
+    assert_eq!(mirror.scan().await.unwrap().removed, 2);
 }

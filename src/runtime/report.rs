@@ -20,10 +20,31 @@ pub struct SyncReport {
     pub removed: u64,
     /// Objects that would have been removed, had the fuse not blown.
     pub frozen: u64,
+    /// Files that somebody is writing: they are read once they are closed.
+    #[serde(default)]
+    pub open: u64,
+    /// Files that changed a moment ago and declare less than before, and one more if files came and went while they were listed: nothing is
+    /// removed because of them before another look, in a moment.
+    #[serde(default)]
+    pub settling: u64,
     /// Problems of the directory as it is.
     pub problems: u64,
     /// Why the scan was not complete, if so.
     pub incomplete: Option<String>,
+}
+
+impl SyncReport {
+    /// This report together with that of a later scan.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
+        Self {
+            files_read: self.files_read + later.files_read,
+            created: self.created + later.created,
+            updated: self.updated + later.updated,
+            removed: self.removed + later.removed,
+            ..later
+        }
+    }
 }
 
 /// What `reconcile --once` came to.

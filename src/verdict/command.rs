@@ -86,13 +86,17 @@ pub fn judge_command(
         Ok(found) => found,
         Err(problem) => return fail(Reason::OutputInvalid, with_last_line(problem, stderr)),
     };
+    let told = by_tool.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
     let mut tools: Vec<ToolReport> = ran
         .iter()
-        .enumerate()
-        .map(|(at, name)| match by_tool.get(at).copied().flatten() {
-            Some(findings) => report(name, ToolStatus::Completed, "", findings),
-            None if by_tool.is_empty() => report(name, ToolStatus::Completed, "", Findings::default()),
-            None => report(name, ToolStatus::NotRun, "the program's SARIF has no run of it", Findings::default()),
+        .zip(told)
+        .map(|(name, told)| match told {
+            None => report(name, ToolStatus::Completed, "", Findings::default()),
+            Some(Told::Ran(findings)) => report(name, ToolStatus::Completed, "", findings),
+            Some(Told::Failed(why, findings)) => report(name, ToolStatus::Failed, &why, findings),
+            Some(Told::Nothing) => {
+                report(name, ToolStatus::NotRun, "the program's SARIF has no run of it", Findings::default())
+            }
         })
         .collect();
     if let Some(first) = tools.first_mut() {
@@ -109,11 +113,20 @@ fn absent(name: &str, spec: &CommandSpec) -> ToolReport {
     ToolReport { permanent: true, ..report(name, ToolStatus::NotRun, &message, Findings::default()) }
 }
 
-/// What the output tells: findings by the index of each tool (empty: nothing is told apart), findings without a severity, and SARIF documents.
+/// What a SARIF document tells of one tool.
+#[derive(Clone)]
+enum Told {
+    Nothing,
+    Ran(Findings),
+    /// It says itself that the tool failed, and why.
+    Failed(String, Findings),
+}
+
+/// What the output tells: of each tool by its index (empty: nothing is told apart), findings without a severity, and SARIF documents.
 #[derive(Default)]
 struct Found {
     unrated: u64,
-    by_tool: Vec<Option<Findings>>,
+    by_tool: Vec<Told>,
     documents: Vec<(String, Value)>,
     outputs: Map<String, Value>,
 }
@@ -146,10 +159,7 @@ fn read_sarif(tools: &[String], stdout: &[u8]) -> Result<Found, String> {
     let whose = |run: &Value| tools.iter().position(|name| sarif::plain(name) == sarif::plain(sarif::driver(run)));
     // With several tools, runs say by their driver's name whose they are. Where no name fits, the program speaks with one voice.
     let told_apart = tools.len() > 1 && runs.iter().any(|run| whose(run).is_some());
-    let mut found = Found {
-        by_tool: vec![if told_apart { None } else { Some(Findings::default()) }; tools.len()],
-        ..Found::default()
-    };
+    let mut found = Found::default();
     let mut by_tool: Vec<Vec<&Value>> = vec![Vec::new(); tools.len()];
     for run in runs {
         let at = if told_apart { whose(run).unwrap_or(0) } else { 0 };
@@ -157,11 +167,24 @@ fn read_sarif(tools: &[String], stdout: &[u8]) -> Result<Found, String> {
             of_tool.push(run);
         }
     }
-    for ((runs, findings), name) in by_tool.into_iter().zip(&mut found.by_tool).zip(tools) {
-        if !runs.is_empty() {
-            *findings = Some(sarif::count(&runs));
-            found.documents.extend(sarif::document(name, runs).map(|document| (name.clone(), document)));
-        }
+    for (runs, name) in by_tool.into_iter().zip(tools) {
+        let findings = sarif::count(&runs);
+        found.by_tool.push(match runs.iter().find_map(|run| sarif::failure(run)) {
+            Some(why) => Told::Failed(format!("its SARIF says that it failed: {why}"), findings),
+            None if runs.is_empty() => Told::Nothing,
+            None => Told::Ran(findings),
+        });
+        found.documents.extend(sarif::document(name, runs).map(|document| (name.clone(), document)));
+    }
+    if let [first, rest @ ..] = found.by_tool.as_mut_slice()
+        && !told_apart
+    {
+        // What it says is true of all of them; its findings count once.
+        rest.fill(match first {
+            Told::Ran(_) => Told::Ran(Findings::default()),
+            Told::Failed(why, _) => Told::Failed(why.clone(), Findings::default()),
+            Told::Nothing => Told::Nothing,
+        });
     }
     Ok(found)
 }
@@ -249,5 +272,31 @@ mod tests {
         assert_eq!(documents.len(), 1);
         let one_voice = json!({"version": "2.1.0", "runs": [run("all")]}).to_string();
         assert_eq!(judge(&["ruff", "mypy"], &spec, Exit::Code(0), &one_voice).0.outcome, Outcome::Completed);
+    }
+
+    #[test]
+    fn a_document_without_runs_or_with_one_that_failed_is_no_evidence_that_a_tool_ran_well() {
+        let spec = spec(Output::Sarif, &["all", TOOLS]);
+        let judged = |requested: &[&str], runs: Value| {
+            let document = json!({"version": "2.1.0", "runs": runs}).to_string();
+            let verdict = judge(requested, &spec, Exit::Code(0), &document).0;
+            (verdict.outcome, verdict.tools.iter().map(|tool| tool.status).collect::<Vec<_>>(), verdict.message)
+        };
+        for requested in [&["ruff"][..], &["ruff", "mypy"]] {
+            let (outcome, tools, _) = judged(requested, json!([]));
+            assert_eq!((outcome, tools), (Outcome::Failed, vec![ToolStatus::NotRun; requested.len()]));
+        }
+        let run = |name: &str, successful: bool| {
+            let notifications = json!([{"level": "error", "message": {"text": "nothing was checked"}}]);
+            let invocation = json!({"executionSuccessful": successful, "toolExecutionNotifications": notifications});
+            json!({"tool": {"driver": {"name": name}}, "invocations": [invocation], "results": []})
+        };
+        let both = &["ruff", "mypy"];
+        let (outcome, tools, message) = judged(both, json!([run("ruff", true), run("mypy", false)]));
+        assert_eq!((outcome, tools), (Outcome::PartialSuccess, vec![ToolStatus::Completed, ToolStatus::Failed]));
+        assert!(message.contains("nothing was checked"), "{message}");
+        let (outcome, tools, _) = judged(both, json!([run("all", false)]));
+        assert_eq!((outcome, tools), (Outcome::Failed, vec![ToolStatus::Failed; 2]), "it speaks for both");
+        assert_eq!(judged(both, json!([run("all", true)])).0, Outcome::Completed);
     }
 }

@@ -171,6 +171,24 @@ pub fn count(runs: &[&Value]) -> Findings {
     found
 }
 
+/// Why a run says itself that its tool failed, in an invocation whose `executionSuccessful` is false (SARIF 2.1.0, section 3.20.14). `None` when it
+/// does not.
+pub(super) fn failure(run: &Value) -> Option<String> {
+    let invocations = run["invocations"].as_array()?;
+    let failed = invocations.iter().find(|invocation| invocation["executionSuccessful"] == false)?;
+    let notified = ["toolExecutionNotifications", "toolConfigurationNotifications"]
+        .iter()
+        .filter_map(|list| failed[list].as_array())
+        .flatten();
+    // The worst comes first.
+    let said = notified
+        .filter_map(|one| Some((one["level"] != "error", one["message"]["text"].as_str()?)))
+        .min_by_key(|(is_mild, _)| *is_mild);
+    let code = || Some(format!("exit code {}", failed["exitCode"].as_i64()?));
+    let text = said.map(|(_, text)| text).or_else(|| failed["exitCodeDescription"].as_str());
+    Some(text.map(str::to_owned).or_else(code).unwrap_or_else(|| "it does not say why".into()))
+}
+
 fn is_finding(result: &Value) -> bool {
     let kind = result["kind"].as_str().unwrap_or("fail");
     let accepted = |suppression: &Value| suppression["status"].as_str().unwrap_or("accepted") == "accepted";

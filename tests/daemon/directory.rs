@@ -1,13 +1,15 @@
 //! The manifests directory as a whole: it vanishes, shrinks, is rearranged, is a git checkout.
 
+use std::io::Write as _;
 use std::process::Command;
 
 use manifestd::resource::kind::Kind;
 use manifestd::resource::phase::Phase;
+use manifestd::resource::reason::Reason;
 use manifestd::store::view;
 use rusqlite::Connection;
 
-use crate::support::daemon::{Home, document, find, quick, task};
+use crate::support::daemon::{Home, document, find, gated, quick, task, waiter};
 
 fn based(settings: &str) -> Home {
     let home = Home::new(settings);
@@ -250,5 +252,35 @@ fn an_app_set_that_loses_too_many_apps_marks_none_until_a_person_accepts_it() {
     home.until("all apps to be missing", |connection| (missing(connection) == 12).then_some(()));
     std::fs::rename(home.path("acme"), home.path("generated/apps/acme")).unwrap();
     home.until("all apps to be back", |connection| (missing(connection) == 0).then_some(()));
+    daemon.stop();
+}
+
+#[test]
+fn a_manifest_that_is_being_written_is_what_it_was_until_its_writer_closes_it() {
+    let home = Home::new("");
+    home.drop_in("base.yaml", &format!("{}{}", home.app(1), gated(4)));
+    home.gate("a");
+    let (first, second) = (waiter("first", "a", ""), waiter("second", "a", ""));
+    home.drop_in("t.yaml", &format!("{first}{second}"));
+    let daemon = home.serve();
+    for name in ["first", "second"] {
+        home.until_phase(name, Phase::Running);
+    }
+    let scan = || home.run(&["reconcile", "--once", "--only", "manifests"]);
+    // As the shell does: cut at once, written when the program comes to it, a part at a time.
+    let mut file = std::fs::File::create(home.path("manifests/t.yaml")).unwrap();
+    assert!(scan().ok().contains("1 file being written"));
+    file.write_all(first.as_bytes()).unwrap();
+    assert!(scan().ok().contains("1 file being written"));
+    file.write_all(second.as_bytes()).unwrap();
+    drop(file);
+    home.until("the file to be read again", |_| (!scan().ok().contains("being written")).then_some(()));
+    for name in ["first", "second"] {
+        assert_eq!((home.task(name).status.phase, home.attempts(name).len()), (Phase::Running, 1), "{name}");
+    }
+    std::fs::write(home.path("manifests/t.yaml"), first).unwrap();
+    home.until_reason("second", Phase::Cancelled, Reason::ManifestRemoved);
+    home.open_gate("a");
+    home.until_phase("first", Phase::Completed);
     daemon.stop();
 }
