@@ -119,6 +119,12 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
         self.later.first().map(|(at, _)| *at)
     }
 
+    /// The key that failed most often in a row, and how often, until it is done well.
+    #[must_use]
+    pub fn worst_failing(&self) -> Option<(&K, u32)> {
+        self.failures.iter().map(|(key, count)| (key, *count)).max_by_key(|(_, count)| *count)
+    }
+
     /// Whether nothing is ready, being worked on, or due.
     #[must_use]
     pub fn is_idle(&self, now: Timestamp) -> bool {
@@ -196,5 +202,22 @@ mod tests {
         queue.pop(now);
         queue.failed(&"a", now);
         assert_eq!(queue.next_due(), Some(now.plus(Span::seconds(1))));
+    }
+
+    #[test]
+    fn a_failing_key_is_known_until_it_is_done_well() {
+        let mut queue = Queue::default();
+        for (key, times) in [("a", 1), ("b", 3)] {
+            for now in (0..times).map(|n| Timestamp(n * 100_000)) {
+                queue.add(key);
+                queue.pop(now);
+                queue.failed(&key, now);
+            }
+        }
+        assert_eq!(queue.worst_failing(), Some((&"b", 3)));
+        for key in ["b", "a"] {
+            queue.done(&key);
+        }
+        assert_eq!(queue.worst_failing(), None);
     }
 }

@@ -1,6 +1,8 @@
 //! Requests that change things: to the running controller, or straight to the store when none runs.
 
 use std::path::Path;
+use std::pin::pin;
+use std::time::Duration;
 
 use anyhow::anyhow;
 
@@ -11,6 +13,9 @@ use crate::runtime::control::{Request, Response};
 use crate::runtime::controller::Controller;
 use crate::server::client::{CallError, call};
 use crate::store::{StoreError, database_path};
+
+/// How long the steps that have begun may take to end when somebody stops the whole.
+const LAST_STEPS: Duration = Duration::from_secs(5);
 
 /// Asks the running controller of a state directory; `None` when none runs.
 ///
@@ -59,10 +64,17 @@ pub async fn perform(context: &Context, request: Request) -> anyhow::Result<(Res
     let variables = environment().into_iter().collect();
     let controller = Controller::open(settings, context.workspace.clone(), variables).await?;
     let answerer = Answerer::new(&controller);
+    let mut answer = pin!(answerer.answer(request));
     let response = tokio::select! {
-        response = answerer.answer(request) => Ok(response),
+        response = &mut answer => Ok(response),
+        error = controller.failed() => Err(error.into()),
         () = stopping.asked() => Err(anyhow!("stopped by a signal; what was interrupted runs again at the next start")),
     };
+    if response.is_err() {
+        // Whatever it has committed is performed as well, unless it takes very long.
+        controller.core().stopping.cancel();
+        let _ = tokio::time::timeout(LAST_STEPS, answer).await;
+    }
     stopping.shut_down(controller, grace).await;
     Ok((response?, false))
 }

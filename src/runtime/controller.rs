@@ -155,16 +155,15 @@ impl Controller {
         if let Some(git) = &self.git {
             self.loops.spawn(git_source::run(core.clone(), Arc::clone(git), self.handle.clone()));
         }
-        self.loops.spawn(run_loop(core.clone(), Loop::Tasks));
-        self.loops.spawn(run_loop(core.clone(), Loop::Apps));
-        self.loops.spawn(run_loop(core.clone(), Loop::Trees));
-        self.loops.spawn(run_loop(core.clone(), Loop::Pipelines));
+        for of in [Loop::Tasks, Loop::Apps, Loop::Trees, Loop::Pipelines] {
+            self.loops.spawn(run_loop(core.clone(), of, core.stopping.clone()));
+        }
         self.loops.spawn(resync(core.clone()));
         self.loops.spawn(rescan_apps(core.clone()));
         self.loops.spawn(rescan_trees(core.clone()));
         self.loops.spawn(finish_removals(core.clone()));
         if core.settings.maintenance_auto_start {
-            self.loops.spawn(run_loop(core.clone(), Loop::Maintenance));
+            self.loops.spawn(run_loop(core.clone(), Loop::Maintenance, core.stopping.clone()));
             self.loops.spawn(maintain(core.clone()));
         }
         look
@@ -289,7 +288,9 @@ async fn resync(core: Core) {
             () = core.stopping.cancelled() => break,
             _ = tick.tick() => {
                 let pass = core.pulses.begin(Beat::Resync, core.now());
-                wake_unsettled(&core).await;
+                if let Err(error) = wake_unsettled(&core).await {
+                    core.check("looking for work", &error);
+                }
                 core.pulses.end(pass, core.now());
                 core.wakes.turn(Loop::Tasks);
                 core.wakes.turn(Loop::Pipelines);
@@ -299,19 +300,19 @@ async fn resync(core: Core) {
 }
 
 /// Adds every key of the loops of tasks and pipelines that may have something to do.
-pub(super) async fn wake_unsettled(core: &Core) {
+///
+/// # Errors
+/// What the store says.
+pub(super) async fn wake_unsettled(core: &Core) -> Result<(), StoreError> {
     // Analyzers first: their replicas are then being asked when their queues are looked at.
-    match core.store.analyzers().await {
-        Ok(names) => names.into_iter().for_each(|name| core.wakes.add(Key::Analyzer(name))),
-        Err(error) => core.check("looking for analyzers", &error),
-    }
-    match core.store.unsettled(core.now()).await {
-        Ok(wakes) => wakes.into_iter().for_each(|(key, at)| match at {
+    core.store.analyzers().await?.into_iter().for_each(|name| core.wakes.add(Key::Analyzer(name)));
+    for (key, at) in core.store.unsettled(core.now()).await? {
+        match at {
             None => core.wakes.add(key),
             Some(at) => core.wakes.add_at(key, at),
-        }),
-        Err(error) => core.check("looking for work", &error),
+        }
     }
+    Ok(())
 }
 
 /// Removes the results of what was purged when the last controller was killed before it had done so.
@@ -343,23 +344,27 @@ async fn rescan_trees(core: Core) {
         tokio::select! {
             biased;
             () = core.stopping.cancelled() => break,
-            _ = tick.tick() => wake_trees(&core, spread).await,
+            _ = tick.tick() => {
+                if let Err(error) = wake_trees(&core, spread).await {
+                    core.check("looking for apps that tasks depend on", &error);
+                }
+            }
         }
         spread = interval;
     }
 }
 
 /// Adds every app whose files some task needs to know, one after the other over a span of time.
-pub(super) async fn wake_trees(core: &Core, spread: Span) {
-    match core.store.needed_trees().await {
-        Ok(apps) => {
-            let (now, count) = (core.now(), apps.len().max(1) as u64);
-            for (at, app) in apps.into_iter().enumerate() {
-                core.wakes.add_at(Key::Tree(app), now.plus(Span(spread.0.saturating_mul(at as u64) / count)));
-            }
-        }
-        Err(error) => core.check("looking for apps that tasks depend on", &error),
+///
+/// # Errors
+/// What the store says.
+pub(super) async fn wake_trees(core: &Core, spread: Span) -> Result<(), StoreError> {
+    let apps = core.store.needed_trees().await?;
+    let (now, count) = (core.now(), apps.len().max(1) as u64);
+    for (at, app) in apps.into_iter().enumerate() {
+        core.wakes.add_at(Key::Tree(app), now.plus(Span(spread.0.saturating_mul(at as u64) / count)));
     }
+    Ok(())
 }
 
 /// Adds the key of maintenance at every interval, and not at once: what the start brings back comes first.

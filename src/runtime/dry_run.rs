@@ -93,7 +93,7 @@ async fn run_loops(core: &Core, only: &[String]) -> Result<Vec<Event>, Controlle
     let mut questions = Vec::new();
     let mut loops = Vec::new();
     if is_wanted(only, "pipelines") {
-        wake_unsettled(core).await;
+        wake_unsettled(core).await?;
         loops.push(Loop::Pipelines);
     }
     if is_wanted(only, "tasks") {
@@ -102,8 +102,8 @@ async fn run_loops(core: &Core, only: &[String]) -> Result<Vec<Event>, Controlle
         for (analyzer, url) in core.store.known_replicas().await? {
             core.probes.assume(&analyzer, &url);
         }
-        wake_trees(core, Span(0)).await;
-        wake_unsettled(core).await;
+        wake_trees(core, Span(0)).await?;
+        wake_unsettled(core).await?;
         loops.extend([Loop::Trees, Loop::Tasks]);
     }
     // What waits for a reading goes on after it, what changed files lead to is seen after they were read, and runs ask for tasks.

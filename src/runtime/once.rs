@@ -61,21 +61,26 @@ impl Answerer {
 
     /// Runs the loops of pipelines and tasks, as far as they are asked for, until nothing more can be done now.
     async fn run_loops(&self, only: &[String]) -> Result<(), String> {
+        let text = |error: StoreError| error.to_string();
         let mut asked = Vec::new();
         if is_wanted(only, "pipelines") {
-            wake_unsettled(&self.core).await;
+            wake_unsettled(&self.core).await.map_err(text)?;
             asked.push(Loop::Pipelines);
         }
         if is_wanted(only, "tasks") {
-            wake_trees(&self.core, Span(0)).await;
-            wake_unsettled(&self.core).await;
+            wake_trees(&self.core, Span(0)).await.map_err(text)?;
+            wake_unsettled(&self.core).await.map_err(text)?;
             asked.extend([Loop::Tasks, Loop::Apps, Loop::Trees]);
         }
-        let mut loops = JoinSet::new();
+        let (mut loops, over) = (JoinSet::new(), self.core.stopping.child_token());
         if self.is_alone() {
-            asked.iter().for_each(|of| _ = loops.spawn(run_loop(self.core.clone(), *of)));
+            asked.iter().for_each(|of| _ = loops.spawn(run_loop(self.core.clone(), *of, over.clone())));
         }
-        if asked.is_empty() { Ok(()) } else { quiet(&self.core, &asked).await }
+        let ended = if asked.is_empty() { Ok(()) } else { quiet(&self.core, &asked).await };
+        over.cancel();
+        // A pass that has begun is finished: what it has committed must be performed.
+        while loops.join_next().await.is_some() {}
+        ended
     }
 
     /// Does what doctor found to be safe.
@@ -83,7 +88,7 @@ impl Answerer {
         let text = |error: StoreError| error.to_string();
         let mut lines = self.core.store.mend(fixes.clone(), self.core.now()).await.map_err(text)?;
         // Ended attempts have freed slots.
-        wake_unsettled(&self.core).await;
+        wake_unsettled(&self.core).await.map_err(text)?;
         if fixes.contains(&Fix::Sweep) {
             sweep(&self.core).await.map_err(text)?;
             // What dead attempts left was removed when this controller started.

@@ -2,30 +2,41 @@
 
 use super::core::Core;
 use super::wakes::Loop;
+use crate::plan::Key;
 use crate::plan::pool::YIELD;
+
+/// A key that failed is tried again soon, which is waited for; one that failed more often in a row has somebody else to mend it.
+const FAILURES_MAX: u32 = 3;
 
 /// Waits until none of these loops has anything to do now, no attempt is carried, and no answer is awaited on which something depends.
 ///
 /// # Errors
-/// Why it never will be so: the controller stops, or has failed.
+/// Why it never will be so: the controller stops, has failed, or cannot do something that is to be done.
 pub(super) async fn quiet(core: &Core, loops: &[Loop]) -> Result<(), String> {
     loop {
         // Registered before the look, so that whatever ends in between is heard.
         let progress = core.progress.notified();
         tokio::pin!(progress);
         progress.as_mut().enable();
+        if core.fatal.raised.is_cancelled() {
+            return Err(core.fatal.reason().unwrap_or("the controller has failed").to_owned());
+        }
+        if core.stopping.is_cancelled() {
+            return Err("the controller is stopping".to_owned());
+        }
         match look(core, loops) {
             Look::Quiet => return Ok(()),
             // What was added may be over by now, so nobody would be heard.
             Look::Blurred => continue,
             Look::Busy => {}
+            Look::Stuck(key, times) => {
+                return Err(format!("{key} could not be reconciled, {times} times in a row; the log says why"));
+            }
         }
         tokio::select! {
             biased;
-            () = core.fatal.raised.cancelled() => {
-                return Err(core.fatal.reason().unwrap_or("the controller has failed").to_owned());
-            }
-            () = core.stopping.cancelled() => return Err("the controller is stopping".to_owned()),
+            () = core.fatal.raised.cancelled() => {}
+            () = core.stopping.cancelled() => {}
             () = progress => {}
         }
     }
@@ -38,12 +49,20 @@ enum Look {
     Busy,
     /// Nothing was seen, but work may have gone on from a place that was not looked at yet to one that had been.
     Blurred,
+    /// A key failed again and again, so often.
+    Stuck(Key, u32),
 }
 
 /// Looks at the queues first, then at what passes begin. Whoever hands work on adds what comes next before it is done itself, and only a queue
 /// is handed anything from elsewhere: while nothing is added to one, a look that finds nothing in any place is one at a single moment.
 fn look(core: &Core, loops: &[Loop]) -> Look {
     let added = core.wakes.added();
+    let failing = loops.iter().filter_map(|of| core.wakes.worst_failing(*of)).max_by_key(|(_, times)| *times);
+    match failing {
+        Some((key, times)) if times > FAILURES_MAX => return Look::Stuck(key, times),
+        Some(_) => return Look::Busy,
+        None => {}
+    }
     // A slot that one lane leaves to another for a moment is something to do, too.
     let soon = core.now().plus(YIELD);
     let is_idle = loops.iter().all(|of| core.wakes.is_idle(*of, soon));
@@ -61,7 +80,6 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
-    use crate::plan::Key;
     use crate::resource::name::Uid;
     use crate::resource::time::Timestamp;
     use crate::runtime::core::alone;
@@ -121,5 +139,27 @@ mod tests {
         work.join_all().await;
         assert!(early.await.unwrap().is_ok_and(|looks| looks > 0), "something was always under way");
         assert_eq!(look(&core, &ALL), Look::Quiet);
+    }
+
+    #[tokio::test]
+    async fn what_failed_and_is_tried_again_is_waited_for_but_not_for_ever() {
+        let state = tempfile::tempdir().unwrap();
+        let (core, key) = (alone(state.path()), Key::Task(Uid("t".into())));
+        let fail = |times: u32| {
+            for now in (0..times).map(|n| Timestamp(i64::from(n) * 100_000)) {
+                core.wakes.add(key.clone());
+                core.wakes.pop(Loop::Tasks, now);
+                core.wakes.failed(&key, now);
+            }
+        };
+        fail(FAILURES_MAX);
+        assert_eq!(look(&core, &ALL), Look::Busy);
+        assert_eq!(look(&core, &[Loop::Trees]), Look::Quiet, "nobody asked for that loop");
+        fail(1);
+        assert_eq!(look(&core, &ALL), Look::Stuck(key.clone(), FAILURES_MAX + 1));
+        let told = quiet(&core, &ALL).await.unwrap_err();
+        assert!(told.contains(&key.to_string()) && told.contains("4 times"), "{told}");
+        core.fatal.raise("on purpose");
+        assert_eq!(quiet(&core, &ALL).await, Err("on purpose".to_owned()), "whatever else there is");
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::apps::observe_apps;
 use super::core::Core;
@@ -245,12 +246,12 @@ const fn beat(key: &Key) -> Beat {
     }
 }
 
-/// Works on the keys of one loop until the process stops opening things.
-pub async fn run_loop(core: Core, of: Loop) {
+/// Works on the keys of one loop until it is `over`, at the latest when the process stops opening things.
+pub async fn run_loop(core: Core, of: Loop, over: CancellationToken) {
     let parallel = if of == Loop::Trees { PARALLEL_TREES } else { PARALLEL };
     let mut running = JoinSet::new();
     loop {
-        while running.len() < parallel && !core.stopping.is_cancelled() {
+        while running.len() < parallel && !over.is_cancelled() {
             let keys = core.wakes.pop_together(of, core.now(), TOGETHER, is_at_one_moment);
             if keys.is_empty() {
                 break;
@@ -265,7 +266,7 @@ pub async fn run_loop(core: Core, of: Loop) {
         let due = core.wakes.next_due(of);
         tokio::select! {
             biased;
-            () = core.stopping.cancelled() => break,
+            () = over.cancelled() => break,
             Some(_) = running.join_next(), if !running.is_empty() => {}
             () = core.wakes.changed(of) => {}
             () = sleep_until(&core, due), if due.is_some() => {}

@@ -116,6 +116,11 @@ impl Wakes {
         self.lines(of).lock().is_idle(now)
     }
 
+    /// The key of a loop that failed most often in a row, and how often.
+    pub fn worst_failing(&self, of: Loop) -> Option<(Key, u32)> {
+        self.lines(of).lock().worst_failing().map(|(key, count)| (key.clone(), count))
+    }
+
     /// Waits until something was added to a loop's queue, or worked on, since the last wait.
     pub async fn changed(&self, of: Loop) {
         self.lines(of).changed.notified().await;

@@ -68,6 +68,28 @@ fn what_ends_within_the_grace_period_is_waited_for_and_nothing_new_is_started() 
 }
 
 #[test]
+fn a_once_that_is_interrupted_leaves_no_attempt_behind_that_it_has_not_begun() {
+    let home = Home::new("");
+    let tasks: String = (0..300).map(|n| task(&format!("t{n}"), "app1", "quick", "cache: Content,")).collect();
+    home.drop_in("base.yaml", &format!("{}{}{tasks}", home.app(1), quick()));
+    home.run(&["reconcile", "--once", "--only", "manifests"]).ok();
+    for ended in [1, 60, 120] {
+        let mut once = home.spawn(&["reconcile", "--once"]);
+        home.until("some tasks to have ended", |connection| {
+            let query = "SELECT count(*) FROM task WHERE phase = 'Completed'";
+            let count: i64 = connection.query_row(query, [], |row| row.get(0)).ok()?;
+            (count >= ended).then_some(())
+        });
+        once.terminate();
+        // It may have been through just then.
+        assert!(matches!(once.wait(), Some(0 | 2)), "{}", home.dump());
+        let query = "SELECT count(*) FROM attempt WHERE outcome IS NULL";
+        let open: i64 = home.database().query_row(query, [], |row| row.get(0)).unwrap();
+        assert_eq!(open, 0, "after {ended}: {}", home.dump());
+    }
+}
+
+#[test]
 fn a_second_signal_ends_at_once_with_5_and_nothing_is_lost() {
     let home = two_running("shutdownGracePeriod: 1h");
     let mut daemon = home.serve();
