@@ -89,6 +89,8 @@ pub struct Candidate {
     pub ran: Option<i64>,
     /// The replicas that its latest attempts, one after the other, reached nobody at: since something was sent last.
     pub tried: Vec<String>,
+    /// The replicas at which attempts of this round were not answered in time, or not to the end.
+    pub silent: Vec<String>,
     /// When it came into its phase.
     pub since: Timestamp,
     /// A person asked that it really runs.
@@ -178,7 +180,7 @@ impl Reconciler for LaneReconciler {
                 continue;
             }
             // Those behind the first that finds no slot are still told when they could not run anyway.
-            let slot = (allowance > 0 && !ready).then(|| slots.take(&candidate.tried)).flatten();
+            let slot = (allowance > 0 && !ready).then(|| slots.take(&candidate.tried, &candidate.silent)).flatten();
             let Some(replica) = slot else {
                 // One that only waits for a replica that it has not tried yet keeps nobody behind it from the others.
                 waits = true;

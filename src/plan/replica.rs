@@ -58,7 +58,7 @@ pub enum Evidence {
     Broke,
     /// Nobody was reached. An answer to a later probe disproves it.
     Unreached,
-    /// Nothing: this side ended it.
+    /// Nothing: this side ended it, or gave up waiting.
     Neutral,
 }
 
@@ -66,10 +66,12 @@ pub enum Evidence {
 #[must_use]
 pub const fn evidence(outcome: Outcome) -> Evidence {
     match outcome {
-        Outcome::Completed | Outcome::PartialSuccess | Outcome::Failed | Outcome::TimedOut => Evidence::Works,
+        Outcome::Completed | Outcome::PartialSuccess | Outcome::Failed => Evidence::Works,
         Outcome::ProtocolError => Evidence::Broke,
         Outcome::Unavailable => Evidence::Unreached,
-        Outcome::Cancelled | Outcome::Interrupted | Outcome::HeartbeatLost => Evidence::Neutral,
+        // A request that nobody answers in time may be the app's fault, or that of a service which answers nobody: a trial that ends so
+        // closes no breaker.
+        Outcome::Cancelled | Outcome::Interrupted | Outcome::HeartbeatLost | Outcome::TimedOut => Evidence::Neutral,
     }
 }
 

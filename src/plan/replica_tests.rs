@@ -36,6 +36,9 @@ fn a_breaker_opens_at_its_limit_allows_a_trial_later_and_follows_what_the_trial_
     // The trial failed: open again, since then. The trial worked: closed, whatever was before.
     assert_eq!(state(&[ProtocolError; 4], NOW), BreakerState::Open { until });
     assert_eq!(state(&[Completed, ProtocolError, ProtocolError, ProtocolError], NOW), BreakerState::Closed);
+    // The trial was never answered: the next one is a trial again.
+    let silent = [Outcome::TimedOut, ProtocolError, ProtocolError, ProtocolError];
+    assert_eq!(state(&silent, until), BreakerState::HalfOpen);
     // It is derived from rows and nothing else, so there is nothing that a restart could forget.
     let (mut stopped, running) = (after(&[ProtocolError; 3]), after(&[ProtocolError; 3]));
     stopped.asked = false;
@@ -45,7 +48,7 @@ fn a_breaker_opens_at_its_limit_allows_a_trial_later_and_follows_what_the_trial_
 #[test]
 fn only_the_transport_trips_a_breaker() {
     use Outcome::{Cancelled, Failed, HeartbeatLost, Interrupted, PartialSuccess, ProtocolError, TimedOut};
-    for fault_of_the_app in [Failed, TimedOut, PartialSuccess] {
+    for fault_of_the_app in [Failed, PartialSuccess] {
         assert_eq!(breaker(POLICY, &after(&[fault_of_the_app; 20]), NOW), BreakerState::Closed);
         let mixed = [ProtocolError, ProtocolError, fault_of_the_app, ProtocolError, ProtocolError];
         assert_eq!(
@@ -54,7 +57,7 @@ fn only_the_transport_trips_a_breaker() {
             "{fault_of_the_app} proves the transport"
         );
     }
-    for neutral in [Cancelled, Interrupted, HeartbeatLost] {
+    for neutral in [Cancelled, Interrupted, HeartbeatLost, TimedOut] {
         assert_eq!(breaker(POLICY, &after(&[neutral; 20]), NOW), BreakerState::Closed);
         let mixed = [ProtocolError, neutral, ProtocolError, neutral, ProtocolError];
         assert!(matches!(breaker(POLICY, &after(&mixed), NOW), BreakerState::Open { .. }), "{neutral} says nothing");

@@ -44,13 +44,13 @@ impl Slots {
     }
 
     /// Takes a slot of the replica with the fewest in flight; the first among equals. As long as some replica can be used where nobody was
-    /// looked for yet, only there.
-    pub(super) fn take(&mut self, tried: &[String]) -> Option<String> {
+    /// looked for yet, only there; one that was `silent` comes last, since what it was sent may still be running there.
+    pub(super) fn take(&mut self, tried: &[String], silent: &[String]) -> Option<String> {
         let is_new = |replica: &String| !tried.contains(replica);
         let any_new = self.0.iter().any(|(replica, ..)| is_new(replica));
         let free =
             self.0.iter_mut().filter(|(replica, used, capacity)| used < capacity && (!any_new || is_new(replica)));
-        let (replica, used, _) = free.min_by_key(|(_, used, _)| *used)?;
+        let (replica, used, _) = free.min_by_key(|(replica, used, _)| (silent.contains(replica), *used))?;
         *used += 1;
         Some(replica.clone())
     }

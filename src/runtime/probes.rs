@@ -142,6 +142,7 @@ impl Probes {
         let at = self.clock.now();
         tracing::debug!(%analyzer, %url, healthy = answer.is_ok(), "a replica was asked");
         let report = ProbeReport { analyzer: analyzer.clone(), url: url.clone(), answer, failure_threshold, at };
+        let is_well = report.answer.is_ok();
         let changed = match self.store.report_probe(report).await {
             Ok(changed) => changed,
             // Not tried again by itself: the next probe says the same.
@@ -155,7 +156,9 @@ impl Probes {
             }
         };
         let first = self.settle(&analyzer, &url, at);
-        if changed || first {
+        // When it can be used again, those who waited for it come back into the queue first: the pass over the analyzer lets go of them,
+        // and then wakes the lane.
+        if (changed || first) && !(changed && is_well) {
             self.wakes.add(Key::Lane(analyzer.clone()));
         }
         self.wakes.add(Key::Analyzer(analyzer));

@@ -31,7 +31,7 @@ pub(super) const TOLD: &str = "SELECT number, generation, asked, outcome, coales
      WHERE task_uid = ?1 AND round = ?2 AND outcome IS NOT NULL AND tools IS NOT NULL AND tools <> '[]' ORDER BY number";
 
 /// Where the latest attempts of a round went and how they ended, newest first.
-pub(super) const TRIED: &str = "SELECT replica, outcome, reason, generation FROM attempt
+pub(super) const EARLIER: &str = "SELECT replica, outcome, reason, generation FROM attempt
      WHERE task_uid = ?1 AND round = ?2 AND outcome IS NOT NULL ORDER BY number DESC";
 
 /// Slots of an analyzer that open attempts occupy, for each replica. Without the hint SQLite reads every attempt that the analyzer ever had.
@@ -158,8 +158,8 @@ fn candidates(
         let cancel_round: i64 = row.column("cancel_round")?;
         let uid: String = row.column("uid")?;
         // Fresh tasks, which are most of a queue, cost no query of their own.
-        let (told, (ran, tried)) = match status.started_at {
-            Some(_) => (told(connection, &uid, status.round)?, tried(connection, &uid, status.round)?),
+        let (told, Earlier { ran, tried, silent }) = match status.started_at {
+            Some(_) => (told(connection, &uid, status.round)?, earlier(connection, &uid, status.round)?),
             None => Default::default(),
         };
         candidates.push(Candidate {
@@ -167,6 +167,7 @@ fn candidates(
             told,
             ran,
             tried,
+            silent,
             name: row.column("name")?,
             generation: row.column("generation")?,
             unwanted: row.column::<bool>("removed")? || cancel_round >= status.round,
@@ -202,23 +203,38 @@ fn told(connection: &Connection, uid: &str, round: i64) -> Result<Vec<Told>, Sto
     Ok(told)
 }
 
-/// The generation that the latest attempt of a round ran, and the replicas at which the latest ones reached nobody. One for which the
-/// disk was full sent nothing either, and asked nobody.
-fn tried(connection: &Connection, uid: &str, round: i64) -> Result<(Option<i64>, Vec<String>), StoreError> {
-    let mut statement = connection.prepare_cached(TRIED)?;
+/// Where the ended attempts of a round were.
+#[derive(Default)]
+struct Earlier {
+    /// The generation that the latest one ran.
+    ran: Option<i64>,
+    /// The replicas at which the latest ones reached nobody. One for which the disk was full sent nothing either, and asked nobody.
+    tried: Vec<String>,
+    /// The replicas at which any of them was not answered in time, or not to the end.
+    silent: Vec<String>,
+}
+
+fn earlier(connection: &Connection, uid: &str, round: i64) -> Result<Earlier, StoreError> {
+    let mut statement = connection.prepare_cached(EARLIER)?;
     let mut rows = statement.query(params![uid, round])?;
-    let (mut ran, mut tried) = (None, Vec::new());
+    let (mut earlier, mut has_sent) = (Earlier::default(), false);
     while let Some(row) = rows.next()? {
-        if ran.is_none() {
-            ran = row.get("generation")?;
+        if earlier.ran.is_none() {
+            earlier.ran = row.get("generation")?;
         }
         match (word(row, "outcome")?, word(row, "reason")?) {
             (_, Reason::DiskFull) => {}
-            (Outcome::Unavailable, _) => tried.push(row.get("replica")?),
-            _ => break,
+            (Outcome::Unavailable, _) if has_sent => {}
+            (Outcome::Unavailable, _) => earlier.tried.push(row.get("replica")?),
+            (outcome, _) => {
+                has_sent = true;
+                if matches!(outcome, Outcome::TimedOut | Outcome::HeartbeatLost | Outcome::ProtocolError) {
+                    earlier.silent.push(row.get("replica")?);
+                }
+            }
         }
     }
-    Ok((ran, tried))
+    Ok(earlier)
 }
 
 /// When attempts were opened on an analyzer that count for its rate, newest first, at most as many as the rate allows.

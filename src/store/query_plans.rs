@@ -46,7 +46,7 @@ fn of_tasks() -> Vec<Hot> {
         ("PRIMARY KEY", observe::TASK, vec![&"uid-1"]),
         ("PRIMARY KEY", observe::ATTEMPTS, vec![&"uid-1", &1]),
         ("PRIMARY KEY", observe_lane::TOLD, vec![&"uid-1", &1]),
-        ("PRIMARY KEY", observe_lane::TRIED, vec![&"uid-1", &1]),
+        ("PRIMARY KEY", observe_lane::EARLIER, vec![&"uid-1", &1]),
         ("attempt_slot", observe_lane::OPEN, vec![&"lint"]),
         ("attempt_draining", observe_lane::DRAINING, vec![&"lint", &2_000_000]),
         ("COVERING INDEX task_queue", observe_lane::CANDIDATES, vec![&"lint", &3, &"[\"full\"]"]),

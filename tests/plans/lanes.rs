@@ -31,6 +31,7 @@ pub(crate) fn queued(name: &str, priority: i32) -> Candidate {
         told: vec![],
         ran: None,
         tried: vec![],
+        silent: vec![],
         since: NOW,
         no_cache: false,
         stamp: None,
@@ -201,6 +202,19 @@ fn a_task_goes_where_it_has_not_been_refused_and_keeps_nobody_from_the_other_pla
     // Refused everywhere, it goes wherever there is room.
     let everywhere = Candidate { tried: vec!["ws://two".into(), "ws://one".into()], ..queued("a", 200) };
     assert_eq!(opened(&both(&[("ws://two", 1)], &everywhere)), [on("a", "ws://one")]);
+}
+
+#[test]
+fn a_retry_goes_to_another_replica_than_the_one_that_never_answered_but_waits_for_none() {
+    let silent = Candidate { silent: vec!["ws://one".into()], ..queued("a", 200) };
+    let with = |occupied: &[(&str, u32)], capacity| ObservedLane {
+        occupied: occupied.iter().map(|(url, used)| ((*url).to_owned(), *used)).collect(),
+        ..lane(replicas(&["ws://one", "ws://two"], capacity), vec![silent.clone()])
+    };
+    let on = |url: &str| vec![("a".to_owned(), url.to_owned())];
+    assert_eq!(opened(&with(&[], 1)), on("ws://two"));
+    assert_eq!(opened(&with(&[("ws://two", 2)], 3)), on("ws://two"), "however much it has to do");
+    assert_eq!(opened(&with(&[("ws://two", 1)], 1)), on("ws://one"));
 }
 
 #[test]
