@@ -126,6 +126,8 @@ impl Context {
         let plain = !self.settings.log.contains(['=', ',']);
         let filter = if plain { filter.add_directive(MIGRATIONS_LOG.parse()?) } else { filter };
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| PlainLog(std::io::stderr()));
+        // A line that cannot be written is lost: to say so on the same standard error would be a panic of whoever logs.
+        let log = log.log_internal_errors(false);
         let started = match self.settings.log_format {
             LogFormat::Text => log.with_ansi(self.colour_stderr).try_init(),
             LogFormat::Json => log.json().try_init(),

@@ -94,8 +94,9 @@ pub struct KnownApp {
     pub path: String,
     /// The AppSet that found it; `None` when it was written by hand.
     pub set: Option<String>,
-    /// Whether it was imported and no AppSet has found it yet: the first that does so has it from then on.
-    pub imported: bool,
+    /// Whether it is nobody's, though no hand wrote it: it was imported, or the AppSet that found it is gone or has another name. The first
+    /// AppSet that finds it has it from then on.
+    pub ownerless: bool,
     /// Since when it is marked missing.
     pub missing_since: Option<Timestamp>,
     /// Whether its directory is there; `None` when that could not be seen.
@@ -113,11 +114,11 @@ impl Reconciler for AppsReconciler {
         let mut plan = Plan::default();
         let mut holders: HashMap<String, &str> =
             observed.apps.iter().map(|app| (app.name.clone(), app.path.as_str())).collect();
-        let mut imported: HashSet<String> =
-            observed.apps.iter().filter(|app| app.imported).map(|app| app.name.clone()).collect();
+        let mut ownerless: HashSet<String> =
+            observed.apps.iter().filter(|app| app.ownerless).map(|app| app.name.clone()).collect();
         for set in &observed.sets {
             if let Ok(found) = &set.scan {
-                plan_found((set, found), &observed.permit, &mut holders, &mut imported, &mut plan);
+                plan_found((set, found), &observed.permit, &mut holders, &mut ownerless, &mut plan);
             }
             plan_known(set, observed, now, &mut plan);
         }
@@ -128,12 +129,12 @@ impl Reconciler for AppsReconciler {
     }
 }
 
-/// Makes an App of each directory that has none, takes over those that were imported, and says which directories cannot have one since their name is taken.
+/// Makes an App of each directory that has none, takes over those that are nobody's, and says which directories cannot have one since their name is taken.
 fn plan_found<'o>(
     (set, found): (&'o ObservedSet, &'o [FoundDirectory]),
     permit: &Permit,
     holders: &mut HashMap<String, &'o str>,
-    imported: &mut HashSet<String>,
+    ownerless: &mut HashSet<String>,
     plan: &mut Plan,
 ) {
     let mut taken = Vec::new();
@@ -148,7 +149,7 @@ fn plan_found<'o>(
                 act(action, permit, [write], plan);
             }
             Some(holder) if is_same_path(holder, &directory.path) => {
-                if imported.remove(&name) {
+                if ownerless.remove(&name) {
                     plan.writes.push(Write::FoundApp(Box::new(found_app(set, directory, name))));
                 }
             }

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -151,20 +153,21 @@ impl Controller {
         let Some(inbox) = self.inbox.take() else { return FirstLook::IsOver };
         let core = &self.core;
         let look = first_look::look(core, self.git.as_deref(), &self.handle, &mut self.loops).await;
-        self.loops.spawn(mirror_loop::run(core.clone(), inbox));
+        let loops = &mut self.loops;
+        keep_up(core, loops, mirror_loop::run(core.clone(), inbox));
         if let Some(git) = &self.git {
-            self.loops.spawn(git_source::run(core.clone(), Arc::clone(git), self.handle.clone()));
+            keep_up(core, loops, git_source::run(core.clone(), Arc::clone(git), self.handle.clone()));
         }
         for of in [Loop::Tasks, Loop::Apps, Loop::Trees, Loop::Pipelines] {
-            self.loops.spawn(run_loop(core.clone(), of, core.stopping.clone()));
+            keep_up(core, loops, run_loop(core.clone(), of, core.stopping.clone()));
         }
-        self.loops.spawn(resync(core.clone()));
-        self.loops.spawn(rescan_apps(core.clone()));
-        self.loops.spawn(rescan_trees(core.clone()));
-        self.loops.spawn(finish_removals(core.clone()));
+        keep_up(core, loops, resync(core.clone()));
+        keep_up(core, loops, rescan_apps(core.clone()));
+        keep_up(core, loops, rescan_trees(core.clone()));
+        keep_up(core, loops, finish_removals(core.clone()));
         if core.settings.maintenance_auto_start {
-            self.loops.spawn(run_loop(core.clone(), Loop::Maintenance, core.stopping.clone()));
-            self.loops.spawn(maintain(core.clone()));
+            keep_up(core, loops, run_loop(core.clone(), Loop::Maintenance, core.stopping.clone()));
+            keep_up(core, loops, maintain(core.clone()));
         }
         look
     }
@@ -208,6 +211,16 @@ impl Controller {
         self.embedded_run.shutdown().await;
         self.loops.shutdown().await;
     }
+}
+
+/// Runs a loop. A process in which one has panicked must not live on as if it had all of them; whoever started it starts it again.
+fn keep_up(core: &Core, loops: &mut JoinSet<()>, work: impl Future<Output = ()> + Send + 'static) {
+    let fatal = Arc::clone(&core.fatal);
+    loops.spawn(async move {
+        if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+            fatal.raise("a loop of the controller panicked; this is a bug, the log says more");
+        }
+    });
 }
 
 /// Draws the conclusions that the loops no longer could, from the last endings and from requests, so that nobody is told that something

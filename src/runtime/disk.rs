@@ -31,13 +31,15 @@ impl Disk {
     /// Does something that waits for the disk.
     ///
     /// # Errors
-    /// [`StoreError::Gone`] when it panicked, or the process ends.
+    /// [`StoreError::Panicked`] when it panicked, [`StoreError::Gone`] when the process ends.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, StoreError> {
         match self {
-            Self::Threads => tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Gone),
+            Self::Threads => tokio::task::spawn_blocking(work)
+                .await
+                .map_err(|error| if error.is_panic() { StoreError::Panicked } else { StoreError::Gone }),
             Self::Inline(gate) => {
                 gate.before(Step::Disk).await?;
                 let done = work();
@@ -59,7 +61,7 @@ impl Disk {
         match self {
             Self::Threads if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread => {
                 let work = AssertUnwindSafe(|| tokio::task::block_in_place(work));
-                catch_unwind(work).map_err(|_| StoreError::Gone)
+                catch_unwind(work).map_err(|_| StoreError::Panicked)
             }
             _ => self.run(work).await,
         }

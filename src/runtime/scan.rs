@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -224,7 +225,13 @@ pub fn read_all(
         most => std::thread::available_parallelism().map_or(1, usize::from).min(most),
     };
     let read_some = |paths: &[String]| -> Vec<std::io::Result<Option<ReadFile>>> {
-        paths.iter().map(|path| read_one(&root, path, bounds, commit)).collect()
+        // A bug harms one file, of which is then only known that it is there.
+        let read = |path: &String| {
+            catch_unwind(AssertUnwindSafe(|| read_one(&root, path, bounds, commit))).unwrap_or_else(|_| {
+                Err(std::io::Error::other(format!("{path}: reading it panicked; this is a bug, the log says more")))
+            })
+        };
+        paths.iter().map(read).collect()
     };
     let results = if threads <= 1 {
         read_some(paths)

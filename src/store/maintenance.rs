@@ -6,13 +6,14 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::commit::{wake_tasks, wake_waiting_for_app};
 use super::rows::{task_status, time, time_or_none, word};
 use super::{Held, Store, StoreError, purge, stray};
+use crate::import::FROM_THE_OLD_SYSTEM;
 use crate::plan::Key;
 use crate::plan::action::Permit;
 use crate::plan::apps::SOURCE_SUSPECT;
 use crate::plan::maintenance::{AgedAttempt, AgedRun, AgedTask, MissingApp, ObservedMaintenance, OldEvents, Rules};
 use crate::resource::attempt::AttemptId;
 use crate::resource::name::Uid;
-use crate::resource::time::Timestamp;
+use crate::resource::time::{Span, Timestamp};
 
 /// Rows of each rule that one pass is about; those that a rule leaves alone as they are do not count, or they would hide what is behind them. A pass is one transaction, and dispatch goes on between two. With a hundred a task that is dropped
 /// meanwhile waited for up to 73 ms (`benches/maintenance.rs`).
@@ -21,22 +22,26 @@ pub(super) const BATCH: usize = 25;
 /// As the limit of a query: none.
 const ALL: i64 = -1;
 
-/// Apps that an AppSet found and that are missing for long.
+/// Apps that an AppSet found, or that were imported, and that are missing for long. Without their AppSet nobody says how many of those that it
+/// found may go at once, so they stay.
 pub(super) const MISSING: &str =
     "SELECT o.uid, o.name, o.spec ->> 'path' AS path, o.created_at, p.missing_since, c.uid IS NOT NULL AS suspect
      FROM app p JOIN object o ON o.uid = p.uid
-     LEFT JOIN object s ON s.kind = 'AppSet' AND s.name = p.app_set
+     LEFT JOIN object s ON s.kind = 'AppSet' AND s.name = p.app_set AND s.removed_at IS NULL
      LEFT JOIN condition c ON c.uid = s.uid AND c.type = ?3 AND c.holds = 1
      WHERE p.missing_since IS NOT NULL AND p.deleted_at IS NULL AND p.missing_since < ?1
        AND (?4 IS NULL OR 'app/' || o.name IN (SELECT value FROM json_each(?4)))
-       AND p.app_set IS NOT NULL AND p.kept_at IS NULL AND o.removed_at IS NULL
+       AND (s.uid IS NOT NULL OR (p.app_set IS NOT NULL AND o.file = ?5)) AND p.kept_at IS NULL AND o.removed_at IS NULL
      ORDER BY p.missing_since LIMIT ?2";
 
 /// Tasks that have not ended and are in their phase for long, with the open attempt of each: those in a queue, or the others, but for what waits
 /// for a person or a directory, which is always left alone.
 pub(super) const AGED: &str = "SELECT t.*, a.number, a.deadline_at, a.analyzer AS slot_of,
          (SELECT max(l.opened_at) FROM attempt l WHERE l.analyzer = t.analyzer) AS lane_moved_at,
+         (SELECT o.spec ->> '$.rate.per' FROM object o WHERE o.kind = 'Analyzer' AND o.name = t.analyzer AND o.removed_at IS NULL) AS lane_per,
+         (SELECT o.spec ->> '$.rate.per' FROM object o WHERE o.kind = 'Pool' AND o.name = t.pool AND o.removed_at IS NULL) AS pool_per,
          EXISTS (SELECT 1 FROM attempt l INDEXED BY attempt_slot WHERE l.analyzer = t.analyzer AND l.outcome IS NULL)
+             OR EXISTS (SELECT 1 FROM attempt l INDEXED BY attempt_draining WHERE l.analyzer = t.analyzer AND l.slot_until > ?6 AND l.ended_at <= ?6)
              OR EXISTS (SELECT 1 FROM attempt l INDEXED BY attempt_pool_open WHERE l.pool = t.pool AND l.outcome IS NULL) AS lane_busy
      FROM task t LEFT JOIN attempt a ON a.task_uid = t.uid AND a.outcome IS NULL
      WHERE t.phase = ?1 AND t.aside_at IS NULL AND t.finished_at IS NULL AND t.since < ?2
@@ -46,7 +51,7 @@ pub(super) const AGED: &str = "SELECT t.*, a.number, a.deadline_at, a.analyzer A
 
 /// Tasks that ended long ago.
 pub(super) const FINISHED: &str =
-    "SELECT t.*, NULL AS number, NULL AS lane_moved_at, 0 AS lane_busy FROM task t
+    "SELECT t.*, NULL AS number, NULL AS lane_moved_at, NULL AS lane_per, NULL AS pool_per, 0 AS lane_busy FROM task t
      WHERE t.aside_at IS NULL AND t.finished_at IS NOT NULL AND t.run IS NULL AND t.kept_at IS NULL AND t.finished_at < ?1
        AND (?3 IS NULL OR 'task/' || t.name IN (SELECT value FROM json_each(?3)))
      ORDER BY t.finished_at LIMIT ?2";
@@ -95,7 +100,7 @@ impl Store {
             for (phase, queued, threshold) in aged {
                 if let Some(before) = rules.before(threshold, now).filter(|_| !(queued && more)) {
                     let mut statement = connection.prepare_cached(AGED)?;
-                    let mut rows = statement.query(params![phase, before.0, ALL, only, queued])?;
+                    let mut rows = statement.query(params![phase, before.0, ALL, only, queued, now.0])?;
                     let is_about = |task: &AgedTask| !task.is_left_alone(rules, now);
                     more |= read_tasks(&mut rows, &held, is_about, &mut tasks)?;
                 }
@@ -141,7 +146,7 @@ impl Store {
 
 fn missing(connection: &Connection, before: Timestamp, only: Option<&str>) -> Result<Vec<MissingApp>, StoreError> {
     let mut statement = connection.prepare_cached(MISSING)?;
-    let mut rows = statement.query(params![before.0, ALL, SOURCE_SUSPECT, only])?;
+    let mut rows = statement.query(params![before.0, ALL, SOURCE_SUSPECT, only, FROM_THE_OLD_SYSTEM])?;
     let mut apps = Vec::new();
     while apps.len() < BATCH
         && let Some(row) = rows.next()?
@@ -203,7 +208,12 @@ fn aged(row: &Row<'_>, held: &Held) -> Result<AgedTask, StoreError> {
             Some(AgedAttempt { id, analyzer: row.get("slot_of")?, deadline_at: time(row, "deadline_at")?, carried })
         }
     };
+    let period = |column: &str| -> Result<Span, StoreError> {
+        let text: Option<String> = row.get(column)?;
+        Ok(text.and_then(|text| text.parse().ok()).unwrap_or_default())
+    };
     Ok(AgedTask {
+        lane_period: period("lane_per")?.max(period("pool_per")?),
         name: row.get("name")?,
         analyzer: row.get("analyzer")?,
         version: row.get("version")?,

@@ -187,8 +187,9 @@ fn app_sets(connection: &Connection) -> Result<Vec<(ObservedSet, AppSetSpec)>, S
 
 fn known_apps(connection: &Connection) -> Result<Vec<KnownApp>, StoreError> {
     let mut statement = connection.prepare_cached(
-        // An App whose AppSet is gone belongs to nobody: it is looked at by itself, like one that was written by hand.
-        "SELECT o.uid, o.name, o.spec ->> 'path' AS path, s.name AS app_set, p.missing_since, o.line = 0 AND o.file = ?1 AS imported
+        // An App whose AppSet is gone is looked at by itself, like one that was written by hand, until another one finds it.
+        "SELECT o.uid, o.name, o.spec ->> 'path' AS path, s.name AS app_set, p.missing_since,
+             o.line = 0 AND (o.file = ?1 OR (p.app_set IS NOT NULL AND s.name IS NULL)) AS ownerless
          FROM object o JOIN app p ON p.uid = o.uid
          LEFT JOIN object s ON s.kind = 'AppSet' AND s.name = p.app_set AND s.removed_at IS NULL
          WHERE o.kind = 'App' AND o.removed_at IS NULL ORDER BY o.name",
@@ -199,7 +200,7 @@ fn known_apps(connection: &Connection) -> Result<Vec<KnownApp>, StoreError> {
             name: row.get("name")?,
             path: row.get("path")?,
             set: row.get("app_set")?,
-            imported: row.get("imported")?,
+            ownerless: row.get("ownerless")?,
             missing_since: row.get::<_, Option<i64>>("missing_since")?.map(Timestamp),
             present: None,
         })

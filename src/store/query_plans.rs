@@ -80,8 +80,8 @@ fn of_tasks() -> Vec<Hot> {
 /// Those of everything else.
 fn of_records() -> Vec<Hot> {
     vec![
-        ("app_missing", maintenance::MISSING, vec![&1_000_000, &500, &"SourceSuspect", &Null]),
-        ("task_since", maintenance::AGED, vec![&"Pending", &1_000_000, &500, &Null, &false]),
+        ("app_missing", maintenance::MISSING, vec![&1_000_000, &500, &"SourceSuspect", &Null, &"old"]),
+        ("task_since", maintenance::AGED, vec![&"Pending", &1_000_000, &500, &Null, &false, &1_000_000]),
         ("task_finished", maintenance::FINISHED, vec![&0, &500, &Null]),
         ("run_finished", maintenance::FINISHED_RUNS, vec![&0, &500, &Null]),
         ("task_aside", purge::TASKS, vec![&0, &500, &Null]),

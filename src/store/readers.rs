@@ -1,6 +1,7 @@
 //! The readers: a few threads, each with a read-only connection of its own, so that reading never waits behind other blocking work of
 //! the process and its memory is bounded.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,8 +46,10 @@ impl Readers {
     ) -> Result<T, StoreError> {
         let (sender, receiver) = oneshot::channel();
         let query: Query = Box::new(move |connection| {
+            // The read ends with the panic, and the thread goes on with the next one.
+            let answer = catch_unwind(AssertUnwindSafe(|| at_one_moment(connection, query)));
             // Nobody waits any more when the caller was dropped.
-            let _ = sender.send(at_one_moment(connection, query));
+            let _ = sender.send(answer.unwrap_or(Err(StoreError::Panicked)));
         });
         self.queries.as_ref().ok_or(StoreError::Gone)?.send(query).map_err(|_| StoreError::Gone)?;
         receiver.await.map_err(|_| StoreError::Gone)?

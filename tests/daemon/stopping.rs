@@ -179,3 +179,21 @@ fn a_daemon_that_was_killed_while_nothing_ran_finds_what_changed_meanwhile() {
     assert_eq!(home.attempts("a").len(), 1);
     daemon.stop();
 }
+
+#[test]
+fn a_log_that_cannot_be_written_stops_nothing() {
+    let home = Home::new("");
+    home.drop_in("base.yaml", &format!("{}{}", home.app(1), quick()));
+    home.run(&["reconcile", "--once", "--only", "manifests"]).ok();
+    // Every line is refused, from the first one on.
+    let mut daemon = home.spawn_under(&["sh", "-c", "exec \"$@\" 2>/dev/full", "sh"], &["serve"]);
+    home.drop_in("broken.yaml", "bad: [");
+    home.until("the problem", |connection| {
+        let count: i64 = connection.query_row("SELECT count(*) FROM problem", [], |row| row.get(0)).ok()?;
+        (count > 0).then_some(())
+    });
+    home.drop_in("t.yaml", &task("t", "app1", "quick", ""));
+    home.until_phase("t", Phase::Completed);
+    daemon.terminate();
+    assert_eq!(daemon.wait(), Some(0));
+}

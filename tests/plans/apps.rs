@@ -45,7 +45,7 @@ fn by_hand(name: &str, path: &str, present: bool) -> KnownApp {
         name: name.into(),
         path: path.into(),
         set: None,
-        imported: false,
+        ownerless: false,
         missing_since: None,
         present: Some(present),
     }
@@ -87,16 +87,16 @@ fn apps_come_and_go() {
                 seen(vec![set("g", &["g/m/app1"])], vec![by_hand("m-app1", "./g/m//app1/", true)])
             }),
             (
-                "imported: the first set that finds one has it from then on, and the others are looked at by themselves",
+                "nobody's: the first set that finds one has it from then on, and the others are looked at by themselves",
                 {
-                    let imported = |path: &str, there| KnownApp {
-                        imported: true,
+                    let ownerless = |path: &str, there| KnownApp {
+                        ownerless: true,
                         ..by_hand(&directory(path).name(), path, there)
                     };
                     let apps = vec![
-                        imported("g/m/app1", true),
-                        missing(imported("g/m/app2", true)),
-                        imported("g/m/app3", false),
+                        ownerless("g/m/app1", true),
+                        missing(ownerless("g/m/app2", true)),
+                        ownerless("g/m/app3", false),
                     ];
                     seen(vec![set("g", &["g/m/app1", "g/m/app2"]), set("h", &["g/m/app1"])], apps)
                 },

@@ -164,8 +164,8 @@ pub(crate) fn on_apps(apps: &mut ObservedApps, plan: &Plan, _: Timestamp) {
     for write in &plan.writes {
         match write {
             Write::FoundApp(found) => {
-                // Only what was imported is taken over.
-                apps.apps.retain(|app| !app.imported || app.name != found.name);
+                // Only what is nobody's is taken over.
+                apps.apps.retain(|app| !app.ownerless || app.name != found.name);
                 assert!(apps.apps.iter().all(|app| app.name != found.name), "a name that is taken is not found again");
                 let spec: serde_json::Value = serde_json::from_str(&found.spec).expect("the spec is JSON");
                 apps.apps.push(KnownApp {
@@ -173,7 +173,7 @@ pub(crate) fn on_apps(apps: &mut ObservedApps, plan: &Plan, _: Timestamp) {
                     name: found.name.clone(),
                     path: spec["path"].as_str().expect("a path").to_owned(),
                     set: Some(found.app_set.clone()),
-                    imported: false,
+                    ownerless: false,
                     missing_since: None,
                     present: None,
                 });

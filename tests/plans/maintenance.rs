@@ -60,6 +60,7 @@ fn task(phase: Phase, reason: Reason) -> AgedTask {
             carried: false,
         }),
         lane_moved_at: None,
+        lane_period: Span(0),
         lane_busy: false,
     }
 }
@@ -138,6 +139,8 @@ fn a_task_that_waits_for_four_hours_is_cancelled_unless_it_waits_for_its_turn_or
     assert!(after(DAY, queued(Some(Span::minutes(239)))).is_empty(), "the queue moves");
     assert_eq!(ending(&after(DAY, queued(Some(Span::minutes(241))))), Some((Phase::Cancelled, Reason::PendingTooLong)));
     assert_eq!(ending(&after(DAY, queued(None))), Some((Phase::Cancelled, Reason::PendingTooLong)));
+    let rare = AgedTask { lane_period: DAY, ..queued(Some(Span::minutes(241))) };
+    assert!(after(DAY, rare).is_empty(), "nothing may be opened for a day");
     // One attempt of many hours is something that it waits for.
     assert!(after(DAY, AgedTask { lane_busy: true, ..queued(None) }).is_empty());
     // Cancelled for the spec as it is, although it never ran: nothing starts it again by itself.

@@ -210,3 +210,26 @@ async fn a_task_that_is_set_aside_is_not_listed_until_it_runs_again() {
     fixture.settle("old").await;
     assert_eq!(listed(false), 1);
 }
+
+#[tokio::test]
+async fn an_app_set_under_another_name_takes_the_apps_of_the_old_one_over_and_its_fuse_with_them() {
+    let fixture = Fixture::with_tasks(1, &[]).await;
+    fixture.create(vec![declare(Kind::AppSet, "generated", json!({"root": "g"}))]).await;
+    fixture.store.commit(vec![found("m-app1", "g/m/app1")], NOW).await.unwrap();
+    let uid = fixture.uid(Kind::App, "m-app1");
+    let write = |app_set: &str| {
+        let Write::FoundApp(found) = found("m-app1", "g/m/app1") else { unreachable!("it makes nothing else") };
+        Write::FoundApp(Box::new(FoundApp { app_set: app_set.into(), ..*found }))
+    };
+    let set_of = || fixture.one::<String>("SELECT app_set FROM app JOIN object USING (uid) WHERE name = 'm-app1'");
+    fixture.create(vec![declare(Kind::AppSet, "renamed", json!({"root": "g"}))]).await;
+    fixture.store.commit(vec![write("renamed")], NOW).await.unwrap();
+    assert_eq!(set_of(), "generated", "which is still there");
+    fixture.remove(Kind::AppSet, "generated").await;
+    let observed = fixture.store.observe_apps().await.unwrap().1;
+    let app = observed.iter().find(|app| app.name == "m-app1").unwrap();
+    assert!(app.ownerless && app.set.is_none());
+    fixture.store.commit(vec![write("renamed")], NOW).await.unwrap();
+    assert_eq!((set_of().as_str(), fixture.uid(Kind::App, "m-app1")), ("renamed", uid));
+    assert!(!fixture.store.observe_apps().await.unwrap().1.iter().any(|app| app.ownerless));
+}

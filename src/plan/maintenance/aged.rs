@@ -25,7 +25,8 @@ impl AgedTask {
                 match self.status.reason {
                     Reason::Suspended | Reason::AppMissing => true,
                     Reason::Queued | Reason::BreakerOpen => {
-                        self.lane_busy || self.lane_moved_at.is_some_and(|at| now.since(at) <= threshold)
+                        let longest = threshold.max(self.lane_period);
+                        self.lane_busy || self.lane_moved_at.is_some_and(|at| now.since(at) <= longest)
                     }
                     _ => false,
                 }

@@ -16,7 +16,7 @@ use crate::resource::event::EventType;
 use crate::resource::kind::Kind;
 use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
-use crate::resource::time::Timestamp;
+use crate::resource::time::{Span, Timestamp};
 
 pub use rules::Rules;
 
@@ -87,7 +87,9 @@ pub struct AgedTask {
     pub open: Option<AgedAttempt>,
     /// When an attempt was last opened on its analyzer: while others are, it only waits for its turn.
     pub lane_moved_at: Option<Timestamp>,
-    /// Whether something runs on its analyzer or in its pool: then it waits for that to end.
+    /// The period of the rate of its analyzer or its pool, the longer one; zero without any. Nothing may be opened for so long.
+    pub lane_period: Span,
+    /// Whether something runs on its analyzer or in its pool, or still takes a slot there: then it waits for that to end.
     pub lane_busy: bool,
 }
 
