@@ -1,5 +1,6 @@
 //! Plans for the apps on disk: which are new, which are gone, which came back, and when to believe none of it.
 
+use std::cell::LazyCell;
 use std::collections::{HashMap, HashSet};
 
 use serde_json::json;
@@ -114,13 +115,12 @@ impl Reconciler for AppsReconciler {
         let mut plan = Plan::default();
         let mut holders: HashMap<String, &str> =
             observed.apps.iter().map(|app| (app.name.clone(), app.path.as_str())).collect();
-        let mut ownerless: HashSet<String> =
-            observed.apps.iter().filter(|app| app.ownerless).map(|app| app.name.clone()).collect();
+        let mut known: HashMap<&str, &KnownApp> = observed.apps.iter().map(|app| (app.name.as_str(), app)).collect();
         for set in &observed.sets {
             if let Ok(found) = &set.scan {
-                plan_found((set, found), &observed.permit, &mut holders, &mut ownerless, &mut plan);
+                plan_found((set, found), &observed.permit, &mut holders, &mut known, &mut plan);
             }
-            plan_known(set, observed, now, &mut plan);
+            plan_known(set, observed, &known, now, &mut plan);
         }
         for app in observed.apps.iter().filter(|app| app.set.is_none()) {
             see(app, app.present, &observed.permit, now, &mut plan);
@@ -129,15 +129,29 @@ impl Reconciler for AppsReconciler {
     }
 }
 
-/// Makes an App of each directory that has none, takes over those that are nobody's, and says which directories cannot have one since their name is taken.
+/// Makes an App of each directory that has none, takes over those that are nobody's or whose directory has moved, and says which directories cannot
+/// have one since their name is taken. `known` are the Apps that nobody has taken over yet.
 fn plan_found<'o>(
     (set, found): (&'o ObservedSet, &'o [FoundDirectory]),
     permit: &Permit,
     holders: &mut HashMap<String, &'o str>,
-    ownerless: &mut HashSet<String>,
+    known: &mut HashMap<&str, &KnownApp>,
     plan: &mut Plan,
 ) {
     let mut taken = Vec::new();
+    let paths: HashSet<&str> = found.iter().map(|directory| directory.path.as_str()).collect();
+    let wanted = LazyCell::new(|| {
+        let mut wanted: HashMap<String, usize> = HashMap::new();
+        found.iter().for_each(|directory| *wanted.entry(directory.name()).or_default() += 1);
+        wanted
+    });
+    // One that is gone from where it was is the only directory that has its name now, unless it is another set's. Not one that was there beside
+    // it: two directories that want one name must not take turns.
+    let has_moved = |app: &KnownApp| {
+        let is_own = app.ownerless || app.set.as_deref() == Some(set.name.as_str());
+        let is_only = || wanted.get(&app.name) == Some(&1);
+        is_own && !paths.contains(app.path.as_str()) && set.taken.is_none() && is_only()
+    };
     for directory in found {
         let name = directory.name();
         match holders.get(&name) {
@@ -149,9 +163,17 @@ fn plan_found<'o>(
                 act(action, permit, [write], plan);
             }
             Some(holder) if is_same_path(holder, &directory.path) => {
-                if ownerless.remove(&name) {
+                if known.get(name.as_str()).is_some_and(|app| app.ownerless) {
+                    known.remove(name.as_str());
                     plan.writes.push(Write::FoundApp(Box::new(found_app(set, directory, name))));
                 }
+            }
+            Some(_) if known.get(name.as_str()).is_some_and(|app| has_moved(app)) => {
+                known.remove(name.as_str());
+                holders.insert(name.clone(), &directory.path);
+                let what = format!("{:?} was found by AppSet {:?}, where it is now", directory.path, set.name);
+                let action = Action::new(Rule::AppFound, format!("app/{name}"), what);
+                act(action, permit, [Write::FoundApp(Box::new(found_app(set, directory, name)))], plan);
             }
             Some(holder) => {
                 taken.push(format!("{:?} is ignored, since App {name:?} stands for {holder:?}", directory.path));
@@ -186,20 +208,28 @@ fn is_same_path(one: &str, other: &str) -> bool {
     parts(one).eq(parts(other))
 }
 
-/// Marks what is gone and what is back of the apps that this set found before.
-fn plan_known(set: &ObservedSet, observed: &ObservedApps, now: Timestamp, plan: &mut Plan) {
+/// Marks what is gone and what is back of the apps that this set found before, and that nobody has taken over.
+fn plan_known(
+    set: &ObservedSet,
+    observed: &ObservedApps,
+    known: &HashMap<&str, &KnownApp>,
+    now: Timestamp,
+    plan: &mut Plan,
+) {
     let (apps, permit) = (&observed.apps, &observed.permit);
     let found = match &set.scan {
         Ok(found) => found,
         Err(message) => return suspect(set, "ScanIncomplete", message.clone(), plan),
     };
     let paths: HashSet<&str> = found.iter().map(|directory| directory.path.as_str()).collect();
-    let own = || apps.iter().filter(|app| app.set.as_deref() == Some(set.name.as_str()));
+    let is_own =
+        |app: &&KnownApp| app.set.as_deref() == Some(set.name.as_str()) && known.contains_key(app.name.as_str());
+    let own = || apps.iter().filter(is_own);
     let is_there = |app: &KnownApp| paths.contains(app.path.as_str());
     let gone = own().filter(|app| app.missing_since.is_none() && !is_there(app)).count();
     // With those that are there again, so that the next scan counts the same.
-    let known = own().filter(|app| app.missing_since.is_none() || is_there(app)).count();
-    if let Some((reason, message)) = fuse(set, gone, known).filter(|_| !set.accepted) {
+    let all = own().filter(|app| app.missing_since.is_none() || is_there(app)).count();
+    if let Some((reason, message)) = fuse(set, gone, all).filter(|_| !set.accepted) {
         suspect(set, reason, message, plan);
         for app in own().filter(|app| is_there(app)) {
             see(app, Some(true), permit, now, plan);

@@ -243,8 +243,7 @@ fn found_app(
     woken: &mut Vec<Key>,
 ) -> Result<(), StoreError> {
     let file = format!("{FOUND_ON_DISK}{}", found.app_set);
-    // Only a removed App, one that is nobody's (imported, or found by an AppSet that is gone), or none, gives way to what a scan found; a name
-    // that is taken stays taken.
+    // Only a removed App, one that is nobody's (imported, or found by an AppSet that is gone), one of the same AppSet that has moved, or none, gives way to what a scan found; a name that is taken stays taken.
     history::keep_removed(connection, Kind::App, &found.name)?;
     let uid: Option<String> = connection
         .prepare_cached(
@@ -256,11 +255,15 @@ fn found_app(
                  revision = revision + (manifest_digest <> ''), manifest = '', manifest_digest = '', revised_at = excluded.updated_at,
                  updated_at = excluded.updated_at, removed_at = NULL
              WHERE removed_at IS NOT NULL OR (line = 0 AND (file = ?7 OR EXISTS (
-                 SELECT 1 FROM app p WHERE p.uid = object.uid AND p.app_set IS NOT NULL AND NOT EXISTS (
-                     SELECT 1 FROM object s WHERE s.kind = 'AppSet' AND s.name = p.app_set AND s.removed_at IS NULL))))
+                 SELECT 1 FROM app p WHERE p.uid = object.uid AND p.app_set IS NOT NULL
+                     AND (p.app_set = ?8 OR NOT EXISTS (
+                         SELECT 1 FROM object s WHERE s.kind = 'AppSet' AND s.name = p.app_set AND s.removed_at IS NULL)))))
              RETURNING uid",
         )?
-        .query_row(params![new_uid(now).0, found.name, found.labels, found.spec, now.0, file, FROM_THE_OLD_SYSTEM], |row| row.get(0))
+        .query_row(
+            params![new_uid(now).0, found.name, found.labels, found.spec, now.0, file, FROM_THE_OLD_SYSTEM, found.app_set],
+            |row| row.get(0),
+        )
         .optional()?;
     let Some(uid) = uid else { return Ok(()) };
     connection

@@ -284,3 +284,26 @@ fn a_manifest_that_is_being_written_is_what_it_was_until_its_writer_closes_it() 
     home.until_phase("first", Phase::Completed);
     daemon.stop();
 }
+
+#[test]
+fn an_app_set_whose_root_is_gone_marks_its_apps_when_a_person_says_so_and_only_those_that_were_there_then() {
+    let home = Home::new("");
+    let set = document("AppSet", "found", "{root: generated/apps, pattern: \"{model}/app{number}\"}");
+    home.app(1);
+    home.drop_in("base.yaml", &set);
+    home.run(&["reconcile", "--once"]).ok();
+    let app = || find(&home.database(), Kind::App, "acme-app1").unwrap().app.unwrap();
+    let accepted = || -> i64 {
+        let query = "SELECT count(*) FROM condition WHERE type = 'GoneAccepted' AND holds = 1";
+        home.database().query_row(query, [], |row| row.get(0)).unwrap()
+    };
+    std::fs::rename(home.path("generated"), home.path("elsewhere")).unwrap();
+    home.run(&["reconcile", "--once"]);
+    assert!(app().missing_since.is_none(), "a root that is gone takes nothing away");
+    home.run(&["orphans", "accept"]).ok();
+    assert!(app().missing_since.is_some());
+    assert_eq!(accepted(), 0, "the word of a person counts once");
+    std::fs::rename(home.path("elsewhere"), home.path("generated")).unwrap();
+    home.run(&["reconcile", "--once"]).ok();
+    assert!(app().missing_since.is_none());
+}

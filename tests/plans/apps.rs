@@ -83,6 +83,17 @@ fn apps_come_and_go() {
                 let back = missing(by_hand("back", "x/4", true));
                 seen(vec![], vec![by_hand("there", "x/1", true), by_hand("gone", "x/2", false), unseen, back])
             }),
+            (
+                "its directory has another name by now, be it marked missing or not; one of another set's has its name",
+                {
+                    let at_once = KnownApp { path: "g/T/app3".into(), ..known("g/t/app3") };
+                    let moved = missing(KnownApp { path: "g/M/app1".into(), ..known("g/m/app1") });
+                    let of_another_set = KnownApp { set: Some("h".into()), ..missing(known("g/m/app2")) };
+                    let elsewhere = KnownApp { path: "h/m/app2".into(), ..of_another_set };
+                    let sets = vec![set("g", &["g/m/app1", "g/m/app2", "g/t/app3"]), set("h", &[])];
+                    seen(sets, vec![moved, elsewhere, at_once])
+                },
+            ),
             ("written by hand for a directory that matches", {
                 seen(vec![set("g", &["g/m/app1"])], vec![by_hand("m-app1", "./g/m//app1/", true)])
             }),

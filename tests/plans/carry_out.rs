@@ -164,8 +164,9 @@ pub(crate) fn on_apps(apps: &mut ObservedApps, plan: &Plan, _: Timestamp) {
     for write in &plan.writes {
         match write {
             Write::FoundApp(found) => {
-                // Only what is nobody's is taken over.
-                apps.apps.retain(|app| !app.ownerless || app.name != found.name);
+                // Only what is nobody's, or has moved, is taken over.
+                let gives_way = |app: &KnownApp| app.ownerless || app.set.as_ref() == Some(&found.app_set);
+                apps.apps.retain(|app| !gives_way(app) || app.name != found.name);
                 assert!(apps.apps.iter().all(|app| app.name != found.name), "a name that is taken is not found again");
                 let spec: serde_json::Value = serde_json::from_str(&found.spec).expect("the spec is JSON");
                 apps.apps.push(KnownApp {
