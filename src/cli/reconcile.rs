@@ -100,7 +100,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
     if json {
         out.json(&report)?;
     } else {
-        print(&mut out, &context, &report)?;
+        print(&mut out, &context, &report, is_asked(&only, "tasks"))?;
     }
     let left = if args.verify { rehearse(&context, &only).await? } else { Rehearsal::default() };
     if args.verify && !json {
@@ -214,7 +214,11 @@ fn print_maintenance(out: &mut Out, context: &Context, report: &ReconcileReport)
     Ok(())
 }
 
-fn print(out: &mut Out, context: &Context, report: &ReconcileReport) -> anyhow::Result<()> {
+fn is_asked(only: &[String], word: &str) -> bool {
+    only.is_empty() || only.iter().any(|one| one == word)
+}
+
+fn print(out: &mut Out, context: &Context, report: &ReconcileReport, with_tasks: bool) -> anyhow::Result<()> {
     if let Some(sync) = &report.manifests {
         writeln!(out, "manifests: {}", describe(sync))?;
     }
@@ -223,6 +227,7 @@ fn print(out: &mut Out, context: &Context, report: &ReconcileReport) -> anyhow::
     }
     print_maintenance(out, context, report)?;
     match report.attempts {
+        _ if !with_tasks => writeln!(out, "tasks: not asked for, so none was started")?,
         0 => writeln!(out, "tasks: nothing to start; everything that can be done now is done")?,
         1 => writeln!(out, "tasks: 1 attempt was run")?,
         count => writeln!(out, "tasks: {count} attempts were run")?,

@@ -13,7 +13,7 @@ use super::context::Context;
 use super::exit::{Exit, refused};
 use super::merged::{self, RoundResult};
 use super::names;
-use super::out::{Out, note};
+use super::out::{Out, clean, note};
 use super::plain::PlainJson;
 use super::table::Columns;
 use crate::disk::Directory;
@@ -67,7 +67,19 @@ pub(crate) fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> {
     let mut out = Out::new(context.colour);
     match args.output {
         Format::Table => table(&chosen, &mut out)?,
-        Format::Sarif => sarif(context, &chosen, &mut out)?,
+        Format::Sarif => {
+            let lost = sarif(context, &chosen, &mut out)?;
+            out.flush()?;
+            for (task, number) in &lost {
+                note(format_args!(
+                    "warning: the files of attempt {number} of task/{} are gone, so they are left out; manifestd doctor finds what else is, \
+                     and manifestd retry {} runs it again",
+                    clean(task),
+                    clean(task)
+                ));
+            }
+            return Ok(if lost.is_empty() { Exit::Ok } else { Exit::No });
+        }
         // One result as it is; several attempts that each have a part of it as a list, like several tasks.
         Format::Json if all || chosen.iter().any(|(_, of)| of.attempts.len() > 1) => list(context, &chosen, &mut out)?,
         Format::Json => {
@@ -166,12 +178,12 @@ fn table(chosen: &[(ObjectView, RoundResult)], out: &mut Out) -> std::io::Result
     if rows.is_empty() { Ok(()) } else { Columns::new(&header).write(out, &rows, false) }
 }
 
-/// Writes one SARIF document, run by run, so that only one file is in memory at a time.
-fn sarif(context: &Context, chosen: &[(ObjectView, RoundResult)], out: &mut Out) -> anyhow::Result<()> {
+/// Writes one SARIF document, run by run, so that only one file is in memory at a time. Gives the tasks and attempts whose files are gone.
+fn sarif(context: &Context, chosen: &[(ObjectView, RoundResult)], out: &mut Out) -> anyhow::Result<Vec<(String, u32)>> {
     write!(out, "{{\n  \"$schema\": {},\n  \"version\": \"2.1.0\",\n  \"runs\": [", json!(SARIF_SCHEMA))?;
-    let mut first = true;
+    let (mut first, mut lost) = (true, Vec::new());
     for (task, of) in chosen {
-        for (number, path) in sarif_files(context, task, of)? {
+        for (number, path) in sarif_files(context, task, of, &mut lost)? {
             for mut run in runs(&path)? {
                 // Tells the runs of one tool on several apps apart. Source: SARIF 2.1.0, section 3.14.3.
                 if let Some(run) = run.as_object_mut() {
@@ -184,11 +196,16 @@ fn sarif(context: &Context, chosen: &[(ObjectView, RoundResult)], out: &mut Out)
         }
     }
     write!(out, "\n  ]\n}}\n")?;
-    Ok(())
+    Ok(lost)
 }
 
 /// The SARIF files of a result with the number of the attempt that left them: each tool's file from the attempt whose report counts.
-fn sarif_files(context: &Context, task: &ObjectView, of: &RoundResult) -> anyhow::Result<Vec<(u32, PathBuf)>> {
+fn sarif_files(
+    context: &Context,
+    task: &ObjectView,
+    of: &RoundResult,
+    lost: &mut Vec<(String, u32)>,
+) -> anyhow::Result<Vec<(u32, PathBuf)>> {
     let mut files = Vec::new();
     for attempt in &of.attempts {
         let superseded: Vec<String> = of
@@ -198,7 +215,11 @@ fn sarif_files(context: &Context, task: &ObjectView, of: &RoundResult) -> anyhow
             .filter(|tool| tool.attempt != attempt.number)
             .map(|tool| format!("{}.sarif", file_name(&tool.report.name)))
             .collect();
-        for path in sarif_of(context, task, attempt)? {
+        let Some(paths) = sarif_of(context, task, attempt)? else {
+            lost.push((task.name.clone(), attempt.number));
+            continue;
+        };
+        for path in paths {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             if !superseded.iter().any(|other| other.eq_ignore_ascii_case(&name)) {
                 files.push((attempt.number, path));
@@ -208,15 +229,16 @@ fn sarif_files(context: &Context, task: &ObjectView, of: &RoundResult) -> anyhow
     Ok(files)
 }
 
-fn sarif_of(context: &Context, task: &ObjectView, attempt: &AttemptView) -> anyhow::Result<Vec<PathBuf>> {
+/// The SARIF files of one attempt; `None` when its directory is gone.
+fn sarif_of(context: &Context, task: &ObjectView, attempt: &AttemptView) -> anyhow::Result<Option<Vec<PathBuf>>> {
     if attempt.result_dir.is_none() {
-        return Ok(Vec::new());
+        return Ok(Some(Vec::new()));
     }
     let directory = directory(context, task, attempt)?.join("sarif");
     let entries = match std::fs::read_dir(&directory) {
         // An analyzer that knows no SARIF leaves none.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && directory.parent().is_some_and(Path::exists) => {
-            return Ok(Vec::new());
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(directory.parent().is_some_and(Path::exists).then(Vec::new));
         }
         entries => entries.with_context(|| directory.display().to_string())?,
     };
@@ -228,7 +250,7 @@ fn sarif_of(context: &Context, task: &ObjectView, attempt: &AttemptView) -> anyh
         }
     }
     files.sort();
-    Ok(files)
+    Ok(Some(files))
 }
 
 fn runs(path: &Path) -> anyhow::Result<Vec<Value>> {

@@ -106,7 +106,7 @@ fn unique(removals: Vec<Change>) -> Vec<Change> {
 
 fn too_many_gone(gone: usize, known: usize) -> String {
     format!(
-        "{gone} of {known} manifests are gone in one scan, more than prunePercent and pruneCount allow; nothing is removed. \
+        "{gone} of {known} manifests are gone in one scan, more than prunePercent or pruneCount allows; nothing is removed. \
          If that is right: manifestd orphans accept"
     )
 }

@@ -59,7 +59,7 @@ impl Answerer {
             Request::Backfill { pipeline, from, to, dry_run } => {
                 let spec = self.pipeline(&pipeline).await?;
                 resolve_params(&spec, &serde_json::Map::new())?;
-                store.backfill(pipeline.clone(), missed(&pipeline, &spec, from, to)?, dry_run, now).await
+                store.backfill(pipeline.clone(), missed(&pipeline, &spec, from, to, now)?, dry_run, now).await
             }
             other => return Err(format!("{other:?} does not concern runs; this is a bug")),
         };
@@ -125,17 +125,22 @@ fn check_approval(run: &str, spec: &PipelineSpec, step: &str) -> Result<(), Stri
     }
 }
 
-/// The slots from one moment to another, both included, with the names of their runs.
+/// The slots from one moment to another, both included, with the names of their runs. What is still to come is left to the schedule.
 fn missed(
     pipeline: &str,
     spec: &PipelineSpec,
     from: Timestamp,
     to: Timestamp,
+    now: Timestamp,
 ) -> Result<Vec<(String, Timestamp)>, String> {
     let schedule = spec.schedule.as_ref().ok_or_else(|| format!("pipeline {pipeline} has no schedule"))?;
     if from > to {
         return Err(format!("--from {from} is later than --to {to}"));
     }
+    if from > now {
+        return Err(format!("--from {from} is still to come; the schedule makes these runs when it is their time"));
+    }
+    let to = to.min(now);
     // What is looked for comes after the first moment given.
     let found = slots(schedule, from.minus(Span(1)), to, SLOTS_MAX + 1)?;
     if found.len() > SLOTS_MAX {
@@ -191,9 +196,13 @@ mod tests {
     #[test]
     fn a_backfill_needs_a_schedule_and_a_time_that_runs_forward() {
         let (early, late) = (Timestamp(0), Timestamp(60_000));
-        assert!(missed("study", &study(), early, late).unwrap_err().contains("has no schedule"));
+        assert!(missed("study", &study(), early, late, late).unwrap_err().contains("has no schedule"));
         let mut nightly = study();
         nightly.schedule = serde_json::from_value(json!({"cron": "* * * * *"})).unwrap();
-        assert!(missed("study", &nightly, late, early).unwrap_err().contains("is later than"));
+        assert!(missed("study", &nightly, late, early, late).unwrap_err().contains("is later than"));
+        // Now it is the second minute; what comes after it is the schedule's.
+        let names = |from, to| missed("study", &nightly, from, to, late).map(|slots| slots.len());
+        assert_eq!(names(early, Timestamp(600_000)), Ok(2));
+        assert!(names(Timestamp(60_001), Timestamp(600_000)).unwrap_err().contains("still to come"));
     }
 }

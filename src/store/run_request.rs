@@ -10,6 +10,7 @@ use super::retry_preview::preview;
 use super::rows::{json, word};
 use super::{Store, StoreError};
 use crate::plan::Key;
+use crate::plan::pipeline::render::resolve_params;
 use crate::resource::name::Uid;
 use crate::resource::phase::Phase;
 use crate::resource::pipeline::PipelineSpec;
@@ -174,6 +175,9 @@ impl Store {
                 values.retain(|key, _| known.contains_key(key));
             }
             values.extend(params.clone());
+            if let Err(message) = resolve_params(&found.spec(connection)?, &values) {
+                return Ok(Err(message));
+            }
             make(connection, found, values, (Cause::Rerun, (!latest).then_some(older.pins)), dry_run, now)
         })
         .await
