@@ -116,7 +116,8 @@ async fn look(context: &Context, quick: bool, shows: bool) -> anyhow::Result<Dia
     let rules = context.settings.rules();
     let secrets = context.workspace.join(context.settings.secrets());
     let outside = Outside { programs: context.programs.clone(), secrets };
-    let subject = Subject { state: context.state.clone(), held, grace: rules.grace, quick, outside, now: now() };
+    let (state, manifests) = (context.state.clone(), context.manifests.clone());
+    let subject = Subject { state, manifests, held, grace: rules.grace, quick, outside, now: now() };
     let mut work = Work::start("results", shows);
     let diagnosed = tokio::task::spawn_blocking(move || {
         let diagnosis = examine(&subject, &mut |done, of| work.tell(done, of));

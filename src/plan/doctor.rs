@@ -22,6 +22,8 @@ pub enum Check {
     Database,
     /// Rows that contradict each other.
     Rows,
+    /// Whether the manifests and the directories of apps were read as a whole, and are believed.
+    Sources,
     /// What analyzers name outside of the manifests: programs and secrets.
     Analyzers,
     /// Attempts that run while nobody carries them.
@@ -34,13 +36,14 @@ pub enum Check {
 
 impl Check {
     /// Every check, in the order in which they are made.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Settings,
         Self::Access,
         Self::Lock,
         Self::Schema,
         Self::Database,
         Self::Rows,
+        Self::Sources,
         Self::Analyzers,
         Self::Running,
         Self::Results,

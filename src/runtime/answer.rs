@@ -111,7 +111,7 @@ impl Answerer {
                 held: self.core.attempts.count() as u64,
                 in_flight: self.core.attempts.in_flight() as u64,
                 embedded: self.embedded.clone(),
-                loops: self.core.pulses.report(&self.core.settings, self.started_at, self.core.now()),
+                loops: self.core.pulses.report(&self.core.settings),
                 disk_full: self.core.room.report(),
             }),
             Request::Held => {

@@ -20,15 +20,9 @@ pub(super) async fn observe_apps(core: &Core) -> Result<ObservedApps, StoreError
             let sets = sets
                 .into_iter()
                 .map(|(mut set, spec)| {
-                    let own = || apps.iter().filter(|app| app.set.as_deref() == Some(set.name.as_str()));
-                    let all_are_missing = own().next().is_some() && own().all(|app| app.missing_since.is_some());
                     set.scan = match find_apps(&workspace, &spec) {
-                        // A person said so, of a root that is not there, or has said so before.
-                        Err(_)
-                            if (set.accepted || all_are_missing) && presence(&workspace, &spec.root) == Some(false) =>
-                        {
-                            Ok(Vec::new())
-                        }
+                        // A root that is not there has no apps, once a person says that this is right.
+                        Err(_) if set.accepted && presence(&workspace, &spec.root) == Some(false) => Ok(Vec::new()),
                         found => found.map_err(|error| error.to_string()),
                     };
                     set.device = device_of(&workspace, &spec);

@@ -135,8 +135,7 @@ impl Core {
     /// Why it cannot.
     pub async fn alive(&self) -> Result<(), String> {
         self.store.answers().await.map_err(|error| error.to_string())?;
-        let now = self.now();
-        let loops = self.pulses.report(&self.settings, now, now);
+        let loops = self.pulses.report(&self.settings);
         match loops.iter().find(|pulse| pulse.stalled && ["tasks", "resync"].contains(&pulse.name.as_str())) {
             Some(pulse) => Err(format!("the loop {} stands still", pulse.name)),
             None => Ok(()),

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use serde::Serialize;
 
 use super::doctor_analyzers::{Outside, analyzers};
+use super::doctor_sources::sources;
 use super::found::verify_result;
 use super::restore::attempt_directories;
 use super::stray_scan::look_at;
@@ -36,6 +37,8 @@ pub type Tell<'t> = &'t mut dyn FnMut(u64, u64);
 pub struct Subject {
     /// The state directory.
     pub state: PathBuf,
+    /// The directory of manifests.
+    pub manifests: PathBuf,
     /// What the running controller carries; `None` when none answers.
     pub held: Option<HashSet<AttemptId>>,
     /// Whatever is younger is left alone.
@@ -86,6 +89,7 @@ pub fn examine(subject: &Subject, tell: Tell<'_>) -> Diagnosis {
     lock(subject, &mut diagnosis);
     let Some(connection) = database(subject, &mut diagnosis) else { return diagnosis };
     let looked = rows(subject, &connection, &mut diagnosis)
+        .and_then(|()| sources(subject, &connection, &mut diagnosis))
         .and_then(|()| analyzers(subject, &connection, &mut diagnosis))
         .and_then(|()| stored_results(subject, &connection, &mut diagnosis, tell))
         .and_then(|()| strays(subject, &connection, &mut diagnosis));

@@ -16,6 +16,7 @@ pub mod core;
 mod disk;
 pub mod doctor;
 pub mod doctor_analyzers;
+mod doctor_sources;
 pub mod dry_run;
 mod endings;
 pub mod first_look;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::report::LoopReport;
 use crate::config::Settings;
 use crate::resource::time::{Span, Timestamp};
@@ -83,8 +85,18 @@ struct Longest {
 }
 
 /// The pulses of all loops.
-#[derive(Debug, Default)]
-pub struct Pulses(Mutex<BTreeMap<Beat, Pulse>>);
+#[derive(Debug)]
+pub struct Pulses {
+    of: Mutex<BTreeMap<Beat, Pulse>>,
+    // Whether a loop stands still is measured by a clock that nobody sets: a machine that slept, or whose clock was set right, is well.
+    started: Instant,
+}
+
+impl Default for Pulses {
+    fn default() -> Self {
+        Self { of: Mutex::default(), started: Instant::now() }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Pulse {
@@ -94,9 +106,9 @@ struct Pulse {
     /// The longest parts of passes since the process started.
     longest: Longest,
     /// When the loop last turned, with or without something to do.
-    turned_at: Option<Timestamp>,
+    turned: Option<Instant>,
     /// Passes under way, by number: at most as many as the loop runs at once.
-    under_way: BTreeMap<u64, Timestamp>,
+    under_way: BTreeMap<u64, (Timestamp, Instant)>,
     next: u64,
 }
 
@@ -107,7 +119,7 @@ pub struct Pass(Beat, u64);
 impl Pulses {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Beat, Pulse>> {
         // Every change under the lock leaves a whole pulse.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A pass begins.
@@ -115,7 +127,7 @@ impl Pulses {
         let mut pulses = self.lock();
         let pulse = pulses.entry(beat).or_default();
         pulse.next += 1;
-        pulse.under_way.insert(pulse.next, now);
+        pulse.under_way.insert(pulse.next, (now, Instant::now()));
         Pass(beat, pulse.next)
     }
 
@@ -123,10 +135,10 @@ impl Pulses {
     pub fn end(&self, pass: Pass, now: Timestamp) {
         let mut pulses = self.lock();
         let pulse = pulses.entry(pass.0).or_default();
-        if let Some(began) = pulse.under_way.remove(&pass.1) {
+        if let Some((began, _)) = pulse.under_way.remove(&pass.1) {
             pulse.passes += 1;
             pulse.last = Some((began, now.since(began)));
-            pulse.turned_at = Some(now);
+            pulse.turned = Some(Instant::now());
         }
     }
 
@@ -146,20 +158,20 @@ impl Pulses {
     }
 
     /// The loop turned, perhaps with nothing to do.
-    pub fn turned(&self, beat: Beat, now: Timestamp) {
-        self.lock().entry(beat).or_default().turned_at = Some(now);
+    pub fn turned(&self, beat: Beat) {
+        self.lock().entry(beat).or_default().turned = Some(Instant::now());
     }
 
-    /// How every loop stands. `started_at` is when the process started, for those that have not turned yet.
+    /// How every loop stands.
     #[must_use]
-    pub fn report(&self, settings: &Settings, started_at: Timestamp, now: Timestamp) -> Vec<LoopReport> {
+    pub fn report(&self, settings: &Settings) -> Vec<LoopReport> {
         let pulses = self.lock();
         let none = Pulse::default();
         let report = |beat: Beat| {
             let pulse = pulses.get(&beat).unwrap_or(&none);
             let interval = beat.interval(settings);
-            let busy_since = pulse.under_way.values().min().copied();
-            let quiet_since = busy_since.or(pulse.turned_at).unwrap_or(started_at);
+            let busy = pulse.under_way.values().min_by_key(|(_, began)| *began);
+            let quiet = busy.map(|(_, began)| *began).or(pulse.turned).unwrap_or(self.started).elapsed();
             LoopReport {
                 name: beat.name().to_owned(),
                 passes: pulse.passes,
@@ -168,9 +180,9 @@ impl Pulses {
                 longest_look_us: micros(pulse.longest.look),
                 longest_plan_us: micros(pulse.longest.plan),
                 longest_commit_us: micros(pulse.longest.commit),
-                busy_since,
+                busy_since: busy.map(|(at, _)| *at),
                 interval_ms: interval.0,
-                stalled: now.since(quiet_since) > Span(interval.times(INTERVALS).0.saturating_add(SLACK.0)),
+                stalled: quiet > Span(interval.times(INTERVALS).0.saturating_add(SLACK.0)).std(),
             }
         };
         Beat::ALL.into_iter().filter(|beat| beat.is_on(settings)).map(report).collect()
@@ -190,30 +202,48 @@ mod tests {
         crate::config::resolve(&[]).unwrap().0
     }
 
-    fn stalled(pulses: &Pulses, now: Timestamp) -> Vec<String> {
-        let all = pulses.report(&settings(), Timestamp(0), now).into_iter();
+    fn stalled(pulses: &Pulses) -> Vec<String> {
+        let all = pulses.report(&settings()).into_iter();
         all.filter(|report| report.stalled).map(|report| report.name).collect()
     }
 
-    #[test]
-    fn a_loop_without_a_pass_for_long_is_stalled_and_another_one_is_not() {
-        let pulses = Pulses::default();
-        let minute = |minutes| Timestamp(0).plus(Span::minutes(minutes));
-        assert!(stalled(&pulses, minute(1)).is_empty());
-        // The manifests are looked at every 5 minutes only.
-        assert_eq!(stalled(&pulses, minute(10)), ["tasks", "apps", "resync", "pipelines"]);
-        pulses.turned(Beat::Tasks, minute(10));
-        assert_eq!(stalled(&pulses, minute(11)), ["apps", "resync", "pipelines"]);
+    async fn minutes(count: u64) {
+        tokio::time::advance(Span::minutes(count).std()).await;
     }
 
-    #[test]
-    fn a_pass_that_does_not_end_stalls_its_loop_although_others_do() {
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_without_a_pass_for_long_is_stalled_and_another_one_is_not() {
+        let pulses = Pulses::default();
+        minutes(1).await;
+        assert!(stalled(&pulses).is_empty());
+        minutes(9).await;
+        // The manifests are looked at every 5 minutes only.
+        assert_eq!(stalled(&pulses), ["tasks", "apps", "resync", "pipelines"]);
+        pulses.turned(Beat::Tasks);
+        minutes(1).await;
+        assert_eq!(stalled(&pulses), ["apps", "resync", "pipelines"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_stalls_no_loop() {
+        let pulses = Pulses::default();
+        pulses.turned(Beat::Tasks);
+        let pass = pulses.begin(Beat::Resync, Timestamp(0));
+        assert!(stalled(&pulses).is_empty(), "however late the clock says that it is by now");
+        pulses.end(pass, Timestamp(86_400_000));
+        assert!(stalled(&pulses).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pass_that_does_not_end_stalls_its_loop_although_others_do() {
         let pulses = Pulses::default();
         let minute = |minutes| Timestamp(0).plus(Span::minutes(minutes));
         let _stuck = pulses.begin(Beat::Tasks, minute(0));
+        minutes(9).await;
         let quick = pulses.begin(Beat::Tasks, minute(9));
         pulses.end(quick, minute(9).plus(Span(5)));
-        let report = &pulses.report(&settings(), Timestamp(0), minute(10))[0];
+        minutes(1).await;
+        let report = &pulses.report(&settings())[0];
         assert_eq!(
             (report.passes, report.took_ms, report.busy_since, report.stalled),
             (1, Some(5), Some(minute(0)), true)
@@ -223,7 +253,7 @@ mod tests {
     #[test]
     fn the_longest_plan_and_the_longest_commit_stay_whatever_comes_after_them() {
         let pulses = Pulses::default();
-        let of_pipelines = || pulses.report(&settings(), Timestamp(0), Timestamp(0)).remove(4);
+        let of_pipelines = || pulses.report(&settings()).remove(4);
         assert_eq!((of_pipelines().longest_plan_us, of_pipelines().longest_commit_us), (None, None));
         for (planning, commit) in [(300, 10), (4_000, 20), (50, 9_000), (60, 30)] {
             pulses.planned(Beat::Pipelines, Duration::from_micros(planning));

@@ -259,8 +259,8 @@ pub async fn run_loop(core: Core, of: Loop, over: CancellationToken) {
             running.spawn(work(core.clone(), keys));
         }
         match of {
-            Loop::Tasks => core.pulses.turned(Beat::Tasks, core.now()),
-            Loop::Pipelines => core.pulses.turned(Beat::Pipelines, core.now()),
+            Loop::Tasks => core.pulses.turned(Beat::Tasks),
+            Loop::Pipelines => core.pulses.turned(Beat::Pipelines),
             Loop::Apps | Loop::Trees | Loop::Maintenance => {}
         }
         let due = core.wakes.next_due(of);

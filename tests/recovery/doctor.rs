@@ -65,6 +65,28 @@ fn a_state_that_nobody_broke_is_well_with_and_without_a_controller() {
 }
 
 #[test]
+fn manifests_that_are_refused_and_sources_that_are_not_believed_are_not_well() {
+    let home = Home::new("");
+    home.app(1);
+    let set = document("AppSet", "found", "{root: generated/apps, pattern: \"{model}/app{number}\"}");
+    home.drop_in("set.yaml", &set);
+    home.run(&["reconcile", "--once"]).ok();
+    assert_well(&home);
+    home.drop_in("broken.yaml", "kind: [");
+    fs::rename(home.path("generated"), home.path("elsewhere")).unwrap();
+    home.run(&["reconcile", "--once"]);
+    let (code, findings, report) = found(&home, &[]);
+    let wanted = ["sources manifests", "sources appset/found"].map(str::to_owned).to_vec();
+    assert_eq!((code, findings), (1, wanted), "{report}");
+    let text = home.run(&["doctor"]).out;
+    assert!(text.contains("broken.yaml:1:") && text.contains("SourceSuspect (ScanIncomplete)"), "{text}");
+    fs::remove_file(home.path("manifests/broken.yaml")).unwrap();
+    fs::rename(home.path("elsewhere"), home.path("generated")).unwrap();
+    home.run(&["reconcile", "--once"]).ok();
+    assert_well(&home);
+}
+
+#[test]
 fn results_that_are_gone_or_changed_are_told_recorded_as_lost_and_made_anew_by_a_retry() {
     let home = scene();
     let results = home.state().join("results/app1");
