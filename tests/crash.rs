@@ -42,7 +42,7 @@ fn two_hundred() -> Home {
     std::fs::write(home.path("tools.yaml"), "tools:\n- {name: noop, builtin: noop}\n").unwrap();
     // Each program has a child in a session of its own, which only the token finds, and which outlives the test if it is not found. The
     // short sleep waits for nothing: it is the work.
-    let script = r#"setsid sleep 600 & sleep 0.02; kill $!; wait; printf '{"version": "2.1.0", "runs": []}'"#;
+    let script = r#"setsid sleep 600 & sleep 0.02; kill $!; wait; printf '{"version": "2.1.0", "runs": [{"tool": {"driver": {"name": "script"}}, "results": []}]}'"#;
     let argv = serde_json::json!(["sh", "-c", script]);
     let spec = format!("{{command: {{argv: {argv}, output: sarif, tool: script}}, capacity: 2}}");
     let script = document("Analyzer", "script", &spec);

@@ -6,8 +6,9 @@ use rusqlite::Connection;
 use crate::plan::pipeline::graph::{Graph, Node};
 use crate::plan::pipeline::observed::ObservedRun;
 use crate::plan::pipeline::run::waits_for_a_person;
-use crate::plan::pipeline::steps::standings;
+use crate::plan::pipeline::steps::{Standing, standings};
 use crate::resource::name::Uid;
+use crate::resource::phase::Phase;
 use crate::resource::pipeline::{PipelineSpec, Step};
 use crate::resource::reason::Reason;
 use crate::resource::run::StepPhase;
@@ -92,15 +93,9 @@ impl Picture {
                 // A step that was stopped before it was known how many there would be has no more than there are.
                 expected = expected.or(Some(tally.all()));
             }
-            let is_asked = waits_for_a_person(&standing) && !run.status.phase.is_terminal();
-            step.standing = Some(StepStanding {
-                phase: standing.phase,
-                reason: standing.reason,
-                message: standing.message,
-                expected,
-                tally,
-                is_asked,
-            });
+            let is_asked = waits_for_a_person(&standing) && run.status.phase == Phase::Running;
+            let (phase, reason) = shown(&standing, (run.status.phase, run.status.reason), &tally);
+            step.standing = Some(StepStanding { phase, reason, message: standing.message, expected, tally, is_asked });
         }
         picture
     }
@@ -143,6 +138,19 @@ fn does(step: &Step) -> String {
     }
 }
 
+/// How a step is shown: as it stands, unless its run has ended or has not begun, for its children do not tell that.
+fn shown(standing: &Standing, (phase, reason): (Phase, Reason), tally: &Tally) -> (StepPhase, Reason) {
+    match standing.phase {
+        StepPhase::Running if phase == Phase::Pending => (StepPhase::Waiting, reason),
+        StepPhase::Running | StepPhase::Waiting if phase.is_terminal() => match tally.all() {
+            0 => (StepPhase::Skipped, reason),
+            all if tally.succeeded == all => (StepPhase::Completed, reason),
+            _ => (StepPhase::Cancelled, reason),
+        },
+        as_it_is => (as_it_is, standing.reason),
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -179,6 +187,30 @@ pub(crate) mod tests {
                 last,
             ],
         }
+    }
+
+    #[test]
+    fn no_step_of_a_run_that_has_ended_or_not_begun_is_shown_as_running() {
+        let standing = |phase| Standing {
+            phase,
+            reason: Reason::StepsRunning,
+            message: String::new(),
+            expected: None,
+            counts: true,
+            at: None,
+        };
+        let of = |phase, run: (Phase, Reason), succeeded, cancelled| {
+            shown(&standing(phase), run, &Tally { succeeded, cancelled, ..Tally::default() })
+        };
+        let removed = (Phase::Cancelled, Reason::ManifestRemoved);
+        assert_eq!(of(StepPhase::Running, removed, 0, 0), (StepPhase::Skipped, Reason::ManifestRemoved));
+        assert_eq!(of(StepPhase::Running, removed, 1, 1), (StepPhase::Cancelled, Reason::ManifestRemoved));
+        assert_eq!(of(StepPhase::Waiting, removed, 1, 0).0, StepPhase::Completed);
+        assert_eq!(of(StepPhase::Failed, removed, 1, 1), (StepPhase::Failed, Reason::StepsRunning));
+        let waits = (Phase::Pending, Reason::ConcurrencyLimit);
+        assert_eq!(of(StepPhase::Running, waits, 0, 0), (StepPhase::Waiting, Reason::ConcurrencyLimit));
+        let runs = (Phase::Running, Reason::StepsRunning);
+        assert_eq!(of(StepPhase::Running, runs, 0, 0), (StepPhase::Running, Reason::StepsRunning));
     }
 
     #[test]
