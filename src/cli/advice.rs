@@ -22,7 +22,7 @@ pub(crate) const fn advice(reason: Reason) -> &'static str {
         Reason::BreakerOpen => {
             "it goes on by itself with one trial; look at why the analyzer breaks what is sent to it (its own log)"
         }
-        Reason::AnalyzerUnavailable => "start the analyzer, or correct its address",
+        Reason::AnalyzerUnavailable => "start it (embedded: needs embeddedAnalyzer), or correct its address",
         Reason::AttemptStarted => "manifestd logs -f shows what it says, manifestd cancel stops it",
         Reason::AllToolsRan => "nothing is left to do; manifestd results shows what was found",
         Reason::SomeToolsFailed => {
@@ -50,7 +50,7 @@ pub(crate) const fn advice(reason: Reason) -> &'static str {
         Reason::TooManyInterruptions => "find out whether the task ends the controller, then manifestd retry",
         Reason::PendingTooLong => "mend what it waited for, then manifestd retry",
         Reason::AppDeleted => "bring the app's directory back: it runs again by itself; or remove the task",
-        Reason::ManifestRemoved => "put the manifest back to run it again",
+        Reason::ManifestRemoved => "put the manifest back; of a run another one is made then",
         Reason::CancelledByUser => "manifestd retry runs it again",
         Reason::SpecChanged | Reason::RetriedByUser => "it runs again by itself",
         Reason::ConcurrencyLimit => {
@@ -70,7 +70,7 @@ pub(crate) const fn advice(reason: Reason) -> &'static str {
         Reason::NoItems => "see why its forEach finds nothing, then manifestd retry RUN",
         Reason::ChildRestarted => "it goes on by itself",
         Reason::Imported => "manifestd retry runs it here, once its app and its analyzer are declared",
-        Reason::InvalidConfiguration => "correct the analyzer's spec as the message says",
+        Reason::InvalidConfiguration => "correct what the message names: the analyzer, the task or the pipeline",
     }
 }
 

@@ -109,6 +109,9 @@ pub(crate) async fn retry(context: &Context, args: &RetryArgs) -> anyhow::Result
             Some(Phase::Pending) if !answer.effective => {
                 ("is Pending and starts by itself as soon as it can".into(), true)
             }
+            Some(phase) if !answer.effective && phase.is_terminal() => {
+                (format!("is {phase}, and its manifest is gone: put that back to run it again"), false)
+            }
             Some(phase) if !answer.effective => (format!("is {phase}: wait for its end, or cancel it first"), false),
             Some(Phase::Pending) => ("will be tried now".into(), true),
             _ => ("another run requested".into(), true),

@@ -372,6 +372,9 @@ fn ended(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String {
         Phase::PartialSuccess => {
             format!("nothing by itself; see manifestd results {name}, {log}and manifestd retry {name} to run it again")
         }
+        Phase::Cancelled if status.reason == Reason::ManifestRemoved => {
+            "nothing until its manifest is back; then it runs again by itself".to_owned()
+        }
         Phase::Cancelled => format!("nothing by itself; manifestd retry {name} runs it again"),
         _ => format!(
             "nothing by itself; see {log}manifestd describe task {name}, and manifestd retry {name} to run it again"

@@ -44,7 +44,7 @@ pub(super) struct Args {
 pub(super) fn broken_settings(args: &Args, error: &anyhow::Error) -> anyhow::Result<Exit> {
     let mut out = Out::new(false);
     let what = format!("{error:#}");
-    let advice = "mend them: manifestd config shows each setting and where it comes from".to_owned();
+    let advice = "mend them where the message says that they come from".to_owned();
     let finding = Finding { check: Check::Settings, object: "settings".into(), what, advice, fix: None };
     let diagnosis = Diagnosis { findings: vec![finding], ..Diagnosis::default() };
     match args.output.as_str() {

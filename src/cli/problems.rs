@@ -57,7 +57,7 @@ pub(super) fn problems(context: &Context, args: &Args, out: &mut Out) -> anyhow:
         }
     }
     out.flush()?;
-    if !matches!(args.output, Format::Json | Format::Yaml) {
+    if !matches!(args.output, Format::Json | Format::Yaml | Format::Name) {
         note(format_args!("No problems found in {}.", context.manifests.display()));
         say_conditions(&connection)?;
     }

@@ -134,7 +134,12 @@ fn of_step(
     let all = step.standing.as_ref().map_or(0, |standing| standing.tally.all());
     let more = all.saturating_sub(branch.below.len() as u64);
     if more > 0 {
-        branch.below.push(Branch::note(format!("and {more} more (--all)")));
+        let below = branch.below.len() as u64;
+        branch.below.push(Branch::note(match below < u64::from(limit) {
+            // What was skipped was never made.
+            true => format!("and {more} that were skipped"),
+            false => format!("and {more} more (--all)"),
+        }));
     }
     Ok(branch)
 }

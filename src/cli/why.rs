@@ -102,13 +102,15 @@ fn facts(
     let app = one(Kind::App, &spec.app)?;
     let analyzer = one(Kind::Analyzer, &spec.analyzer)?;
     let problems = view::problems(connection)?;
-    let refused = problems.iter().find(|problem| problem.is_error());
+    let refused: Vec<String> =
+        problems.iter().filter(|problem| problem.is_error()).map(|problem| problem.line()).collect();
     let hint = |kind, name: &str| {
         let known = glance::names(connection, kind)?;
         let near = did_you_mean(name, known.iter().map(String::as_str));
         let several = || format!("there are {} {}: manifestd get {}", known.len(), kind.plural(), kind.plural());
-        let refused =
-            refused.map_or_else(String::new, |problem| format!("; perhaps it was refused: {}", problem.line()));
+        // One that names it, by its text or its file, tells more than the first one.
+        let refused = refused.iter().find(|line| line.contains(name)).or(refused.first());
+        let refused = refused.map_or_else(String::new, |line| format!("; perhaps it was refused: {line}"));
         Ok::<_, StoreError>(near.unwrap_or_else(several) + &refused)
     };
     let pool = match task.task.as_ref().and_then(|task| task.pool.clone()) {
