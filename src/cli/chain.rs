@@ -1,7 +1,7 @@
 //! The causal chain behind a task's phase, as sentences. Pure: what is known goes in, what to say comes out.
 
 use super::advice::advice;
-use super::chain_app::{after_completion, app_changed, not_read};
+use super::chain_app::{after_completion, app_changed, app_trouble, not_read};
 use super::chain_pool::{self, PoolFacts};
 use super::merged;
 use super::replicas::Replica;
@@ -186,36 +186,6 @@ fn pending(facts: &Facts, task: &TaskView, because: &mut Vec<String>) -> String 
     match status.next_at {
         Some(at) => format!("it is tried again {}; to try it now: manifestd retry {name}", when(at, facts.now)),
         None => format!("it waits for something to change; to try it now: manifestd retry {name}"),
-    }
-}
-
-fn app_trouble(facts: &Facts, reason: Reason, because: &mut Vec<String>) -> String {
-    let Some(app) = &facts.app else {
-        because.push(format!("no App is called \"{}\" any more; {}", facts.spec.app, facts.app_hint));
-        return "it goes on by itself once an App of that name is declared, or found by an AppSet".into();
-    };
-    let path = super::rows::text(&app.spec, "path");
-    let missing = app.app.as_ref().and_then(|state| state.missing_since);
-    match (reason, missing) {
-        (Reason::AppMissing, Some(since)) => {
-            because.push(format!(
-                "the directory {path} of app \"{}\" is gone since {since} ({} ago)",
-                app.name,
-                table::age(facts.now, since)
-            ));
-            "it goes on by itself when the directory is there again".into()
-        }
-        (Reason::AppMissing, None) => {
-            because.push(format!("the directory {path} of app \"{}\" was gone and is there again", app.name));
-            "it is queued at the controller's next look".into()
-        }
-        _ => {
-            because.push(format!(
-                "app \"{}\", from {}, has no spec.model and spec.number, by which the WebSocket analyzer \"{}\" finds its sources",
-                app.name, place(app), facts.spec.analyzer
-            ));
-            "it goes on by itself once the App has both".into()
-        }
     }
 }
 

@@ -1,6 +1,8 @@
-//! What the files of an app have to do with a task's phase, as sentences: the part of [`super::chain`] about freshness.
+//! What an app and its files have to do with a task's phase, as sentences: the part of [`super::chain`] about apps.
 
 use super::chain::Facts;
+use super::rows::place;
+use super::table;
 use crate::plan::tree::TREE_UNREADABLE;
 use crate::resource::reason::Reason;
 use crate::resource::task::RunPolicy;
@@ -44,5 +46,36 @@ pub(super) fn after_completion(facts: &Facts, reason: Reason) -> String {
             format!("nothing; see manifestd results {name}; to really run it: manifestd retry --no-cache {name}")
         }
         _ => format!("nothing; see manifestd results {name}"),
+    }
+}
+
+/// What is wrong with the app that a task waits for, and what happens next.
+pub(super) fn app_trouble(facts: &Facts, reason: Reason, because: &mut Vec<String>) -> String {
+    let Some(app) = &facts.app else {
+        because.push(format!("no App is called \"{}\" any more; {}", facts.spec.app, facts.app_hint));
+        return "it goes on by itself once an App of that name is declared, or found by an AppSet".into();
+    };
+    let path = super::rows::text(&app.spec, "path");
+    let missing = app.app.as_ref().and_then(|state| state.missing_since);
+    match (reason, missing) {
+        (Reason::AppMissing, Some(since)) => {
+            because.push(format!(
+                "the directory {path} of app \"{}\" is gone since {since} ({} ago)",
+                app.name,
+                table::age(facts.now, since)
+            ));
+            "it goes on by itself when the directory is there again".into()
+        }
+        (Reason::AppMissing, None) => {
+            because.push(format!("the directory {path} of app \"{}\" was gone and is there again", app.name));
+            "it is queued at the controller's next look".into()
+        }
+        _ => {
+            because.push(format!(
+                "app \"{}\", from {}, has no spec.model and spec.number, by which the WebSocket analyzer \"{}\" finds its sources",
+                app.name, place(app), facts.spec.analyzer
+            ));
+            "it goes on by itself once the App has both".into()
+        }
     }
 }
