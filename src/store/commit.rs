@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::observe_lane::check_opened;
 use super::replica::forget;
 use super::uid::new_uid;
 use super::{Store, StoreError, aside, history, maintenance, pins, pipeline, pool, purge, stray};
@@ -35,7 +36,12 @@ impl Store {
         if writes.is_empty() {
             return Ok(Committed::Applied(Vec::new()));
         }
-        match self.write(move |connection| apply_all(connection, &writes, now)).await {
+        let written = self.write(move |connection| {
+            let woken = apply_all(connection, &writes, now)?;
+            check_opened(connection, &writes, now)?;
+            Ok(woken)
+        });
+        match written.await {
             Ok(woken) => Ok(Committed::Applied(woken)),
             Err(StoreError::Conflict) => Ok(Committed::Conflict),
             Err(error) => Err(error),

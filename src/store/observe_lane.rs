@@ -1,6 +1,6 @@
 //! Observing a queue: its head, and the slots that there are for it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -10,6 +10,7 @@ use super::{Store, StoreError};
 use crate::plan::budgets::Budgets;
 use crate::plan::lane::{Candidate, ObservedLane};
 use crate::plan::merge::Told;
+use crate::plan::write::Write;
 use crate::resource::analyzer::{AnalyzerSpec, Rate};
 use crate::resource::name::Uid;
 use crate::resource::outcome::Outcome;
@@ -78,6 +79,47 @@ impl Store {
     }
 }
 
+/// Checks, once a plan that was made on an earlier look has opened attempts, that they are of what their tasks ask for by now, and that no replica
+/// has more than its analyzer's capacity: the mirror, and endings, may have opened others since.
+///
+/// # Errors
+/// [`StoreError::Conflict`]: observe again.
+pub(super) fn check_opened(connection: &Connection, writes: &[Write], now: Timestamp) -> Result<(), StoreError> {
+    let opened = || {
+        writes.iter().filter_map(|write| match write {
+            Write::OpenAttempt(open) if open.runs() => Some(open),
+            _ => None,
+        })
+    };
+    for open in opened() {
+        let is_asked_for = connection
+            .prepare_cached("SELECT 1 FROM object WHERE uid = ?1 AND generation = ?2 AND removed_at IS NULL")?
+            .exists(params![open.id.task.0, open.generation])?;
+        if !is_asked_for {
+            return Err(StoreError::Conflict);
+        }
+    }
+    let lanes: BTreeSet<&str> = opened().map(|open| open.analyzer.as_str()).collect();
+    for lane in lanes {
+        let capacity = declared(connection, lane)?.map_or(0, |spec| spec.capacity);
+        let (used, _) = occupied(connection, lane, now)?;
+        let is_over = |replica: &str| used.iter().any(|(of, used)| of == replica && *used > capacity);
+        if opened().any(|open| open.analyzer == lane && is_over(&open.replica)) {
+            return Err(StoreError::Conflict);
+        }
+    }
+    Ok(())
+}
+
+/// The spec of an analyzer, while there is one.
+fn declared(connection: &Connection, analyzer: &str) -> Result<Option<AnalyzerSpec>, StoreError> {
+    let spec: Option<String> = connection
+        .prepare_cached("SELECT spec FROM object WHERE kind = 'Analyzer' AND name = ?1 AND removed_at IS NULL")?
+        .query_row([analyzer], |row| row.get(0))
+        .optional()?;
+    spec.map(|spec| super::rows::json(&spec)).transpose()
+}
+
 /// What a lane plan looks at.
 pub(super) fn observed_lane(
     connection: &Connection,
@@ -85,11 +127,7 @@ pub(super) fn observed_lane(
     now: Timestamp,
     budgets: Budgets,
 ) -> Result<ObservedLane, StoreError> {
-    let spec: Option<String> = connection
-        .prepare_cached("SELECT spec FROM object WHERE kind = 'Analyzer' AND name = ?1 AND removed_at IS NULL")?
-        .query_row([analyzer], |row| row.get(0))
-        .optional()?;
-    let spec: Option<AnalyzerSpec> = spec.map(|spec| super::rows::json(&spec)).transpose()?;
+    let spec = declared(connection, analyzer)?;
     let (occupied, slot_free_at) = occupied(connection, analyzer, now)?;
     let total = spec.as_ref().map_or(0, |spec| spec.replicas().len() * spec.capacity as usize);
     let used: usize = occupied.iter().map(|(_, used)| *used as usize).sum();

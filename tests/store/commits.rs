@@ -12,7 +12,9 @@ use manifestd::resource::reason::Reason;
 use manifestd::resource::time::Span;
 use manifestd::store::Committed;
 
-use crate::fixture::{Fixture, NOW, ending, event};
+use serde_json::json;
+
+use crate::fixture::{Fixture, NOW, ending, event, task_with};
 
 fn open(id: AttemptId) -> Write {
     Write::OpenAttempt(Box::new(OpenAttempt {
@@ -85,6 +87,23 @@ async fn a_plan_of_which_one_write_is_stale_is_not_written_at_all() {
     let before = fixture.dump();
     assert_eq!(fixture.commit(&plan).await, Committed::Conflict);
     assert_eq!(fixture.dump(), before);
+}
+
+#[tokio::test]
+async fn a_plan_on_an_earlier_look_opens_no_more_than_there_is_room_for_and_nothing_of_an_older_spec() {
+    let fixture = Fixture::with_tasks(1, &["a"]).await;
+    let early = fixture.lane_plan().await;
+    fixture.create(vec![task_with("first", json!({"priority": 200}))]).await;
+    let late = fixture.lane_plan().await;
+    assert!(matches!(fixture.commit(&late).await, Committed::Applied(_)));
+    let before = fixture.dump();
+    assert_eq!(fixture.commit(&early).await, Committed::Conflict, "the slot is taken");
+    assert_eq!(fixture.dump(), before);
+    fixture.finish("first", Outcome::Completed, Reason::AllToolsRan).await;
+    let early = fixture.lane_plan().await;
+    fixture.respecify(task_with("a", json!({"priority": 7})), 2).await;
+    assert_eq!(fixture.commit(&early).await, Committed::Conflict, "it is of an older spec");
+    assert!(matches!(fixture.commit(&fixture.lane_plan().await).await, Committed::Applied(_)));
 }
 
 #[tokio::test]
