@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Origin, Settings};
+use crate::resource::address::{EMBEDDED, wrong_address};
 use crate::resource::time::Span;
 
 /// The shortest `stuckAfter`. An analyzer is pinged every 20 s, and a command is looked at as often; on a busy machine some of these are
@@ -37,6 +38,18 @@ pub(super) fn contradictions(settings: &Settings, chosen: &BTreeMap<&'static str
         ));
     }
     problems.extend(git_source(settings, chosen, told));
+    for (name, urls) in [
+        ("staticAnalyzerUrls", &settings.static_analyzer_urls),
+        ("dynamicAnalyzerUrls", &settings.dynamic_analyzer_urls),
+        ("perfTesterUrls", &settings.perf_tester_urls),
+        ("aiAnalyzerUrls", &settings.ai_analyzer_urls),
+    ] {
+        for url in urls.iter().filter(|url| *url != EMBEDDED) {
+            if let Some(why) = wrong_address(url, &["ws://", "wss://"]) {
+                problems.push(format!("{}: the address {url:?} {why}", told(name)));
+            }
+        }
+    }
     if Span::minutes(u64::from(settings.stuck_task_timeout_minutes)) < settings.task_timeout {
         problems.push(format!(
             "{} is shorter than {}: what may still run would be called stuck",
@@ -132,6 +145,15 @@ mod tests {
         }
         // A deadline shorter than `stuckAfter` is none: whichever comes first ends the attempt.
         assert!(resolve(&[env(&[("TASK_TIMEOUT", "30")])]).is_ok());
+    }
+
+    #[test]
+    fn an_address_of_an_analyzer_in_a_setting_is_looked_at_like_one_in_a_manifest() {
+        let of = |urls: &str| resolve(&[env(&[("STATIC_ANALYZER_URLS", urls)])]).map(drop);
+        assert!(of("ws://localhost:2001,wss://a.example:443,embedded:").is_ok());
+        let problems = of("ws://localhost:2001,localhost:2002").unwrap_err();
+        assert!(problems[0].contains("(environment: STATIC_ANALYZER_URLS)"), "{problems:?}");
+        assert!(problems[0].contains("\"localhost:2002\" does not start with ws://"), "{problems:?}");
     }
 
     #[test]

@@ -22,15 +22,13 @@ use super::stop::Stop;
 use super::{command, extended, probe, process, results, websocket};
 use crate::disk::TrustedPrograms;
 use crate::disk::secret::Token;
+use crate::resource::address::EMBEDDED;
 use crate::resource::analyzer::{CommandSpec, Credentials, Rate};
 use crate::resource::attempt::{Assignment, AttemptId, Ending, Sign, Target};
 use crate::resource::health::Health;
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::reason::Reason;
 use crate::resource::time::Timestamp;
-
-/// Scheme of the address of the analyzer inside the daemon.
-pub(super) const EMBEDDED: &str = "embedded:";
 
 /// Where executors work: directories, environment, limits.
 #[derive(Debug, Clone)]

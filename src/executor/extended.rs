@@ -11,12 +11,13 @@ use serde_json::json;
 
 use super::answer::{Received, conclude};
 use super::dialer::Endpoint;
-use super::executors::{EMBEDDED, Limits};
+use super::executors::Limits;
 use super::hub::Hub;
 use super::link::{Lost, Place, Told};
 use super::request;
 use super::running::Running;
 use super::socket::Broken;
+use crate::resource::address::EMBEDDED;
 use crate::resource::analyzer::Credentials;
 use crate::resource::attempt::{Ending, Sign};
 use crate::resource::outcome::{Outcome, Verdict};

@@ -7,6 +7,7 @@ use super::task::{AttemptFacts, EndedAttempt, ObservedTask, unwanted_attempt};
 use super::transition::note;
 use super::write::{CloseAttempt, Write};
 use super::{Effect, Plan};
+use crate::resource::address::EMBEDDED;
 use crate::resource::attempt::Origin;
 use crate::resource::outcome::{Outcome, Verdict};
 use crate::resource::reason::Reason;
@@ -104,6 +105,3 @@ pub fn interrupted() -> Verdict {
 fn slot_until(replica: &str, deadline_at: Timestamp) -> Option<Timestamp> {
     (!replica.is_empty() && !replica.starts_with(EMBEDDED)).then_some(deadline_at)
 }
-
-/// Scheme of the address of the analyzer inside the daemon.
-pub const EMBEDDED: &str = "embedded:";

@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O, reads a clock or draws a random number; every other floor may use it.
 
+pub mod address;
 pub mod algebra;
 pub mod analyzer;
 pub mod app;

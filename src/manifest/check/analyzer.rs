@@ -8,15 +8,13 @@ use crate::manifest::source::Span;
 use crate::manifest::suggest::{nearest, quoted};
 use crate::manifest::tree::Node;
 use crate::manifest::validate::to_json;
+use crate::resource::address::{EMBEDDED, wrong_address};
 use crate::resource::analyzer::{Breaker, Probe};
 
 use super::{duration, longer_than_nothing, name_fits, no_repeats, text, tool_fits};
 
 /// What `${...}` in an argument may name, besides `config.KEY`. Source: the documentation of `CommandSpec::argv`.
 const PLACEHOLDERS: [&str; 6] = ["app.path", "app.name", "app.model", "app.number", "task.name", "tools"];
-
-/// The address of the analyzer inside the daemon.
-const EMBEDDED: &str = "embedded:";
 
 /// Rules of an Analyzer. `owner` is the place of the key `spec`, `programs` says what a command may run.
 pub(super) fn check(spec: &Node<'_>, owner: Span, programs: Option<&dyn Programs>, faults: &mut Faults) {
@@ -153,33 +151,6 @@ fn is_loopback(rest: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: core::net::IpAddr| ip.is_loopback())
 }
 
-/// Why a text is not an address with one of the schemes; nothing when it is one. Only the form is looked at.
-pub(super) fn wrong_address(url: &str, schemes: &[&str]) -> Option<String> {
-    let Some(rest) = schemes.iter().find_map(|scheme| url.strip_prefix(scheme)) else {
-        return Some(format!("does not start with {}", schemes.join(" or ")));
-    };
-    if url.len() > 2000 || url.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Some("has a blank in it, or is too long".into());
-    }
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if authority.contains('@') {
-        return Some("has a user or password in it".into());
-    }
-    let (host, port) = match authority.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
-        Some((host, rest)) => (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':').unwrap_or("")) }),
-        None => authority.rsplit_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
-    };
-    let inside = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
-    let bracketed = authority.starts_with('[');
-    let is_v6 = bracketed && host.parse::<core::net::Ipv6Addr>().is_ok();
-    if !is_v6 && (bracketed || host.is_empty() || !host.chars().all(inside)) {
-        return Some("has no valid host".into());
-    }
-    let wrong_port =
-        port.is_some_and(|port| port.starts_with('+') || !port.parse::<u16>().is_ok_and(|number| number > 0));
-    wrong_port.then(|| "has no valid port".into())
-}
-
 fn check_command(spec: &Node<'_>, faults: &mut Faults) {
     for (index, node) in spec.get("argv").map(Node::items).unwrap_or_default().iter().enumerate() {
         let Some(argument) = node.text() else { continue };
@@ -288,32 +259,6 @@ fn check_placeholders(node: &Node<'_>, argument: &str, faults: &mut Faults) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_need_a_scheme_a_host_and_a_possible_port() {
-        for good in ["ws://127.0.0.1:2001", "ws://analyzer.example.org", "wss://[::1]:2001/x", "wss://host/path?q=1"] {
-            assert_eq!(wrong_address(good, &["wss://", "ws://"]), None, "{good}");
-        }
-        for bad in [
-            "wss://",
-            "wss://u:p@h",
-            "",
-            "http://a",
-            "ws://",
-            "ws://:80",
-            "ws://a:0",
-            "ws://a:99999",
-            "ws://a:x",
-            "ws://a b",
-            "ws://u:p@h:1",
-            "ws://[::1",
-            "ws://a:+80",
-            "ws://[x]:1",
-            "WS://a",
-        ] {
-            assert!(wrong_address(bad, &["wss://", "ws://"]).is_some(), "{bad}");
-        }
-    }
 
     #[test]
     fn an_address_stays_on_this_machine_or_not() {

@@ -3,9 +3,9 @@
 use crate::manifest::faults::Faults;
 use crate::manifest::suggest::quoted;
 use crate::manifest::tree::Node;
+use crate::resource::address::wrong_address;
 use crate::resource::name::check_slug;
 
-use super::analyzer::wrong_address;
 use super::{no_repeats, path, text};
 
 /// Rules of an App.

@@ -1,9 +1,10 @@
 //! What is outside of the controller: attempts that go as a script says, the ticks of its timers, and when all that happens.
 
-use manifestd::plan::orphan::{EMBEDDED, interrupted};
+use manifestd::plan::orphan::interrupted;
 use manifestd::plan::task::Carried;
 use manifestd::plan::write::CloseAttempt;
 use manifestd::plan::{Effect, Key, Probe};
+use manifestd::resource::address::EMBEDDED;
 use manifestd::resource::attempt::{Assignment, AttemptId, Target};
 use manifestd::resource::health::Health;
 use manifestd::resource::outcome::{Outcome, Verdict};
