@@ -87,6 +87,7 @@ fn walk(root: &Path, directory: &Path, depth: usize, listing: &mut Listing) {
         match entry.file_type() {
             Ok(kind) if kind.is_dir() => walk(root, &path, depth + 1, listing),
             Ok(_) if is_manifest(&path) => add(root, &path, &entry, listing),
+            Ok(kind) if kind.is_symlink() && path.is_dir() => listing.refused.push(linked(relative(root, &path))),
             Ok(_) => {}
             Err(error) => give_up(listing, &path, &error.to_string()),
         }
@@ -140,6 +141,18 @@ fn refusal(path: String) -> Problem {
         code: "link-out".into(),
         message: "this is a link that leaves the manifests directory; it is not followed".into(),
         help: Some("put the file itself there".into()),
+    }
+}
+
+/// A directory that is a link: nobody would miss its manifests otherwise.
+fn linked(path: String) -> Problem {
+    Problem {
+        severity: Severity::Warning,
+        code: "linked-directory".into(),
+        message: "this is a link to a directory; links to directories are not followed, so no manifest in it is read"
+            .into(),
+        help: Some("put the directory itself there, or mount it".into()),
+        ..refusal(path)
     }
 }
 
@@ -346,6 +359,19 @@ mod tests {
         assert_eq!(names(&listing), ["good.yaml"]);
         assert_eq!(listing.incomplete, None);
         assert!(listing.refused[0].file == "x.yaml" && listing.refused[0].message.contains("leaves"));
+    }
+
+    #[test]
+    fn a_directory_that_is_a_link_is_told_of_and_not_followed() {
+        let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(outside.path().join("x.yaml"), "").unwrap();
+        for name in ["team", ".hidden"] {
+            std::os::unix::fs::symlink(outside.path(), inside.path().join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink("nowhere", inside.path().join("broken")).unwrap();
+        let listing = list(inside.path());
+        let told: Vec<_> = listing.refused.iter().map(|problem| (problem.file.as_str(), problem.is_error())).collect();
+        assert_eq!((names(&listing), told), (vec![], vec![("team", false)]));
     }
 
     #[test]
