@@ -5,7 +5,7 @@ use std::io::Write;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use tokio_util::sync::CancellationToken;
 
 use super::changes::Watched;
@@ -24,6 +24,7 @@ use crate::runtime::answer::Answerer;
 use crate::runtime::control::{Request, Response};
 use crate::runtime::controller::Controller;
 use crate::runtime::first_look::FirstLook;
+use crate::runtime::report::SyncReport;
 use crate::server::listen;
 use crate::store::run_view;
 
@@ -152,22 +153,27 @@ async fn here(context: &Context, request: Request, waiting: &Waiting) -> anyhow:
     let variables = environment().into_iter().collect();
     let mut controller = Controller::open(settings, context.workspace.clone(), variables).await?;
     let listener = listen::bind(&context.state).context("binding the control socket")?;
-    let unread = match controller.start().await {
-        FirstLook::IsOver => None,
-        FirstLook::GoesOn => controller.mirror(),
-    };
+    let is_read = controller.start().await == FirstLook::IsOver;
     let answerer = Answerer::new(&controller);
     let stop = CancellationToken::new();
     let server = listen::serve(listener, answerer.clone(), stop.clone());
     let made_and_ended = async {
-        // What the run is made from may be new, so it waits for the manifests as long as a slow disk takes.
-        if let Some(mirror) = unread {
+        // What the run is made from may be new, so it waits for the manifests as long as a slow disk, or a slow repository, takes.
+        if !is_read {
             let limit = waiting.timeout.map_or(Duration::MAX, Span::std);
-            let Ok(report) = tokio::time::timeout(limit, mirror.sync()).await else {
-                note("error: the manifests have not been read in that time, so no run was made; the disk is slow");
+            let Ok(response) = tokio::time::timeout(limit, answerer.answer(Request::Sync)).await else {
+                note(
+                    "error: the manifests have not been read in that time, so no run was made; the disk or the repository is slow",
+                );
                 return Ok(Exit::TimedOut);
             };
-            report.map_err(|error| anyhow!(error).context("reading the manifests"))?;
+            match response {
+                Response::Synced(SyncReport { incomplete: None, .. }) => {}
+                Response::Synced(SyncReport { incomplete: Some(why), .. }) | Response::Failed { message: why } => {
+                    bail!("the manifests could not be read, so no run was made: {why}")
+                }
+                other => bail!("the controller answered something else: {other:?}"),
+            }
         }
         let name = made(context, answerer.answer(request).await)?;
         until_ended(context, &name, waiting.timeout).await

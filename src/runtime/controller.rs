@@ -152,7 +152,7 @@ impl Controller {
     pub async fn start(&mut self) -> FirstLook {
         let Some(inbox) = self.inbox.take() else { return FirstLook::IsOver };
         let core = &self.core;
-        let look = first_look::look(core, self.git.as_deref(), &self.handle, &mut self.loops).await;
+        let look = first_look::look(core, self.git.as_ref(), &self.handle, &mut self.loops).await;
         let loops = &mut self.loops;
         keep_up(core, loops, mirror_loop::run(core.clone(), inbox));
         if let Some(git) = &self.git {

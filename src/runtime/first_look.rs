@@ -1,6 +1,7 @@
 //! The first look at the disk, before anything starts: so that nothing is started that is no longer wanted. A slow disk does not keep what is
 //! known from being worked on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -27,17 +28,25 @@ pub enum FirstLook {
 /// Looks at the manifests and the apps once. When that takes too long, the loops do it, and it is told when the manifests have been read.
 pub(super) async fn look(
     core: &Core,
-    git: Option<&GitSource>,
+    git: Option<&Arc<GitSource>>,
     mirror: &MirrorHandle,
     loops: &mut JoinSet<()>,
 ) -> FirstLook {
-    if tokio::time::timeout(LOOK_MAX, everything(core, git)).await.is_ok() {
+    if tokio::time::timeout(LOOK_MAX, everything(core, git.map(Arc::as_ref))).await.is_ok() {
         return FirstLook::IsOver;
     }
-    tracing::warn!("the disk is slow; starting with what is known, the scans go on beside it");
-    let mirror = mirror.clone();
+    tracing::warn!("the disk or the repository is slow; starting with what is known, the scans go on beside it");
+    let (mirror, git) = (mirror.clone(), git.cloned());
     loops.spawn(async move {
-        match mirror.sync().await {
+        let followed = match git {
+            Some(git) => git.pass(Some(&mirror)).await,
+            None => None,
+        };
+        let report = match followed {
+            Some(report) => report,
+            None => mirror.sync().await,
+        };
+        match report {
             Ok(report) if report.incomplete.is_none() => tracing::info!("the manifests have been read"),
             // Why is told by whoever looked, and it is tried again.
             _ => tracing::warn!("the manifests have not all been read yet"),
