@@ -122,7 +122,7 @@ impl Reconciler for AppsReconciler {
             }
             plan_known(set, observed, &known, now, &mut plan);
         }
-        for app in observed.apps.iter().filter(|app| app.set.is_none()) {
+        for app in observed.apps.iter().filter(|app| app.set.is_none() && known.contains_key(app.name.as_str())) {
             see(app, app.present, &observed.permit, now, &mut plan);
         }
         plan

@@ -104,12 +104,14 @@ fn apps_come_and_go() {
                         ownerless: true,
                         ..by_hand(&directory(path).name(), path, there)
                     };
+                    let moved = KnownApp { path: "g/M/app4".into(), ..ownerless("g/m/app4", false) };
                     let apps = vec![
+                        moved,
                         ownerless("g/m/app1", true),
                         missing(ownerless("g/m/app2", true)),
                         ownerless("g/m/app3", false),
                     ];
-                    seen(vec![set("g", &["g/m/app1", "g/m/app2"]), set("h", &["g/m/app1"])], apps)
+                    seen(vec![set("g", &["g/m/app1", "g/m/app2", "g/m/app4"]), set("h", &["g/m/app1"])], apps)
                 },
             ),
         ],
