@@ -164,7 +164,7 @@ pub(crate) async fn tell(context: &Context) {
             }
             if report.frozen > 0 {
                 note(format_args!(
-                    "note: held back by the fuse: {}; see manifestd get problems",
+                    "note: nothing is removed yet, since so much at once looks like a mistake: {}. If it is none: manifestd orphans accept",
                     many(report.frozen, "removal")
                 ));
             }

@@ -10,7 +10,7 @@ use super::context::Context;
 use super::exit::{Exit, refused};
 use super::out::{Out, clean};
 use super::request::perform;
-use super::table::Columns;
+use super::table::{Columns, many};
 use crate::plan::maintenance::Rules;
 use crate::resource::time::Timestamp;
 use crate::runtime::clock::system_time;
@@ -237,7 +237,7 @@ async fn accept(context: &Context, json: bool) -> anyhow::Result<Exit> {
             Ok(Exit::Ok)
         }
         (Response::Accepted { sources }, _) => {
-            writeln!(out, "accepted for {sources} sources; what is gone is now marked or removed")?;
+            writeln!(out, "accepted for {}; what is gone is now marked or removed", many(sources, "source"))?;
             Ok(Exit::Ok)
         }
         (Response::Failed { message }, _) => bail!("{message}"),
