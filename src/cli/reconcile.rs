@@ -14,7 +14,7 @@ use super::request::perform;
 use super::table::{Columns, many};
 use crate::plan::action::{Action, Rule};
 use crate::resource::phase::Phase;
-use crate::runtime::answer::LOOPS;
+use crate::runtime::answer::{LOOPS, is_wanted};
 use crate::runtime::control::{Request, Response};
 use crate::runtime::dry_run::{Rehearsal, dry_run};
 use crate::runtime::report::{ReconcileReport, SyncReport};
@@ -100,7 +100,7 @@ pub(super) async fn run(context: &Context, args: &Args) -> anyhow::Result<Exit> 
     if json {
         out.json(&report)?;
     } else {
-        print(&mut out, &context, &report, is_asked(&only, "tasks"))?;
+        print(&mut out, &context, &report, is_wanted(&only, "tasks"))?;
     }
     let left = if args.verify { rehearse(&context, &only).await? } else { Rehearsal::default() };
     if args.verify && !json {
@@ -212,10 +212,6 @@ fn print_maintenance(out: &mut Out, context: &Context, report: &ReconcileReport)
         writeln!(out, "  and {hidden} more (-o json lists them)")?;
     }
     Ok(())
-}
-
-fn is_asked(only: &[String], word: &str) -> bool {
-    only.is_empty() || only.iter().any(|one| one == word)
 }
 
 fn print(out: &mut Out, context: &Context, report: &ReconcileReport, with_tasks: bool) -> anyhow::Result<()> {

@@ -139,7 +139,7 @@ fn plan_found<'o>(
     plan: &mut Plan,
 ) {
     let mut taken = Vec::new();
-    let paths: HashSet<&str> = found.iter().map(|directory| directory.path.as_str()).collect();
+    let paths = LazyCell::new(|| found.iter().map(|directory| directory.path.as_str()).collect::<HashSet<&str>>());
     let wanted = LazyCell::new(|| {
         let mut wanted: HashMap<String, usize> = HashMap::new();
         found.iter().for_each(|directory| *wanted.entry(directory.name()).or_default() += 1);

@@ -29,8 +29,9 @@ const LOOK_AGAIN: Span = Span(250);
 /// Looks at most: a file that is written without a pause is left to the next scan.
 const LOOKS_MAX: u64 = 2 + SETTLE.0 / LOOK_AGAIN.0;
 
-/// Whether a loop is asked for.
-pub(super) fn is_wanted(only: &[String], word: &str) -> bool {
+/// Whether a loop is asked for: every one is when none is named.
+#[must_use]
+pub fn is_wanted(only: &[String], word: &str) -> bool {
     only.is_empty() || only.iter().any(|only| only == word)
 }
 
